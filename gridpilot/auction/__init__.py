@@ -1,0 +1,1 @@
+"""Who gets the site's power, and what each pays."""

@@ -1,0 +1,178 @@
+"""Settings from the environment (and `.env`), and the site file.
+
+Secrets are `SecretStr`: printing or logging a `Settings` shows stars.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gridpilot.domain import Battery, Cooling, Job, MachineType, Site, Tenant
+from gridpilot.errors import ConfigError, DataError
+
+DATA = Path(__file__).parent / "data"
+MARA_URL = "https://mara-hackathon-api.onrender.com"
+
+T = TypeVar("T")
+
+
+class Settings(BaseSettings):
+    """What the environment says. Every name has the prefix GRIDPILOT_."""
+
+    model_config = SettingsConfigDict(env_prefix="GRIDPILOT_", env_file=".env", extra="ignore")
+
+    source: str = "replay"  # replay, mara, csv:PATH
+    site: Path | None = None  # a site file; None: the one that fits the source
+    db_url: str = ""  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
+    mara_url: str = MARA_URL
+    mara_api_key: SecretStr | None = None
+    replay_start: datetime | None = None  # where the replay clock begins; None: the built-in day
+    replay_speed: float = Field(default=60.0, ge=0.0, le=3600.0)  # replayed seconds per second; 0: by hand
+
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in force; creates the folder of the default SQLite file."""
+        if self.db_url:
+            return self.db_url
+        folder = Path(platformdirs.user_data_dir("gridpilot"))
+        folder.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{folder / 'gridpilot.db'}"
+
+    def site_file(self) -> Path:
+        """The site file in force."""
+        if self.site is not None:
+            return self.site
+        return DATA / ("site-mara.toml" if self.source == "mara" else "site-default.toml")
+
+
+def load_settings() -> Settings:
+    """Settings in force; ConfigError names the variable that is wrong and what it may be."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "GRIDPILOT_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigError(f"{name} is {first.get('input')!r}: {first['msg'].lower()}; correct or unset it") from None
+
+
+def load_site(path: Path) -> Site:
+    """Read a site file (TOML). A key that is left out has the default site's value.
+
+    Where the file names its own `machines` (an empty list too), jobs and tenants that it leaves out are none.
+    """
+    default = _read(DATA / "site-default.toml")
+    given = _read(path)
+    if "machines" in given:
+        default = {k: v for k, v in default.items() if k not in ("machines", "jobs", "tenants")}
+    merged = {**default, **given}
+    for table in ("grid", "battery", "cooling", "prices"):
+        merged[table] = {**default.get(table, {}), **_table(given, table, path)}
+    try:
+        return _site(merged, path)
+    except DataError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"site file {path} does not exist: give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"site file {path} cannot be read: {error.strerror}") from None
+
+
+def _table(raw: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    table = raw.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: [{name}] is {table!r}, expected a table")
+    return table
+
+
+def _site(raw: dict[str, Any], path: Path) -> Site:
+    tables = {"grid", "battery", "cooling", "prices", "machines", "jobs", "tenants"}
+    plain = {"name", "timezone", "latitude", "longitude"}
+    _only(raw, tables | plain, "the site file", path)
+    _only(raw["grid"], {"import_kw", "export_kw"}, "[grid]", path)
+    _only(
+        raw["prices"],
+        {"usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"},
+        "[prices]",
+        path,
+    )
+    zone = raw.get("timezone", "UTC")
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, TypeError):
+        raise ConfigError(f"{path}: timezone is {zone!r}, expected an IANA name like Europe/Amsterdam") from None
+    return _build(
+        Site,
+        {
+            **{k: raw[k] for k in plain if k in raw},
+            **raw["grid"],
+            **raw["prices"],
+            "battery": _build(Battery, raw["battery"], "[battery]", path),
+            "cooling": _build(Cooling, raw["cooling"], "[cooling]", path),
+            "machines": _rows(MachineType, raw, "machines", path),
+            "jobs": _rows(Job, raw, "jobs", path),
+            "tenants": _rows(Tenant, raw, "tenants", path),
+        },
+        "the site file",
+        path,
+    )
+
+
+def _rows(kind: type[T], raw: dict[str, Any], name: str, path: Path) -> tuple[T, ...]:
+    rows = raw.get(name, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ConfigError(f"{path}: {name} is not a list of tables; write [[{name}]] or {name} = []")
+    return tuple(_build(kind, _row(row), f"[[{name}]] number {i}", path) for i, row in enumerate(rows, 1))
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """TOML lists become tuples, and a deadline given as text becomes a time."""
+    out = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    deadline = row.get("deadline")
+    if isinstance(deadline, str):
+        try:
+            out["deadline"] = datetime.fromisoformat(deadline)
+        except ValueError:
+            raise DataError(f"deadline is {deadline!r}, expected ISO 8601 like 2024-06-01T18:00:00Z") from None
+    return out
+
+
+def _build(kind: type[T], values: dict[str, Any], where: str, path: Path) -> T:
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    _only(values, set(known), where, path)
+    for key, value in values.items():
+        wanted = str(known[key].type)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if wanted.startswith("float") and not number:
+            raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected a number")
+        if wanted == "int" and (isinstance(value, bool) or not isinstance(value, int)):
+            raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected a whole number")
+        if wanted == "str" and not isinstance(value, str):
+            raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected text in quotes")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"{path}: {where}: {str(error).split('__init__() ')[-1]}") from None
+
+
+def _only(values: dict[str, Any], allowed: set[str], where: str, path: Path) -> None:
+    unknown = sorted(set(values) - allowed)
+    if unknown:
+        raise ConfigError(
+            f"{path}: {where} has unknown key {unknown[0]!r}; expected one of {', '.join(sorted(allowed))}"
+        )

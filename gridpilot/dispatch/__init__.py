@@ -1,0 +1,1 @@
+"""Plan to whole machines, sent and read back."""

@@ -1,0 +1,1 @@
+"""Everything that happened, append-only and hash-chained."""

@@ -1,0 +1,1 @@
+"""Prices in: sources, their clocks and the quality of what they give."""

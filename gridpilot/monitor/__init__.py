@@ -1,0 +1,1 @@
+"""P&L and the health of the system itself."""

@@ -1,0 +1,1 @@
+"""Battery and flexible load over the forecast, and the independent safety check."""
