@@ -81,6 +81,14 @@ def load_site(path: Path) -> Site:
         raise ConfigError(f"{path}: {error}") from None
 
 
+def site_from_json(body: dict[str, Any]) -> Site:
+    """A site from its JSON form (`domain.to_jsonable`), as the ledger keeps it."""
+    rows = {"machines": MachineType, "jobs": Job, "tenants": Tenant}
+    tables = {"battery": Battery, "cooling": Cooling}
+    built = {k: tuple(kind(**_row(row)) for row in body[k]) for k, kind in rows.items()}
+    return Site(**{**body, **built, **{k: kind(**body[k]) for k, kind in tables.items()}})
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:

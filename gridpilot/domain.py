@@ -368,7 +368,7 @@ class Band:
             object.__setattr__(self, name, {k: as_array(v) for k, v in getattr(self, name).items()})
         n = len(self.point)
         _shapes("Band", n, lower=self.lower, upper=self.upper, sigma=self.sigma)
-        ordered = bool(np.all(self.lower <= self.upper))
+        ordered = not bool(np.any(self.lower > self.upper))  # NaN, a price that does not exist, passes
         _require(ordered, f"{self.method}: lower band above upper band")
 
 

@@ -1,0 +1,58 @@
+# Two commands do everything: `make console` starts the console, `make test` passes the tests.
+# Each creates .venv and installs the pinned lock on its first run, and installs nothing on the next.
+
+PYTHON ?= python3
+PORT ?= 8501
+BIN := .venv/bin
+
+.PHONY: console test quick lint types unit browser format lock screenshots clean
+
+console: .venv/console.stamp
+	$(BIN)/streamlit run app.py --server.port $(PORT)
+
+test: lint types unit
+
+quick: lint types .venv/dev.stamp
+	$(BIN)/pytest -q -n auto -m "not slow and not browser"
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: .venv/dev.stamp
+	$(BIN)/mypy
+
+unit: .venv/dev.stamp
+	$(BIN)/pytest -n auto
+
+format: .venv/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+browser: .venv/dev.stamp
+	$(BIN)/pytest -m browser
+
+# The README's pictures, from a running console.
+screenshots: .venv/dev.stamp
+	$(BIN)/python scripts/screenshots.py
+
+# Renew both locks from pyproject.toml.
+lock: .venv/dev.stamp
+	$(BIN)/python scripts/lock.py
+
+.venv/python.stamp:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} found, 3.11 or newer needed: run make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/console.stamp: .venv/python.stamp requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/dev.stamp: .venv/console.stamp requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf .venv artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis

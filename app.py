@@ -1,0 +1,36 @@
+"""The console: `streamlit run app.py`.
+
+A thin launcher. The pages are registered in `gridpilot/console/shell.py`; here are only the things that
+live as long as the server: the pilot's process, the warm-up, two routes and the security headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+import streamlit as st
+from starlette.middleware import Middleware
+
+from gridpilot.console import server
+
+
+@asynccontextmanager
+async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
+    """From the server's start to its end."""
+    pilot = server.ensure_pilot()
+    server.warm_up()
+    try:
+        yield {}
+    finally:
+        await anyio.to_thread.run_sync(server.stop_pilot, pilot)
+
+
+app = st.App(
+    server.ROOT / "gridpilot" / "console" / "shell.py",
+    lifespan=lifespan,
+    routes=server.routes(),
+    middleware=[Middleware(server.SecurityHeaders)],
+)

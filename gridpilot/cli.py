@@ -1,0 +1,310 @@
+"""The command line: `python -m gridpilot COMMAND`. Its names and JSON keys are a public contract.
+
+Exit code 0 on success, 2 on bad input, 1 on any other failure; a failure is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gridpilot import report
+from gridpilot.config import DATA, Settings, load_settings, load_site
+from gridpilot.domain import DataFlag, PriceOutlook, SiteState, to_jsonable, to_utc
+from gridpilot.errors import DataError, GridPilotError, InputError
+
+Result = dict[str, Any]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog.removeprefix('gridpilot ')}: {message}; see `python -m gridpilot --help`")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    try:
+        args = _parser().parse_args(argv)
+        result = args.run(args)
+        if result is not None:
+            _show(json.dumps(result, allow_nan=False) if args.json else args.text(result))
+        return 0
+    except InputError as error:
+        return _fail(str(error), 2)
+    except GridPilotError as error:
+        return _fail(str(error), 1)
+    except BrokenPipeError:
+        return 0
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"gridpilot: {' '.join(message.split())}\n")
+    return code
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="gridpilot", description="Decision engine for sites with flexible compute.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], Result | None], help_: str, text: Callable[[Result], str]
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help_, description=help_)
+        sub.add_argument("--json", action="store_true", help="print one JSON object")
+        sub.set_defaults(run=run, text=text)
+        return sub
+
+    sub = command("cycle", _cycle, "one decision cycle", _cycle_text)
+    sub.add_argument("--source", help="replay, mara or csv:PATH (default: GRIDPILOT_SOURCE)")
+    sub.add_argument("--dry-run", action="store_true", help="decide, but write and send nothing")
+
+    sub = command("forecast", _forecast, "forecast the prices after the last row of a file", _forecast_text)
+    sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
+    sub.add_argument("--target", metavar="COL", help="the column to forecast (default: energy_price)")
+    sub.add_argument("--exog", metavar="COL,..", help="exogenous columns")
+    sub.add_argument("--horizon", type=_count, default=24, help="steps ahead (default: 24)")
+    sub.add_argument("--country", metavar="CC", help="public holidays as a feature")
+
+    sub = command("plan", _plan, "the optimal plan for the prices of a file", _plan_text)
+    sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
+    sub.add_argument("--site", type=Path, default=DATA / "site-default.toml", metavar="SITE.toml")
+    sub.add_argument("--soc", type=_fraction, required=True, help="state of charge at the start, 0..1")
+
+    sub = command("auction", _auction, "clear one auction", _auction_text)
+    sub.add_argument("--bids", type=Path, required=True, metavar="F.csv")
+    sub.add_argument("--capacity-kw", type=_number, required=True)
+    sub.add_argument("--reserve", type=_number, default=0.0, help="$/kWh")
+
+    sub = command("risk", _risk, "risk measures of a P&L sample", _risk_text)
+    sub.add_argument("--pnl", type=Path, required=True, metavar="F.csv")
+    sub.add_argument("--alpha", type=_alpha, default=0.95)
+
+    sub = command("pilot", _pilot, "run a cycle each interval until stopped", str)
+    sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+
+    sub = command("mara-server", _mara_server, "local stand-in of the MARA API", str)
+    sub.add_argument("--host", default="127.0.0.1")
+    sub.add_argument("--port", type=int, default=8787)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--speed", type=_number, default=1.0, help="simulated seconds per second")
+
+    command("verify-ledger", _verify_ledger, "check the ledger's chain", _verify_text)
+    return parser
+
+
+# --- values of options -----------------------------------------------------------------------
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 10000")
+    return value
+
+
+def _fraction(text: str) -> float:
+    value = _number(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not a fraction from 0 to 1 (68.7 % is 0.687)")
+    return value
+
+
+def _alpha(text: str) -> float:
+    value = _number(text)
+    if not 0.5 <= value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not a confidence from 0.5 up to, not including, 1 (as 0.95)")
+    return value
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+# --- commands --------------------------------------------------------------------------------
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    settings = load_settings()
+    source = getattr(args, "source", None)
+    return settings.model_copy(update={"source": source}) if source else settings
+
+
+def _cycle(args: argparse.Namespace) -> Result:
+    from gridpilot.pilot import one_cycle
+
+    return one_cycle(_settings(args), _now(), dry_run=args.dry_run).to_json()
+
+
+def _forecast(args: argparse.Namespace) -> Result:
+    from gridpilot.forecast.ensemble import forecast_prices
+    from gridpilot.market.csv_file import read_prices
+
+    site = load_site(DATA / "site-default.toml")
+    history = read_prices(args.prices, site, target=args.target)
+    outcome = forecast_prices(history, args.horizon, timezone="UTC")
+    body = report.forecast_json(outcome)
+    flags = list(history.flags)
+    for name in (args.exog or "").split(","):
+        if name and name not in history.columns:
+            have = ", ".join(sorted(history.columns)) or "none"
+            raise DataError(f"{args.prices}: no column {name!r} for --exog; the file's further columns are: {have}")
+    if args.exog:
+        flags.append(DataFlag("EXOG_UNUSED", "the present models use no exogenous series", "info", "forecast"))
+    if args.country:
+        flags.append(DataFlag("COUNTRY_UNUSED", "the present models use no public holidays", "info", "forecast"))
+    body["flags"] = to_jsonable(flags) + body["flags"]
+    return body
+
+
+def _plan(args: argparse.Namespace) -> Result:
+    from gridpilot.market.csv_file import read_prices
+    from gridpilot.plan.problem import job_needs
+    from gridpilot.plan.solve import plan
+
+    site = load_site(args.site)
+    history = read_prices(args.prices, site)
+    outlook = PriceOutlook(
+        history.timestamp,
+        history.step_s,
+        history.energy_usd_per_mwh,
+        history.hash_price,
+        history.token_price,
+        history.units,
+        known=len(history),
+    )
+    first = to_utc(history.timestamp[0])
+    needs = job_needs(site, first, float(len(history) * history.step_s), {})
+    result = plan(site, SiteState(first, args.soc, jobs=needs), outlook)
+    body = report.plan_json(result)
+    body["flags"] = to_jsonable(history.flags) + body["flags"]
+    return body
+
+
+def _auction(args: argparse.Namespace) -> Result:
+    from dataclasses import replace
+
+    from gridpilot.auction.bids import read_bids
+    from gridpilot.auction.mechanism import clear
+
+    if args.capacity_kw < 0:
+        raise InputError(f"--capacity-kw is {args.capacity_kw:g}: expected 0 or more")
+    bids, refused = read_bids(args.bids)
+    result = clear(bids, args.capacity_kw, args.reserve)
+    return report.auction_json(replace(result, rejected=(*refused, *result.rejected)))
+
+
+def _risk(args: argparse.Namespace) -> Result:
+    from gridpilot.risk.measures import read_pnl
+    from gridpilot.risk.measures import report as measure
+
+    return report.risk_json(measure(read_pnl(args.pnl), args.alpha))
+
+
+def _pilot(args: argparse.Namespace) -> None:
+    from gridpilot.pilot import run_pilot
+
+    run_pilot(load_settings(), exit_with_parent=args.exit_with_parent)
+
+
+def _mara_server(args: argparse.Namespace) -> None:
+    from gridpilot.mara_server import serve
+
+    _show(f"MARA stand-in on http://{args.host}:{args.port} (seed {args.seed}, speed {args.speed:g}x); Ctrl-C stops it")
+    serve(args.host, args.port, args.seed, args.speed)
+
+
+def _verify_ledger(args: argparse.Namespace) -> Result:
+    from gridpilot.errors import LedgerError
+    from gridpilot.ledger.store import Ledger
+
+    found = Ledger.open(load_settings().database_url(), read_only=True).verify()
+    body: Result = to_jsonable(found)
+    if not found.ok:
+        _show(json.dumps(body) if args.json else _verify_text(body))
+        raise LedgerError(f"the ledger does not verify: {found.reason}")
+    return body
+
+
+# --- for people ------------------------------------------------------------------------------
+
+
+def _cycle_text(body: Result) -> str:
+    plan, dispatch, timings = body["plan"], body["dispatch"], body["timings_ms"]
+    machines = ", ".join(f"{n} {name}" for name, n in dispatch["machines"].items())
+    lines = [
+        f"{body['cycle_id']}  {body['source']} at {body['at']}",
+        f"plan      {plan['status']} by {plan['method']}, {plan['objective_usd']:.2f} over the next 24 h",
+        f"dispatch  {dispatch['status']}: {machines}; battery {dispatch['battery_kw']:+.0f} kW; "
+        f"{dispatch['total_power_kw']:.0f} kW in all",
+        f"auction   clears at {body['auction']['clearing_price']:.4f} /kWh",
+        f"risk      CVaR {body['risk']['cvar']}  ({body['risk']['status']})",
+        "timings   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in timings.items()),
+    ]
+    lines += [f"{flag['severity']:<9} {flag['message']}" for flag in body["flags"]]
+    return "\n".join(lines)
+
+
+def _forecast_text(body: Result) -> str:
+    rows = zip(body["timestamp"], body["lower_bound"], body["predicted_price"], body["upper_bound"], strict=True)
+    return "\n".join(
+        [f"{body['method']}: timestamp, 10 %, forecast, 90 %"]
+        + [f"{at}  {low:10.2f} {mid:10.2f} {high:10.2f}" for at, low, mid, high in rows]
+        + [f"{flag['severity']}: {flag['message']}" for flag in body["flags"]]
+    )
+
+
+def _plan_text(body: Result) -> str:
+    rows = zip(
+        body["timestamp"], body["energy_usd_per_mwh"], body["charge_kw"], body["discharge_kw"], body["soc_frac"],
+        body["import_kw"], body["export_kw"], strict=True,
+    )  # fmt: skip
+    return "\n".join(
+        [f"{body['status']} by {body['method']}: {body['objective_usd']:.4f} in {body['solve_ms']:.1f} ms"]
+        + ["timestamp, $/MWh, charge, discharge kW, SOC at the end, import, export kW"]
+        + [
+            f"{at}  {price:8.2f} {up:7.1f} {down:7.1f} {_percent(soc)} {buy:8.1f} {sell:8.1f}"
+            for at, price, up, down, soc, buy, sell in rows
+        ]
+    )
+
+
+def _percent(fraction: float | None) -> str:
+    return "     –" if fraction is None else f"{fraction:6.1%}"
+
+
+def _auction_text(body: Result) -> str:
+    paid = {p["bidder"]: p["usd_per_h"] for p in body["payments"]}
+    return "\n".join(
+        [f"{body['method']}: clears at {body['clearing_price']:.6g} $/kWh, welfare {body['welfare']:.6g} $/h"]
+        + [
+            f"{a['bidder']:<20} {a['service']:<12} {a['kw']:10.2f} kW  pays {paid.get(a['bidder'], 0.0):10.4f} $/h"
+            for a in body["allocation"]
+        ]
+        + [f"refused {r['bidder']}: {r['reason']}" for r in body["rejected"]]
+    )
+
+
+def _risk_text(body: Result) -> str:
+    return "\n".join(f"{name:<24} {value}" for name, value in body.items())
+
+
+def _verify_text(body: Result) -> str:
+    return "\n".join(f"{name:<10} {value}" for name, value in body.items())

@@ -1,0 +1,128 @@
+"""Shows a figure and keeps the viewer's zoom and legend when its data change.
+
+`st.plotly_chart` builds the chart anew whenever the figure differs; this small component gives the new
+figure to `Plotly.react` instead. Plotly comes from the installed wheel by a route of `app.py`, so
+nothing is fetched from outside. The colours of a figure are recoloured here for a dark screen.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import streamlit as st
+
+from gridpilot.console.charts import Figure
+from gridpilot.console.theme import recolouring
+
+PLOTLY_PATH = "/assets/plotly.min.js"
+
+_CSS = """
+.gp-chart { width: 100%; height: 100%; overflow: hidden; }
+.gp-chart .gp-wait { opacity: 0.6; padding: 1rem 0; font-size: 0.9rem; }
+"""
+
+_HTML = """
+<div class="gp-chart" role="img"></div>
+"""
+
+_JS = """
+const DARK = __DARK__;
+const PATTERN = new RegExp(
+  Object.keys(DARK).sort((a, b) => b.length - a.length)
+    .map((c) => c.replace(/[.*+?^${}()|[\\]\\\\]/g, "\\\\$&")).join("|"), "g");
+const CONFIG = {
+  displaylogo: false, responsive: false, doubleClick: "reset", scrollZoom: false, showTips: false,
+  modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
+};
+const charts = new WeakMap();
+
+function plotly() {
+  if (window.Plotly) return Promise.resolve(window.Plotly);
+  if (!window.gridpilotPlotly) {
+    window.gridpilotPlotly = new Promise((done, fail) => {
+      const tag = document.createElement("script");
+      tag.src = "__PATH__";
+      tag.onload = () => done(window.Plotly);
+      tag.onerror = () => { window.gridpilotPlotly = undefined; fail(new Error("Plotly did not load")); };
+      document.head.appendChild(tag);
+    });
+  }
+  return window.gridpilotPlotly;
+}
+
+function isDark(style) {
+  const probe = document.createElement("canvas").getContext("2d");
+  probe.fillStyle = style.getPropertyValue("--st-background-color").trim() || "#ffffff";
+  const hex = probe.fillStyle;
+  const part = (i) => parseInt(hex.slice(i, i + 2), 16);
+  return 0.299 * part(1) + 0.587 * part(3) + 0.114 * part(5) < 128;
+}
+
+function render(Plotly, state, root, data) {
+  const style = getComputedStyle(root);
+  const dark = isDark(style);
+  if (state.text === data.figure && state.dark === dark) return;
+  state.text = data.figure;
+  state.dark = dark;
+  const text = dark ? data.figure.replace(PATTERN, (c) => DARK[c]) : data.figure;
+  const figure = JSON.parse(text);
+  figure.layout.font = { ...figure.layout.font, family: style.fontFamily };
+  if (window.matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
+  Plotly.react(root, figure.data, figure.layout, CONFIG);
+}
+
+export default function (component) {
+  const { data, parentElement } = component;
+  const root = parentElement.querySelector(".gp-chart");
+  if (!root || !data) return;
+  let state = charts.get(root);
+  if (!state) {
+    state = { gone: false };
+    charts.set(root, state);
+    state.observer = new ResizeObserver(() => {
+      if (root.data && root.clientWidth > 0) window.Plotly.Plots.resize(root);
+    });
+    state.observer.observe(root);
+  }
+  root.setAttribute("aria-label", data.alt);
+  plotly().then(
+    (Plotly) => { if (!state.gone) render(Plotly, state, root, data); },
+    (error) => { root.textContent = error.message + ": reload the page"; });
+  return () => {
+    state.gone = true;
+    state.observer.disconnect();
+    if (root.data) window.Plotly.purge(root);
+  };
+}
+"""
+
+_SCRIPT = _JS.replace("__DARK__", json.dumps(recolouring())).replace("__PATH__", PLOTLY_PATH)
+_component = None
+
+
+def show(figure: Figure, key: str, alt: str = "") -> None:
+    """Draw `figure` (from `charts` or `plots`) under `key`, unique on the page.
+
+    A new figure under the same key keeps zoom and legend; give another key when the subject changes.
+    `alt` says for a screen reader what the picture shows; empty: the figure's title.
+    """
+    layout = figure["layout"]
+    label = alt or layout.get("title", {}).get("text", "") or key
+    data = {"figure": to_json(figure), "alt": label}
+    _mount()(key=key, data=data, height=int(layout["height"]))
+
+
+def to_json(figure: Figure) -> str:
+    """The figure as text; equal data gives equal text. A number that is not finite is a ValueError."""
+    return json.dumps(figure, separators=(",", ":"), allow_nan=False)
+
+
+def _mount() -> Any:
+    """The component, registered on first use: registering asks for Streamlit's running server."""
+    global _component  # noqa: PLW0603  one registration a process
+    if _component is None:
+        _component = st.components.v2.component(
+            "gridpilot_chart", html=_HTML, css=_CSS, js=_SCRIPT, isolate_styles=False
+        )
+    return _component

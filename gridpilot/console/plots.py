@@ -1,0 +1,258 @@
+"""The charts that are not over time: break-even ladder, merit order, P&L histogram, calibration, errors.
+
+As in `charts`, a figure is a plain, deterministic dict in the LIGHT palette.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from gridpilot.console import format as fmt
+from gridpilot.console.charts import Figure, Floats, base_layout, escape, plain, value_axis
+from gridpilot.console.theme import LIGHT, hue, translucent
+
+ROW_PX: Final = 34
+PLOT_PX: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One bar of the ladder: `value` is the break-even price, `hue` a thing whose colour it takes."""
+
+    name: str
+    value: float
+    hue: str = ""
+
+
+def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") -> Figure:
+    """Break-even price of each consumer as a bar against the price now; what does not earn is pale."""
+    ordered = sorted(rungs, key=lambda r: (r.value, r.name))
+    on = [r.value > price_now for r in ordered]
+    names = [escape(r.name) for r in ordered]
+    colours = [hue(r.hue or r.name) for r in ordered]
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": plain([r.value for r in ordered]),
+        "y": names,
+        "marker": {
+            "color": [c if earns else translucent(c, 0.28) for c, earns in zip(colours, on, strict=True)],
+            "line": {"width": 1, "color": colours},
+        },
+        "text": [
+            f"{fmt.price(r.value, unit).value}  {'earns' if earns else 'does not earn'}"
+            for r, earns in zip(ordered, on, strict=True)
+        ],
+        "textposition": "auto",
+        "insidetextanchor": "start",
+        "textfont": {"size": 12},
+        "cliponaxis": False,
+        "hovertemplate": f"%{{y}}: break-even %{{x:,.1f}} {escape(unit)}<extra></extra>",
+        "showlegend": False,
+    }
+    layout = base_layout(ROW_PX * max(2, len(rungs)) + 70, title)
+    layout |= {"bargap": 0.28, "hovermode": "closest"}
+    top = max([r.value for r in ordered] + [price_now, 0.0])
+    low = min([r.value for r in ordered] + [price_now, 0.0])
+    span = (top - low) or 1.0
+    layout["xaxis"] = value_axis(title=_title(unit), range=[low - 0.02 * span, top + 0.12 * span], fixedrange=True)
+    layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
+    _mark_x(layout, price_now, f"price now {fmt.price(price_now, unit).value}", LIGHT["now"])
+    return {"data": [bars], "layout": layout}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One block of demand in the auction: `kw` wide, `price_usd_per_kwh` high, `won_kw` of it served."""
+
+    bidder: str
+    kw: float
+    price_usd_per_kwh: float
+    won_kw: float
+    hue: str = ""
+
+
+def merit_order(
+    steps: Sequence[Step], capacity_kw: float, clearing_usd_per_kwh: float, reserve_usd_per_kwh: float, title: str = ""
+) -> Figure:
+    """Bids from the dearest down, side by side, the served part solid; capacity, clearing point and reserve marked."""
+    data: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    at = 0.0
+    for step in sorted(steps, key=lambda s: (-s.price_usd_per_kwh, s.bidder)):
+        lost_kw = max(0.0, step.kw - step.won_kw)
+        for kw, share in ((step.won_kw, 1.0), (lost_kw, 0.28)):
+            if kw <= 0.0:
+                continue
+            data.append(_block(step, at, kw, share, step.bidder not in seen))
+            seen.add(step.bidder)
+            at += kw
+    layout = base_layout(PLOT_PX + 90, title)
+    right = max(at, capacity_kw) * 1.03 or 1.0
+    layout |= {"barmode": "overlay", "hovermode": "closest"}
+    layout["xaxis"] = value_axis(title=_title("kW, dearest bid first"), range=[0, right])
+    layout["yaxis"] = value_axis(title=_title("$/kWh"), rangemode="tozero", fixedrange=True)
+    layout["legend"]["y"] = -0.2
+    _mark_x(layout, capacity_kw, f"capacity {capacity_kw:,.0f} kW", LIGHT["now"])
+    _mark_y(layout, clearing_usd_per_kwh, f"clearing {clearing_usd_per_kwh:.3f}", LIGHT["ink"])
+    if reserve_usd_per_kwh != clearing_usd_per_kwh:
+        _mark_y(layout, reserve_usd_per_kwh, f"reserve {reserve_usd_per_kwh:.3f}", LIGHT["muted"], above=False)
+    return {"data": data, "layout": layout}
+
+
+def _block(step: Step, at: float, kw: float, share: float, first: bool) -> dict[str, Any]:
+    colour = hue(step.hue or step.bidder)
+    word = "served" if share == 1.0 else "not served"
+    return {
+        "type": "bar",
+        "name": escape(step.bidder),
+        "legendgroup": step.bidder,
+        "showlegend": first,
+        "x": [at],
+        "y": plain([step.price_usd_per_kwh]),
+        "width": [kw],
+        "offset": 0,
+        "marker": {
+            "color": colour if share == 1.0 else translucent(colour, share),
+            "line": {"width": 1, "color": LIGHT["background"] if share == 1.0 else colour},
+        },
+        "hovertemplate": f"{escape(step.bidder)}: {kw:,.0f} kW {word} at %{{y:.4~f}} $/kWh<extra></extra>",
+    }
+
+
+def pnl_histogram(
+    pnl_usd: Floats, var: float, cvar: float, alpha: float, money: str = "USD", title: str = ""
+) -> Figure:
+    """Distribution of the P&L over the scenarios. `var` and `cvar` are losses and stand at minus their value."""
+    sample = np.asarray(pnl_usd, dtype=np.float64)
+    sample = sample[np.isfinite(sample)]
+    bins = int(np.clip(np.sqrt(max(1, sample.size)) * 1.5, 8, 40))
+    counts, edges = np.histogram(sample, bins=bins) if sample.size else (np.zeros(1), np.array([0.0, 1.0]))
+    share = 100.0 * counts / max(1, sample.size)
+    tail = edges[1:] <= -var
+    bars = {
+        "type": "bar",
+        "x": plain(edges[:-1]),
+        "y": plain(share),
+        "width": plain(np.diff(edges)),
+        "offset": 0,
+        "marker": {
+            "color": [LIGHT["muted"] if t else LIGHT["line"] for t in tail.tolist()],
+            "line": {"width": 1, "color": LIGHT["background"]},
+        },
+        "customdata": [[fmt.number(a, 1), fmt.number(b, 1)] for a, b in itertools.pairwise(edges)],
+        "hovertemplate": f"%{{customdata[0]}} to %{{customdata[1]}} {escape(money)}: %{{y:.1f}} %<extra></extra>",
+        "showlegend": False,
+    }
+    layout = base_layout(PLOT_PX + 60, title)
+    layout |= {"hovermode": "closest", "bargap": 0}
+    marks = [edges[0], edges[-1], -var, -cvar]
+    low, high = float(np.nanmin(marks)), float(np.nanmax(marks))
+    room = 0.05 * ((high - low) or 1.0)
+    layout["xaxis"] = value_axis(title=_title(f"P&amp;L, {escape(money)}"), range=[low - room, high + room])
+    layout["yaxis"] = value_axis(title=_title("scenarios, %"), rangemode="tozero", fixedrange=True)
+    level = fmt.percent(alpha)
+    _mark_x(layout, -cvar, f"CVaR {level}: {fmt.money(cvar, money)}", LIGHT["alarm"], row=1)
+    _mark_x(layout, -var, f"VaR {level}: {fmt.money(var, money)}", LIGHT["warning"])
+    layout["margin"]["t"] += 18
+    layout["height"] += 18
+    return {"data": [bars], "layout": layout}
+
+
+def calibration(nominal: Floats, covered: Floats, n: int, title: str = "") -> Figure:
+    """Share of outcomes inside each band against the share promised (fractions), with two standard errors."""
+    promised, came = np.asarray(nominal, dtype=np.float64), np.asarray(covered, dtype=np.float64)
+    spread = 2.0 * np.sqrt(np.clip(promised * (1.0 - promised), 0.0, None) / max(1, n))
+    points = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": f"outcomes ({n:,})",
+        "x": plain(100.0 * promised),
+        "y": plain(100.0 * came),
+        "error_y": {"type": "data", "array": plain(100.0 * spread), "color": LIGHT["muted"], "thickness": 1},
+        "marker": {"color": LIGHT["price"], "size": 9},
+        "hovertemplate": "promised %{x:.0f} %, came %{y:.1f} %<extra></extra>",
+    }
+    ideal = {
+        "type": "scatter", "mode": "lines", "name": "perfect", "x": [0, 100], "y": [0, 100], "hoverinfo": "skip",
+        "line": {"color": LIGHT["line"], "width": 1.5, "dash": "dash"},
+    }  # fmt: skip
+    layout = base_layout(PLOT_PX + 70, title)
+    layout["hovermode"] = "closest"
+    layout["legend"]["y"] = -0.2
+    layout["xaxis"] = value_axis(title=_title("band promises, %"), range=[0, 100], fixedrange=True)
+    layout["yaxis"] = value_axis(title=_title("outcomes inside, %"), range=[0, 102], fixedrange=True)
+    return {"data": [ideal, points], "layout": layout}
+
+
+def errors(values: Mapping[str, float], unit: str, reference: str = "", title: str = "") -> Figure:
+    """Mean error of each method as a bar, smallest on top; `reference` (a key) is the one to beat."""
+    ordered = sorted(values.items(), key=lambda item: (-item[1], item[0]))
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": plain([v for _, v in ordered]),
+        "y": [escape(name) for name, _ in ordered],
+        "marker": {"color": [LIGHT["line"] if name == reference else LIGHT["muted"] for name, _ in ordered]},
+        "text": [fmt.significant(v) for _, v in ordered],
+        "textposition": "auto",
+        "insidetextanchor": "end",
+        "cliponaxis": False,
+        "hovertemplate": f"%{{y}}: %{{x:.3~f}} {escape(unit)}<extra></extra>",
+        "showlegend": False,
+    }
+    layout = base_layout(ROW_PX * max(2, len(ordered)) + 70, title)
+    layout |= {"bargap": 0.3, "hovermode": "closest"}
+    layout["xaxis"] = value_axis(title=_title(unit), rangemode="tozero", fixedrange=True)
+    layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
+    if reference in values:
+        _mark_x(layout, values[reference], f"to beat: {reference}", LIGHT["now"])
+    return {"data": [bars], "layout": layout}
+
+
+def _title(text: str) -> dict[str, Any]:
+    return {"text": text, "font": {"color": LIGHT["muted"], "size": 11}, "standoff": 4}
+
+
+def _mark_x(layout: dict[str, Any], at: float, text: str, colour: str, row: int = 0) -> None:
+    """A vertical line with its label on top, on the side where there is room."""
+    if not np.isfinite(at):
+        return
+    layout["shapes"].append(
+        {
+            "type": "line", "xref": "x", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1,
+            "line": {"color": colour, "width": 2},
+        }
+    )  # fmt: skip
+    low, high = layout["xaxis"].get("range", [0.0, 2.0 * at])
+    right = at > (low + high) / 2
+    layout["annotations"].append(
+        {
+            "text": escape(text), "x": at, "xref": "x", "y": 1, "yref": "paper", "yanchor": "bottom",
+            "xanchor": "right" if right else "left", "yshift": 2 + 16 * row, "showarrow": False,
+            "font": {"size": 11, "color": colour},
+        }
+    )  # fmt: skip
+
+
+def _mark_y(layout: dict[str, Any], at: float, text: str, colour: str, above: bool = True) -> None:
+    """A horizontal line with its label at the right end."""
+    if not np.isfinite(at):
+        return
+    layout["shapes"].append(
+        {
+            "type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": at, "y1": at,
+            "line": {"color": colour, "width": 1.5, "dash": "dash"},
+        }
+    )  # fmt: skip
+    layout["annotations"].append(
+        {
+            "text": escape(text), "x": 1, "xref": "paper", "xanchor": "right", "y": at, "yref": "y",
+            "yanchor": "bottom" if above else "top", "showarrow": False, "font": {"size": 11, "color": colour},
+        }
+    )  # fmt: skip

@@ -1,0 +1,163 @@
+"""What surrounds the pages: the pilot's process, warm-up, own routes and security headers."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, MutableMapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+log = logging.getLogger(__name__)
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+STOP_WAIT_S: Final = 10.0  # a pilot finishes the cycle it is in; a cycle takes seconds at the most
+WARM: Final = ("pandas", "pydeck", "gridpilot.views", "gridpilot.console.live_chart", "gridpilot.console.widgets")
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Send], Awaitable[None]]
+
+
+# --- the pilot -----------------------------------------------------------------------------
+
+
+def ensure_pilot() -> subprocess.Popen[bytes] | None:
+    """Start the pilot beside this server; None when GRIDPILOT_NO_PILOT is set.
+
+    It is always started: where another pilot holds the lease, the new one says so and ends by itself,
+    which is one rule instead of two.
+    """
+    if os.environ.get("GRIDPILOT_NO_PILOT"):
+        return None
+    process = subprocess.Popen([sys.executable, "-m", "gridpilot", "pilot"], cwd=ROOT)
+    log.info("pilot started, process %d", process.pid)
+    return process
+
+
+def stop_pilot(process: subprocess.Popen[bytes] | None, wait_s: float = STOP_WAIT_S) -> None:
+    """Ask the pilot to end (SIGTERM); end it by force after `wait_s`."""
+    if process is None or process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        log.warning("the pilot did not end within %g s of SIGTERM: killed", wait_s)
+        process.kill()
+        process.wait()
+
+
+# --- warm-up -------------------------------------------------------------------------------
+
+
+def warm_up() -> threading.Thread:
+    """Import in the background what the pages will need, then take it out of the garbage collector's sight.
+
+    Streamlit collects after every script run, over everything that is imported: with the stack frozen a
+    run costs a few milliseconds instead of some hundred.
+    """
+    thread = threading.Thread(target=_warm, name="warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def _warm() -> None:
+    for name in WARM:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            log.warning("warm-up: %s could not be imported (%s); its page will say so", name, error)
+    gc.collect()
+    gc.freeze()
+
+
+# --- routes --------------------------------------------------------------------------------
+
+
+def _plotly_js() -> Path:
+    """The script inside the installed wheel, found without importing Plotly."""
+    spec = find_spec("plotly")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("plotly is not installed: run `make console`")
+    return Path(spec.origin).parent / "package_data" / "plotly.min.js"
+
+
+async def _plotly(request: Request) -> Response:
+    """Plotly's script. The address carries no version, so a stored copy is asked about after a day."""
+    headers = {"Cache-Control": "public, max-age=86400", "ETag": f'"plotly-{version("plotly")}"'}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return FileResponse(_plotly_js(), media_type="text/javascript", headers=headers)
+
+
+async def _health(_: Request) -> Response:
+    return PlainTextResponse("ok")
+
+
+def routes() -> list[Route]:
+    """`/healthz` (the server answers) and Plotly's script."""
+    return [Route("/healthz", _health), Route("/assets/plotly.min.js", _plotly)]
+
+
+# --- security headers ----------------------------------------------------------------------
+
+# Streamlit sets style attributes and loads inline components from blob: addresses; everything else is
+# our own. 'wasm-unsafe-eval' is for its table reader. Nothing outside may be asked, nor frame the console.
+CSP: Final = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' blob: 'unsafe-inline' 'wasm-unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' blob: data: ws: wss:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-src 'self' blob:",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS: Final = (
+    (b"content-security-policy", CSP.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+
+
+class SecurityHeaders:
+    """ASGI middleware: the headers above on every HTTP response, replacing any of the same name."""
+
+    def __init__(self, app: Asgi) -> None:
+        self.app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Send) -> None:
+        """Pass the request on, and the response back with the headers."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                ours = {name for name, _ in HEADERS}
+                kept = [(n, v) for n, v in message.get("headers", []) if n.lower() not in ours]
+                message["headers"] = [*kept, *HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)

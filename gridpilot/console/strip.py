@@ -1,0 +1,146 @@
+"""The status strip on top of every page: mode and time, age of the prices, who is in control, alarms.
+
+`strip_html(status)` is the reading part, a pure function; `render_strip(status)` adds the clock of a
+replay and the emergency stop. Both take the `Status` that `views.status()` gives.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+import streamlit as st
+
+from gridpilot.console import format as fmt
+from gridpilot.errors import GridPilotError
+
+if TYPE_CHECKING:
+    from gridpilot.views import Status
+
+# From here on prices count as stale: three intervals of 5 minutes live; in a replay of hourly prices two hours.
+STALE_LIVE_S: Final = 900.0
+STALE_REPLAY_S: Final = 7200.0
+
+SPEEDS: Final[dict[float, str]] = {0.0: "Pause", 1.0: "1×", 60.0: "60×"}
+
+# control -> (word, look, what it means)
+CONTROL: Final[dict[str, tuple[str, str, str]]] = {
+    "AUTO": ("AUTO", "", "The plan is sent as it is"),
+    "HOLD": ("HOLD", "warning", "The last safe set points are held: no new plan could be made"),
+    "OVERRIDE": ("OVERRIDE", "warning", "An operator's override is in force: see Dispatch"),
+    "FAILSAFE": ("FAIL-SAFE", "alarm", "Machines are at their safe state: readings or prices are missing"),
+    "ESTOP": ("E-STOP", "alarm", "Everything is off until an operator releases the stop on Dispatch"),
+}
+
+
+def stale(status: Status) -> bool:
+    """True when the prices are too old, or of unknown age."""
+    limit = STALE_REPLAY_S if status.mode == "REPLAY" else STALE_LIVE_S
+    return status.price_age_s is None or status.price_age_s > limit
+
+
+def strip_html(status: Status) -> str:
+    """The strip's text; every word that comes from outside is escaped."""
+    when = fmt.local_date(status.at, status.timezone)
+    mode = f"<b>{escape(status.mode)}</b> <span class='gp-muted'>{escape(when)}</span>"
+    parts = [f"<span title='{escape(fmt.utc(status.at))}'>{mode}</span>"]
+    if status.simulated:
+        parts.append(_chip("SIMULATED", "", "The site's readings are simulated; nothing real is switched"))
+    parts.append(_prices(status))
+    parts.append(_control(status))
+    alarms = fmt.count(status.alarms, "alarm")
+    parts.append(_chip(alarms, "alarm", "See Health") if status.alarms else f"<span class='gp-muted'>{alarms}</span>")
+    parts.append(f"<span class='gp-site' title='{escape(status.source)}'>{escape(status.site)}</span>")
+    if status.message:
+        note = escape(status.message)
+        parts.append(f"<span class='gp-note gp-muted' title='{note}'>{note}</span>")
+    return f"<div class='gp-strip'>{''.join(parts)}</div>"
+
+
+def _prices(status: Status) -> str:
+    text = "no prices yet" if status.price_age_s is None else f"prices {fmt.age(status.price_age_s)}"
+    if stale(status):
+        return _chip(text, "warning", "Prices are stale: see Health")
+    return f"<span class='gp-muted' title='{escape(status.source)}'>{text}</span>"
+
+
+def _control(status: Status) -> str:
+    if not status.pilot_alive and status.control != "ESTOP":
+        return _chip("NO PILOT", "alarm", "No pilot is running: nothing is decided or sent. See Health")
+    word, look, meaning = CONTROL.get(status.control, (status.control, "warning", ""))
+    return _chip(word, look, meaning)
+
+
+def _chip(text: str, look: str, title: str) -> str:
+    kind = f" gp-{look}" if look else ""
+    return f"<span class='gp-chip{kind}' title='{escape(title)}'>{escape(text)}</span>"
+
+
+def render_strip(status: Status, author: str = "console") -> None:
+    """Draw the strip; the emergency stop is ONE press and always there."""
+    with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
+        st.html(strip_html(status), width="stretch")
+        if status.mode == "REPLAY":
+            _clock(status)
+        stopped = status.control == "ESTOP"
+        st.button(
+            "Stopped" if stopped else "Emergency stop",
+            key="strip_stop",
+            help="Release it on the Dispatch page" if stopped else "Switches all machines and the battery off now",
+            disabled=stopped,
+            on_click=_stop,
+            args=(author,),
+        )
+    trouble = st.session_state.pop("strip_trouble", "")
+    if trouble:
+        st.error(f"The command was not accepted: {trouble}")
+
+
+def render_failure(reason: str) -> None:
+    """The strip when the state cannot be read at all. The stop stays: a command row may still get through."""
+    text = f"<div class='gp-strip'>{_chip('NO DATA', 'alarm', reason)}<span>{escape(reason)}</span></div>"
+    with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
+        st.html(text, width="stretch")
+        st.button("Emergency stop", key="strip_stop", on_click=_stop, args=("console",))
+
+
+def _clock(status: Status) -> None:
+    """The replay's clock. The ledger's speed is the truth: the control follows it at each tick."""
+    st.session_state["strip_speed"] = status.speed if status.speed in SPEEDS else None
+    st.segmented_control(
+        "Replay speed",
+        tuple(SPEEDS),
+        format_func=lambda speed: SPEEDS[speed],
+        key="strip_speed",
+        label_visibility="collapsed",
+        on_change=_set_speed,
+    )
+    st.button("Step", key="strip_step", help="One interval forward", on_click=_step, disabled=bool(status.speed))
+
+
+def _stop(author: str) -> None:
+    from gridpilot import views
+
+    try:
+        views.emergency_stop(author)
+    except GridPilotError as error:
+        st.session_state["strip_trouble"] = str(error)
+
+
+def _set_speed() -> None:
+    from gridpilot import views
+
+    speed = st.session_state["strip_speed"]
+    try:
+        views.set_replay_speed(0.0 if speed is None else float(speed))
+    except GridPilotError as error:
+        st.session_state["strip_trouble"] = str(error)
+
+
+def _step() -> None:
+    from gridpilot import views
+
+    try:
+        views.step_replay()
+    except GridPilotError as error:
+        st.session_state["strip_trouble"] = str(error)

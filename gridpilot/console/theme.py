@@ -1,0 +1,177 @@
+"""The colours of the console, in one place: one hue per thing, the same on every page and chart.
+
+Figures are always drawn in the LIGHT palette and recoloured for a dark screen in the browser
+(`live_chart`), so a figure does not depend on who looks at it. Every colour name therefore has one
+light and one dark value, and no two names share a light value. `.streamlit/config.toml` repeats the
+surfaces and the categorical colours for Streamlit's own elements; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+SURFACE: Final[Mapping[str, tuple[str, str]]] = {
+    # what is not a thing of the site: light, dark
+    "background": ("#f6f7f8", "#15191c"),
+    "panel": ("#e9ebed", "#20262a"),
+    "ink": ("#20272c", "#e4e8ea"),
+    "muted": ("#5f6a72", "#9aa5ac"),
+    "line": ("#c9ced2", "#3b444a"),
+    "grid": ("#dfe3e6", "#2a3136"),
+    "now": ("#3d474e", "#c3cbd0"),
+    "night": ("rgba(88,100,110,0.09)", "rgba(4,6,8,0.36)"),
+    "band": ("rgba(92,103,111,0.20)", "rgba(172,183,190,0.20)"),
+    "band_outer": ("rgba(92,103,111,0.10)", "rgba(172,183,190,0.11)"),
+    "warning": ("#b26a00", "#e8a33a"),
+    "alarm": ("#c4281c", "#f2685c"),
+}
+
+HUE: Final[Mapping[str, tuple[str, str]]] = {
+    # one hue per thing: light, dark
+    "price": ("#262d33", "#dde2e5"),
+    "battery": ("#0f7f78", "#35b5ac"),
+    "charge": ("#6cc0b7", "#8fdcd4"),
+    "discharge": ("#0b5f5b", "#219087"),
+    "air": ("#92bde6", "#bcd9f5"),
+    "immersion": ("#4a86c5", "#6ea6e0"),
+    "hydro": ("#1d4f91", "#3f74bd"),
+    "gpu": ("#6fae58", "#93cf7c"),
+    "asic": ("#2c7a3f", "#4b9c5b"),
+    "jobs": ("#8b8626", "#bdb84f"),
+    "cooling": ("#75869a", "#8d9fb3"),
+    "grid_import": ("#80705f", "#a89581"),
+    "grid_export": ("#b8a591", "#d3c3b1"),
+    "tenants": ("#8a6aa6", "#b596d0"),
+}
+
+# Streamlit's own charts and any thing without a hue of its own draw from these, in this order.
+CATEGORICAL: Final = (
+    "hydro", "gpu", "battery", "jobs", "tenants", "immersion", "asic", "cooling", "grid_import", "air", "charge",
+    "grid_export",
+)  # fmt: skip
+
+_LIKE: Final[Mapping[str, str]] = {
+    "soc": "battery",
+    "training": "jobs",
+    "inference": "gpu",
+    "mining": "immersion",
+    "import": "grid_import",
+    "export": "grid_export",
+    "grid": "grid_import",
+    "tenant": "tenants",
+    "energy": "price",
+    "reserve": "cooling",
+}
+_SPARE: Final = ("tenants", "jobs", "grid_export", "asic", "air")
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The colours of one theme, by name (`palette["air"]`)."""
+
+    name: str
+    colours: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.colours[name]
+
+    @property
+    def categorical(self) -> tuple[str, ...]:
+        """Colours of a chart whose series have no hue of their own."""
+        return tuple(self.colours[name] for name in CATEGORICAL)
+
+
+_ALL: Final = {**SURFACE, **HUE}
+LIGHT: Final = Palette("light", {name: pair[0] for name, pair in _ALL.items()})
+DARK: Final = Palette("dark", {name: pair[1] for name, pair in _ALL.items()})
+
+
+def hue_name(thing: str) -> str:
+    """Name of the hue of a machine type, load or series; an unknown thing keeps one spare hue for ever."""
+    key = thing.strip().lower()
+    if key in HUE:
+        return key
+    if key in _LIKE:
+        return _LIKE[key]
+    return _SPARE[zlib.crc32(key.encode()) % len(_SPARE)]
+
+
+def hue(thing: str, palette: Palette = LIGHT) -> str:
+    """Colour of a machine type, load or series."""
+    return palette[hue_name(thing)]
+
+
+def translucent(colour: str, alpha: float) -> str:
+    """A `#rrggbb` colour with an opacity, as `rgba(...)`."""
+    red, green, blue = rgb(colour)
+    return f"rgba({red},{green},{blue},{alpha:g})"
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """`#rrggbb` as three numbers 0..255."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def recolouring() -> dict[str, str]:
+    """What becomes what when a figure is shown on a dark screen: whole colours, and the start of `rgba(...)`."""
+    pairs = dict(_ALL.values())
+    solid = [pair for pair in _ALL.values() if pair[0].startswith("#")]
+    return pairs | {_rgba_start(light): _rgba_start(dark) for light, dark in solid}
+
+
+def _rgba_start(colour: str) -> str:
+    return "rgba({},{},{},".format(*rgb(colour))
+
+
+def active() -> Palette:
+    """The palette of the theme on the viewer's screen.
+
+    Streamlit learns it from the browser, and may be one run late after the viewer changed it; only what
+    is not drawn by `live_chart` (the globe) needs to ask.
+    """
+    import streamlit as st
+
+    return DARK if st.context.theme.type == "dark" else LIGHT
+
+
+# Sizes and shapes that the theme options do not reach. Colours come from the theme (`currentColor`).
+STYLE: Final = """<style>
+.stApp, .stApp * { font-variant-numeric: tabular-nums; }
+.gp-muted { opacity: 0.68; }
+.gp-mono { white-space: nowrap; }
+.gp-chip {
+  display: inline-block; padding: 0.1rem 0.5rem; border-radius: 0.25rem; font-weight: 600;
+  border: 1px solid color-mix(in srgb, currentColor 35%, transparent); white-space: nowrap;
+}
+.gp-chip.gp-warning { background: #f0b445; color: #241a02; border-color: #f0b445; }
+.gp-chip.gp-alarm { background: #c4281c; color: #ffffff; border-color: #c4281c; }
+.st-key-strip {
+  position: sticky; top: 3.75rem; z-index: 90; background: var(--gp-background, inherit);
+  border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); padding: 0.25rem 0;
+}
+.gp-strip { display: flex; align-items: center; gap: 0.35rem 0.9rem; min-height: 2.25rem; flex-wrap: wrap; }
+.gp-strip > span { white-space: nowrap; }
+.gp-strip .gp-note { overflow: hidden; text-overflow: ellipsis; min-width: 0; flex: 0 1 auto; }
+.st-key-strip_stop button {
+  background: #c4281c; color: #ffffff; border: 1px solid #8f1710; font-weight: 700; min-width: 9.5rem;
+}
+.st-key-strip_stop button:hover, .st-key-strip_stop button:focus-visible {
+  background: #9f1d13; color: #ffffff; border-color: #5f0d08;
+}
+.st-key-strip_stop button:disabled { background: transparent; color: inherit; border-style: dashed; opacity: 0.75; }
+.gp-bar { position: relative; height: 0.6rem; border-radius: 0.3rem; margin: 0.3rem 0 0.15rem;
+  background: color-mix(in srgb, currentColor 12%, transparent); }
+.gp-bar i { position: absolute; top: 0; bottom: 0; border-radius: 0.3rem; display: block; }
+.gp-bar b { position: absolute; top: -0.2rem; bottom: -0.2rem; width: 2px; margin-left: -1px;
+  background: currentColor; opacity: 0.75; }
+.gp-limit { font-size: 0.875rem; line-height: 1.35; }
+.gp-limit-row { display: flex; justify-content: space-between; gap: 0.75rem; }
+.gp-empty { border: 1px dashed color-mix(in srgb, currentColor 35%, transparent); border-radius: 0.4rem;
+  padding: 1.4rem 1.2rem; }
+.gp-empty strong { display: block; margin-bottom: 0.25rem; }
+.gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
+.gp-flags li { padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }
+</style>"""

@@ -1,0 +1,175 @@
+"""Small pieces that every page uses: tiles, limit bars, empty states, flags, foreign text, CSV export.
+
+Text from outside (names, reasons, flags) is never read as Markdown or HTML: it goes through `inert`,
+`st.text` or `html.escape`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+import streamlit as st
+
+from gridpilot.console import format as fmt
+from gridpilot.console.format import Quantity
+from gridpilot.console.theme import HUE, hue_name
+from gridpilot.domain import DataFlag
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_SEVERITY: Final = {"alarm": 0, "warn": 1, "info": 2}
+
+
+# --- text ----------------------------------------------------------------------------------
+
+
+def inert(text: str) -> str:
+    """Text that Markdown shows as it is, for labels that cannot take `st.text`."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def foreign(text: str) -> None:
+    """A foreign string (a name, a reason, a reply) as plain text."""
+    st.text(text, width="stretch")
+
+
+def freshness(at: str, age_s: float | None, source: str = "") -> None:
+    """Where figures come from and how old they are: "12 Jun 14:05, 2 min old, replay"."""
+    parts = [p for p in (at, fmt.age(age_s), source) if p]
+    st.caption(inert(", ".join(parts)))
+
+
+# --- figures -------------------------------------------------------------------------------
+
+
+def tile(
+    label: str,
+    quantity: Quantity | str,
+    reference: str = "",
+    spark: Sequence[float] | None = None,
+    note: str = "",
+) -> None:
+    """A tile: label, value with its unit smaller and muted, and the reference it is to be read against.
+
+    `reference` is the whole phrase ("+4.20 vs. do nothing"); it is grey, because money is not red or green
+    by its sign. `spark` is the recent course; `note` is the tooltip.
+    """
+    value = Quantity(quantity) if isinstance(quantity, str) else quantity
+    text = inert(value.value)
+    if value.unit and value.value != fmt.DASH:
+        text += f" :small[:gray[{inert(value.unit)}]]"
+    st.metric(
+        inert(label),
+        text,
+        delta=inert(reference) if reference else None,
+        delta_color="off",
+        delta_arrow="off",
+        help=inert(note) if note else None,
+        border=True,
+        chart_data=list(spark) if spark is not None and len(spark) > 1 else None,
+        chart_type="line",
+        height="stretch",
+    )
+
+
+def limit_bar(
+    label: str,
+    value: float | None,
+    unit: str,
+    limits: tuple[float | None, float],
+    scale: tuple[float, float] | None = None,
+    thing: str = "",
+) -> None:
+    """A value on a bar with its limits: SOC within 15-90 %, load under the grid limit, CVaR under its cap.
+
+    `limits` are (lowest or None, highest); `scale` is the whole width, 0..highest when left out; `thing`
+    gives the hue. Outside its limits the bar turns red and says so.
+    """
+    st.html(limit_bar_html(label, value, unit, limits, scale or (0.0, limits[1]), thing))
+
+
+def limit_bar_html(
+    label: str,
+    value: float | None,
+    unit: str,
+    limits: tuple[float | None, float],
+    scale: tuple[float, float],
+    thing: str = "",
+) -> str:
+    """The bar as HTML."""
+    low, high = limits
+    shown = fmt.quantity(value, unit)
+    beyond = value is not None and fmt.known(value) and (value > high or (low is not None and value < low))
+    state = " <span class='gp-chip gp-alarm'>outside its limits</span>" if beyond else ""
+    span = f"{fmt.significant(low)} to " if low is not None else "at most "
+    marks = [m for m in (low, high) if m is not None and scale[0] < m < scale[1]]
+    ticks = "".join(f"<b style='left:{_place(m, scale):.2f}%'></b>" for m in marks)
+    fill = ""
+    if value is not None and fmt.known(value):
+        ends = sorted((_place(0.0, scale), _place(value, scale)))
+        colour = "#c4281c" if beyond else f"light-dark({','.join(HUE[hue_name(thing or label)])})"
+        fill = f"<i style='left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%;background:{colour}'></i>"
+    return (
+        f"<div class='gp-limit'><div class='gp-limit-row'><span>{escape(label)} <b>{escape(str(shown))}</b>{state}"
+        f"</span><span class='gp-muted'>limit {span}{fmt.significant(high)} {escape(unit)}</span></div>"
+        f"<div class='gp-bar'>{fill}{ticks}</div></div>"
+    )
+
+
+def _place(value: float, scale: tuple[float, float]) -> float:
+    """Percent of the width, kept inside the bar."""
+    width = scale[1] - scale[0]
+    return min(100.0, max(0.0, 100.0 * (value - scale[0]) / width)) if width > 0.0 else 0.0
+
+
+# --- states --------------------------------------------------------------------------------
+
+
+def empty_state(title: str, what_to_do: str) -> None:
+    """What will be here, and what to do to get it."""
+    st.html(f"<div class='gp-empty'><strong>{escape(title)}</strong><span>{escape(what_to_do)}</span></div>")
+
+
+def flags(items: Iterable[DataFlag], limit: int = 12) -> None:
+    """Data flags, the gravest first; nothing at all when there are none."""
+    ordered = sorted(items, key=lambda f: (_SEVERITY.get(f.severity, 1), f.stage, f.code))
+    if ordered:
+        st.html(flags_html(ordered, limit))
+
+
+def flags_html(ordered: Sequence[DataFlag], limit: int) -> str:
+    """The list as HTML."""
+    look = {"alarm": " gp-alarm", "warn": " gp-warning"}
+    rows = []
+    for flag in ordered[:limit]:
+        times = f" <span class='gp-muted'>({flag.count:,}×)</span>" if flag.count > 1 else ""
+        chip = f"<span class='gp-chip{look.get(flag.severity, '')}'>{escape(flag.code)}</span>"
+        rows.append(f"<li>{chip}<span>{escape(flag.message)}{times}</span></li>")
+    if len(ordered) > limit:
+        rows.append(f"<li class='gp-muted'>and {len(ordered) - limit:,} more</li>")
+    return f"<ul class='gp-flags'>{''.join(rows)}</ul>"
+
+
+# --- export --------------------------------------------------------------------------------
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """The table as CSV. Text that a spreadsheet would run as a formula gets a ' before it; numbers stay."""
+    safe = table.map(_quoted)
+    safe.columns = [_quoted(str(name)) for name in table.columns]
+    return safe.to_csv(index=False)
+
+
+def _quoted(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA) else cell
+
+
+def download_csv(table: pd.DataFrame, file_name: str, key: str, label: str = "Download CSV") -> None:
+    """A button that saves the table."""
+    st.download_button(label, csv_text(table), file_name, "text/csv", key=key, on_click="ignore", type="tertiary")

@@ -1,0 +1,315 @@
+"""ONE decision cycle: the only place where the order of the stages is written.
+
+market -> features -> forecast -> plan -> auction -> risk -> dispatch -> ledger
+
+A cycle first settles what ran since the last one (P&L, state of charge, job energy), then decides, writes
+the decision down, and only then sends it. Anything that raises before dispatch leaves the site as it is:
+the last set points hold until their `valid_until`, then the pilot sends the fail-safe state.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from gridpilot import report
+from gridpilot.auction.bids import auction_capacity_kw, site_bids
+from gridpilot.auction.mechanism import clear
+from gridpilot.config import Settings, load_site
+from gridpilot.dispatch import override, reconcile
+from gridpilot.dispatch.gateway import MachineGateway, MaraGateway, SimulatedGateway
+from gridpilot.dispatch.machines import to_dispatch
+from gridpilot.domain import (
+    Array,
+    AuctionResult,
+    Band,
+    Bid,
+    DataFlag,
+    Dispatch,
+    Forecast,
+    Plan,
+    PriceHistory,
+    PriceOutlook,
+    RiskReport,
+    Site,
+    SiteState,
+    as_array,
+    iso,
+    to_jsonable,
+)
+from gridpilot.forecast.ensemble import forecast, prepare
+from gridpilot.ledger.store import Ledger
+from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
+from gridpilot.market.source import PriceSource, open_source
+from gridpilot.monitor import settle
+from gridpilot.monitor.pnl import Prices
+from gridpilot.plan.problem import job_needs
+from gridpilot.plan.solve import plan as make_plan
+from gridpilot.risk.scenarios import plan_risk
+
+HORIZON_S = 24 * 3600
+SITE = "site"  # key of the ledger's state
+STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch", "ledger")
+
+
+@dataclass(slots=True)
+class Engine:
+    """What a cycle needs. `previous` is the last plan of this process, for the planner's fallback."""
+
+    site: Site
+    source: PriceSource
+    gateway: MachineGateway
+    ledger: Ledger
+    previous: Plan | None = None
+    site_flags: tuple[DataFlag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CycleResult:
+    """A whole decision. `dispatch.status` says what became of it."""
+
+    cycle_id: str
+    at: datetime
+    source: str
+    flags: tuple[DataFlag, ...]
+    forecast: Forecast
+    plan: Plan
+    auction: AuctionResult
+    risk: RiskReport
+    dispatch: Dispatch
+    timings_ms: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """The public form: `python -m gridpilot cycle --json`."""
+        return {
+            "cycle_id": self.cycle_id,
+            "at": iso(self.at),
+            "source": self.source,
+            "flags": to_jsonable(self.flags),
+            "forecast": report.forecast_json(self.forecast),
+            "plan": report.plan_json(self.plan),
+            "auction": report.auction_json(self.auction),
+            "risk": report.risk_json(self.risk),
+            "dispatch": report.dispatch_json(self.dispatch),
+            "timings_ms": dict(self.timings_ms),
+        }
+
+
+@dataclass(slots=True)
+class _Timings:
+    ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.ms[name] += (time.perf_counter() - start) * 1000.0
+
+
+def open_engine(settings: Settings, ledger: Ledger) -> Engine:
+    """Source, site and gateway as the settings say. For MARA this asks the API for its inventory and site."""
+    site = load_site(settings.site_file())
+    source = open_source(settings.source, settings, site)
+    if not isinstance(source, MaraSource):
+        gateway = SimulatedGateway(
+            site,
+            load=lambda: ledger.get_state("machines").value or {},
+            save=lambda value: ledger.put_state("machines", value),
+        )
+        return Engine(site, source, gateway, ledger)
+    client: MaraClient = source.client
+    if settings.mara_api_key is None:
+        client.create_site(site.name)
+    site, flags = site_from_inventory(site, client.inventory())
+    source.site = site
+    return Engine(site, source, MaraGateway(client, site), ledger, site_flags=flags)
+
+
+def run_cycle(engine: Engine, wall: datetime, *, token: int = 0, dry_run: bool = False) -> CycleResult:
+    """Settle, decide, write down, send. `token` is the fencing token of the pilot's lease.
+
+    A dry run neither writes nor sends. Raises SourceError or DataError where there are no usable prices,
+    LedgerError where the ledger can't be written (then nothing was sent).
+    """
+    clock = _Timings()
+    started = time.perf_counter()
+    with clock.stage("market"):
+        now = engine.source.present(wall)
+        history = engine.source.fetch(now)
+    with clock.stage("ledger"):
+        before = settle.load(engine.ledger)
+    running, settlement, settled_flags = settle.settle(engine.site, history, before, now)
+    decision = _decide(engine, history, running, now, clock)
+    flags = (*engine.site_flags, *settled_flags, *history.flags, *decision.forecast.flags, *decision.plan.flags)
+    cycle_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    sent = replace(decision.dispatch, status="dry-run")
+    if not dry_run:
+        with clock.stage("ledger"):
+            _record(engine, cycle_id, history, decision, settlement)
+        with clock.stage("dispatch"):
+            sent = reconcile.execute(
+                engine.ledger, engine.gateway, decision.dispatch, now, cycle_id=cycle_id, token=token
+            )
+        engine.previous = decision.plan
+    result = CycleResult(
+        cycle_id,
+        now,
+        engine.source.name,
+        flags,
+        decision.forecast,
+        decision.plan,
+        decision.auction,
+        decision.risk,
+        sent,
+        {**clock.ms, "total": (time.perf_counter() - started) * 1000.0},
+    )
+    if not dry_run:
+        running = _running(engine.site, running, decision, sent, cycle_id)
+        with engine.ledger.transaction() as work:
+            work.put_state(settle.KEY, running.to_json())
+            summary = _summary(engine, result, history, running, wall)
+            work.append("cycle", summary, at=now, cycle_id=cycle_id)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    state: SiteState
+    forecast: Forecast
+    plan: Plan
+    bids: tuple[Bid, ...]
+    auction: AuctionResult
+    risk: RiskReport
+    dispatch: Dispatch
+
+
+def _decide(
+    engine: Engine, history: PriceHistory, running: settle.Running, now: datetime, clock: _Timings
+) -> _Decision:
+    """Everything between the prices and the set points; writes nothing."""
+    site = engine.site
+    with clock.stage("features"):
+        prepared = prepare(history, site.timezone)
+    with clock.stage("forecast"):
+        outcome = forecast(prepared, HORIZON_S // history.step_s)
+    with clock.stage("plan"):
+        reading = engine.gateway.read(now)
+        needs = job_needs(site, history.last, HORIZON_S, running.jobs_kwh)
+        state = SiteState(
+            now, reading.soc_frac, reading.machines, reading.battery_kw, needs, engine.gateway.name
+        )
+        outlook = _outlook(history, outcome)
+        plan = make_plan(site, state, outlook, previous=engine.previous)
+    with clock.stage("auction"):
+        bids = site_bids(site, outlook, plan, state)
+        reserve = max(0.0, float(plan.power_price_usd_per_kwh[0]))
+        auction = clear(bids, auction_capacity_kw(site, plan), reserve)
+    with clock.stage("risk"):
+        risk = plan_risk(plan, outcome, site)
+    with clock.stage("dispatch"):
+        valid_until = history.last + timedelta(seconds=2 * history.step_s)
+        planned = to_dispatch(site, plan, auction, state, now, valid_until)
+        dispatch = override.in_force(engine.ledger, site, state, planned, now)
+    return _Decision(state, outcome, plan, bids, auction, risk, dispatch)
+
+
+def _outlook(history: PriceHistory, outcome: Forecast) -> PriceOutlook:
+    """The known price of the running interval, then the forecast; hash and token hold where unknown."""
+
+    def joined(known: Array, band: Band) -> Array:
+        return as_array(np.concatenate([known[-1:], band.point[:-1]]))
+
+    return PriceOutlook(
+        timestamp=np.concatenate([history.timestamp[-1:], outcome.timestamp[:-1]]),
+        step_s=history.step_s,
+        energy_usd_per_mwh=joined(history.energy_usd_per_mwh, outcome.energy),
+        hash_price=joined(history.hash_price, outcome.hash),
+        token_price=joined(history.token_price, outcome.token),
+        units=history.units,
+    )
+
+
+def _record(
+    engine: Engine,
+    cycle_id: str,
+    history: PriceHistory,
+    decision: _Decision,
+    settlement: settle.Settlement | None,
+) -> None:
+    """Write the decision down, before anything is sent."""
+    ledger, now = engine.ledger, decision.state.at
+    ledger.record_prices(history, now)
+    site = to_jsonable(engine.site)
+    if ledger.get_state(SITE).value != site:
+        ledger.put_state(SITE, site)
+    entries: list[tuple[str, Any]] = [
+        ("forecast", report.forecast_record(decision.forecast)),
+        ("plan", report.plan_json(decision.plan)),
+        ("auction", {**report.auction_json(decision.auction), "bids": to_jsonable(decision.bids)}),
+        ("risk", report.risk_json(decision.risk, sample=True)),
+    ]
+    if settlement is not None:
+        entries.insert(0, ("settlement", to_jsonable(settlement)))
+    ledger.append_many(entries, at=now, cycle_id=cycle_id)
+
+
+def _running(site: Site, running: settle.Running, decision: _Decision, sent: Dispatch, cycle_id: str) -> settle.Running:
+    """What is in force from now on. After an unknown outcome the site is taken to run what was asked."""
+    if sent.status == "refused":
+        return replace(running, at=decision.state.at)
+    tenants = {tenant.name for tenant in site.tenants}
+    paid = sum(p.usd_per_h for p in decision.auction.payments if p.bidder in tenants)
+    return replace(
+        running,
+        at=decision.state.at,
+        valid_until=sent.valid_until,
+        soc_frac=decision.state.soc_frac,
+        battery_kw=sent.battery_kw,
+        machines=dict(sent.machines),
+        jobs_kw=dict(sent.jobs_kw),
+        tenants_kw=dict(sent.tenants_kw),
+        tenants_usd_per_h=paid if sent.tenants_kw else 0.0,
+        cycle_id=cycle_id,
+    )
+
+
+def _summary(
+    engine: Engine, result: CycleResult, history: PriceHistory, running: settle.Running, wall: datetime
+) -> dict[str, Any]:
+    """The cycle's own entry: what was seen, what came of it, and what it costs and brings per hour."""
+    site, prices = engine.site, Prices.of(history)
+    local_hour = result.at.astimezone(ZoneInfo(site.timezone)).hour
+    earned, reference = running.rates(site, prices, local_hour, running.battery_kw)
+    return {
+        "at": iso(result.at),
+        "wall": iso(wall),
+        "source": engine.source.name,
+        "simulated": engine.source.simulated,
+        "site": site.name,
+        "credit": history.credit,
+        "step_s": history.step_s,
+        "units": to_jsonable(history.units),
+        "price_at": iso(history.last),
+        "prices": {
+            "energy_usd_per_mwh": prices.energy_usd_per_mwh,
+            "hash": prices.hash_price,
+            "token": prices.token_price,
+        },
+        "soc_frac": running.soc_frac,
+        "state_source": engine.gateway.name,
+        "dispatch": report.dispatch_json(result.dispatch),
+        "rate": {**to_jsonable(earned), "profit_usd_per_h": earned.profit_usd_per_h},
+        "always_on": {**to_jsonable(reference), "profit_usd_per_h": reference.profit_usd_per_h},
+        "flags": to_jsonable(result.flags),
+        "timings_ms": dict(result.timings_ms),
+    }

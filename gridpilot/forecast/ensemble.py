@@ -1,0 +1,254 @@
+"""The issued forecast: members, their out-of-sample scores, their mix, its band and the joint paths.
+
+For each price on its own: every model is fitted once on the data before the calibration window, forecasts
+each origin in it from the series cut at that origin, and is scored there. The mix is the plain mean of the
+members that did about as well as the best. Its errors at those origins give the band and the paths; the
+models are then fitted on everything for the forecast itself. Errors of one origin stay together across
+hours and across the three prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from gridpilot.domain import Array, Band, DataFlag, Forecast, PriceHistory
+from gridpilot.errors import DataError, GridPilotError
+from gridpilot.forecast import bands
+from gridpilot.forecast.features import DAY_S, Index, Series
+from gridpilot.forecast.models import MODELS, Forecaster, LastValue
+
+PRICES = ("energy", "hash", "token")
+CALIBRATION_DAYS = 56  # eight weeks: each weekday eight times, and still about the present
+FEWEST_ORIGINS = 12  # fewer out-of-sample origins than this make no band
+MOST_SHORT_ORIGINS = 40  # origins where they lie closer than a day apart
+DAILY_FROM_DAYS = 42  # history from which calibration origins are a day apart
+MIX_WITHIN = 1.15  # a member joins the mix if its error is at most this many times the best one's
+
+MODEL_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    GridPilotError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+Registry = Mapping[str, Callable[[], Forecaster]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Checked series of the three prices; one that the source does not have is left out."""
+
+    origin: datetime
+    clock: Series  # the energy price: its grid is everyone's
+    series: Mapping[str, Series]
+    flags: tuple[DataFlag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """The forecast of one price and what its paths are drawn from (one of the two, or neither)."""
+
+    band: Band
+    residuals: Array | None = None  # (K, H), newest last
+    spacing: int = 0  # steps between the origins of the residuals
+    walk: Array | None = None  # the values whose changes make a random walk
+    scores: Mapping[str, float] = field(default_factory=dict)
+    score_days: float = 0.0
+    flags: tuple[DataFlag, ...] = ()
+
+
+def forecast_prices(
+    history: PriceHistory, horizon: int, *, timezone: str = "UTC", n_paths: int = 200, seed: int = 0
+) -> Forecast:
+    """The next `horizon` steps of energy, hash and token price, from `history` alone.
+
+    Deterministic: the same input gives the same output. Finite input never raises and never gives NaN; a
+    model that fails is left out with a flag. A price that the source does not have is NaN throughout.
+    """
+    return forecast(prepare(history, timezone), horizon, n_paths=n_paths, seed=seed)
+
+
+def prepare(history: PriceHistory, timezone: str = "UTC") -> Prepared:
+    """The series that the models see. Unknown values of hash and token price are carried forward, with a flag."""
+    values = {"energy": history.energy_usd_per_mwh, "hash": history.hash_price, "token": history.token_price}
+    clock = Series(history.timestamp, history.step_s, values["energy"], timezone)
+    series, flags = {}, []
+    for price in PRICES:
+        y = values[price]
+        known = np.isfinite(y)
+        if not known.any():
+            continue
+        first = int(np.argmax(known))
+        y, known = y[first:], known[first:]
+        if not known.all():
+            gaps = int(np.sum(~known))
+            y = y[np.maximum.accumulate(np.where(known, np.arange(len(y)), 0))]
+            message = f"{price} price unknown in {gaps} of {len(y)} intervals: the value before was carried forward"
+            flags.append(DataFlag("GAP_FILLED", message, "warn", "forecast", gaps))
+        series[price] = Series(history.timestamp[first:], history.step_s, y, timezone)
+    return Prepared(history.last, clock, series, tuple(flags))
+
+
+def forecast(
+    prepared: Prepared, horizon: int, *, n_paths: int = 200, seed: int = 0, models: Registry = MODELS
+) -> Forecast:
+    """The forecast from prepared series; see `forecast_prices`."""
+    if horizon < 1 or n_paths < 1:
+        raise DataError(f"horizon is {horizon} and n_paths {n_paths}: expected 1 or more of each")
+    outcomes = {
+        price: _one_price(price, prepared.series[price], horizon, models)
+        if price in prepared.series
+        else _Outcome(bands.flat(np.nan, horizon, "no price"))
+        for price in PRICES
+    }
+    return Forecast(
+        origin=prepared.origin,
+        timestamp=prepared.clock.future(horizon),
+        step_s=prepared.clock.step_s,
+        energy=outcomes["energy"].band,
+        hash=outcomes["hash"].band,
+        token=outcomes["token"].band,
+        paths=_paths(outcomes, horizon, n_paths, np.random.default_rng(seed)),
+        scores={price: outcome.scores for price, outcome in outcomes.items() if outcome.scores},
+        score_days=outcomes["energy"].score_days,
+        flags=prepared.flags + tuple(flag for outcome in outcomes.values() for flag in outcome.flags),
+        n_history=len(prepared.clock),
+    )
+
+
+def _one_price(price: str, series: Series, horizon: int, models: Registry) -> _Outcome:
+    if float(np.ptp(series.y)) == 0.0:
+        text = f"{price} price has been {series.y[-1]:g} in all {len(series)} intervals: forecast without a band"
+        flag = DataFlag("CONSTANT", text, "info", "forecast")
+        return _Outcome(bands.flat(float(series.y[-1]), horizon, "constant"), flags=(flag,))
+    origins = calibration_origins(series, horizon)
+    if len(origins) < FEWEST_ORIGINS:
+        text = f"{price} price: {len(series)} intervals known, too few to score a model; last value, band from changes"
+        flag = DataFlag("COLD_START", text, "warn", "forecast")
+        return _Outcome(bands.random_walk(series.y, horizon, "last value (cold start)"), walk=series.y, flags=(flag,))
+    return _scored(price, series, horizon, origins, models)
+
+
+def calibration_origins(series: Series, horizon: int) -> Index:
+    """Past origins (K,), ascending, whose H values are all known; empty where a day of history must come first.
+
+    From six weeks of history: one a day, at the time of day of the series' end, in its newest third and at
+    most eight weeks. Below that: evenly spread over the newest third.
+    """
+    n, season = len(series), series.season
+    days_ahead = -(-horizon // season)
+    days = n // season - days_ahead
+    if days + days_ahead >= DAILY_FROM_DAYS and days // 3 >= FEWEST_ORIGINS:
+        count = min(CALIBRATION_DAYS, days // 3)
+        return n - 1 - season * (days_ahead + np.arange(count)[::-1])
+    last = n - 1 - horizon
+    first = max(season, 2 * last // 3)
+    if last - first < FEWEST_ORIGINS:
+        return np.arange(0)
+    return np.arange(last, first - 1, -max(1, (last - first) // MOST_SHORT_ORIGINS))[::-1]
+
+
+def _scored(price: str, series: Series, horizon: int, origins: Index, models: Registry) -> _Outcome:
+    truth = series.y[origins[:, None] + np.arange(1, horizon + 1)]
+    tried: dict[str, Array] = {}
+    members: dict[str, Array] = {}
+    flags: list[DataFlag] = []
+    for name, build in models.items():
+        try:
+            trial = _trial(build(), series, horizon, origins)
+            if trial is not None:
+                members[name] = _checked(_issued(build(), series, horizon), (horizon,))
+                tried[name] = trial
+        except MODEL_ERRORS as error:
+            text = f"{price} price: {name} left out: {type(error).__name__}: {error}"
+            flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
+    if not tried:
+        tried, members, flags = _last_resort(price, series, horizon, origins, flags)
+    scores = {name: float(np.mean(np.abs(truth - guess))) for name, guess in tried.items()}
+    chosen = [name for name in scores if scores[name] <= MIX_WITHIN * min(scores.values())]
+    mixed = np.mean([tried[name] for name in chosen], axis=0)
+    scores["mix"] = float(np.mean(np.abs(truth - mixed)))
+    point = np.mean([members[name] for name in chosen], axis=0)
+    neighbours = max(1, round(3600 / series.step_s))
+    spacing = int(origins[1] - origins[0])
+    days = len(origins) * spacing * series.step_s / DAY_S
+    residuals = bands.rescaled(truth - mixed, neighbours)
+    quantiles, sigma = bands.conformal(point, residuals, neighbours=neighbours, days=days)
+    method = chosen[0] if len(chosen) == 1 else f"mix of {', '.join(chosen)}"
+    return _Outcome(
+        band=Band(point, quantiles[0.1], quantiles[0.9], sigma, quantiles, method, members),
+        residuals=residuals,
+        spacing=spacing,
+        scores=scores,
+        score_days=days,
+        flags=tuple(flags),
+    )
+
+
+def _trial(model: Forecaster, series: Series, horizon: int, origins: Index) -> Array | None:
+    """Forecasts (K, H) from each origin by a model that was fitted before the first; None: too little to fit on."""
+    before = series.cut(int(origins[0]) + 1)
+    if len(before) < model.min_history(series.step_s, horizon):
+        return None
+    model.fit(before, horizon)
+    return np.stack([_checked(model.predict(series.cut(int(o) + 1), horizon), (horizon,)) for o in origins])
+
+
+def _issued(model: Forecaster, series: Series, horizon: int) -> Array:
+    model.fit(series, horizon)
+    return model.predict(series, horizon)
+
+
+def _checked(values: Array, shape: tuple[int, ...]) -> Array:
+    if values.shape != shape or not np.all(np.isfinite(values)):
+        finite = int(np.sum(np.isfinite(values)))
+        raise ValueError(f"gave {finite} finite values in shape {values.shape}, expected all finite in {shape}")
+    return values
+
+
+def _last_resort(
+    price: str, series: Series, horizon: int, origins: Index, flags: list[DataFlag]
+) -> tuple[dict[str, Array], dict[str, Array], list[DataFlag]]:
+    text = f"{price} price: no model gave a forecast: last value used"
+    flag = DataFlag("FALLBACK", text, "alarm", "forecast")
+    model = LastValue()
+    guess = np.repeat(series.y[origins][:, None], horizon, axis=1)
+    return {model.name: guess}, {model.name: model.predict(series, horizon)}, [*flags, flag]
+
+
+def _paths(outcomes: Mapping[str, _Outcome], horizon: int, n_paths: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Joint futures (S, H): prices whose errors come from the same origins share the draw of the origin.
+
+    Each origin is used equally often (to within one). Short histories walk by bootstrapped changes, kept
+    within `bands.walk_range`.
+    """
+    draws: dict[tuple[str, int, int], Index] = {}
+    out: dict[str, Array] = {}
+    for price, outcome in outcomes.items():
+        point = outcome.band.point
+        if outcome.residuals is not None:
+            k = len(outcome.residuals)
+            key = ("origin", k, outcome.spacing)
+            if key not in draws:
+                rounds = -(-n_paths // k)
+                draws[key] = np.concatenate([rng.permutation(k) for _ in range(rounds)])[:n_paths]
+            out[price] = point + outcome.residuals[draws[key]]
+        elif outcome.walk is not None:
+            steps = bands.changes(outcome.walk)
+            key = ("walk", len(steps), 1)
+            if key not in draws:
+                draws[key] = rng.integers(0, len(steps), (n_paths, horizon))
+            path = point + np.cumsum(steps[draws[key]], axis=1)
+            out[price] = np.clip(path, *bands.walk_range(outcome.walk))
+        else:
+            out[price] = np.repeat(point[None, :], n_paths, axis=0)
+    return out

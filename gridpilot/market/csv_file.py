@@ -1,0 +1,206 @@
+"""A user's own price file: `timestamp,energy_price[,hash_price,token_price][,more]`, USD/MWh, UTC interval starts."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from gridpilot.domain import Array, DataFlag, PriceHistory, Site, Units, as_array, as_times
+from gridpilot.errors import ConfigError, DataError
+from gridpilot.market.quality import Rows, known_at, plausibility, regularise, staleness
+
+MAX_BYTES = 100_000_000
+HEADER = "timestamp,energy_price[,hash_price,token_price]"
+PER_RATE = "USD/h per rate"  # $/h of one machine = rate x price
+HASH_FACTORS = {PER_RATE: 1.0, "USD/PH/day": 1.0 / (1000.0 * 24.0)}
+TOKEN_FACTORS = {PER_RATE: 1.0, "USD/Mtok": 3600.0 / 1e6}
+
+
+def read_prices(path: Path | str, site: Site, *, target: str | None = None) -> PriceHistory:
+    """Read a price file whole. `target` is the column that is the energy price; None: `energy_price`.
+
+    Other numeric columns go to `columns`. Raises DataError with one line that names what is wrong and where.
+    """
+    path = Path(path)
+    energy = target or "energy_price"
+    rows, flags = _rows(path, energy)
+    grid = regularise(rows, path.name)
+    series = dict(grid.series)
+    energy_usd_per_mwh = series.pop(energy)
+    n = len(energy_usd_per_mwh)
+    hashes = _service("hash", series.pop("hash_price", None), n, site)
+    tokens = _service("token", series.pop("token_price", None), n, site)
+    history = PriceHistory(
+        source="csv",
+        timestamp=grid.timestamp,
+        step_s=grid.step_s,
+        energy_usd_per_mwh=energy_usd_per_mwh,
+        hash_price=hashes.price,
+        token_price=tokens.price,
+        units=Units("USD", "USD/MWh", hashes.unit, tokens.unit, 1.0, hashes.factor, tokens.factor),
+        flags=(*flags, *grid.flags, *hashes.flags, *tokens.flags),
+        columns=series,
+        credit=path.name,
+    )
+    return _judged(history)
+
+
+class CsvSource:
+    """A price file as a source; read again whenever it has changed."""
+
+    name = "csv"
+    simulated = False
+
+    def __init__(self, path: Path, site: Site) -> None:
+        self.path = path
+        self.site = site
+        self._seen: tuple[int, int] | None = None
+        self._history: PriceHistory | None = None
+
+    def present(self, wall: datetime) -> datetime:
+        """Start of the newest row, whatever the wall clock says."""
+        return self._read().last
+
+    def fetch(self, now: datetime) -> PriceHistory:
+        """The rows up to `now`; DataError for a file that can't be used, STALE where it ends before `now`."""
+        whole = self._read()
+        known = known_at(whole, now)
+        history = whole if known is whole else _judged(known)
+        flag = staleness(history, now)
+        return replace(history, flags=(*history.flags, flag)) if flag else history
+
+    def _read(self) -> PriceHistory:
+        seen = _stat(self.path)
+        if self._history is None or seen != self._seen:
+            self._history, self._seen = read_prices(self.path, self.site), seen
+        return self._history
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """A hash or token price with its unit; NaN where there is none."""
+
+    price: Array
+    unit: str
+    factor: float
+    flags: tuple[DataFlag, ...] = ()
+
+
+def _service(kind: str, given: Array | None, n: int, site: Site) -> _Service:
+    """The file's own column in the site's unit, else the site's constant, else nothing."""
+    is_hash = kind == "hash"
+    unit, factors = (site.hash_unit, HASH_FACTORS) if is_hash else (site.token_unit, TOKEN_FACTORS)
+    constant, its_unit = (site.hash_usd_per_ph_day, "USD/PH/day") if is_hash else (site.token_usd_per_mtok, "USD/Mtok")
+    if unit not in factors:
+        raise ConfigError(f"prices.{kind}_unit is {unit!r}: expected {' or '.join(repr(f) for f in factors)}")
+    if given is not None:
+        return _Service(given, unit, factors[unit])
+    if constant <= 0:
+        return _Service(np.full(n, np.nan), unit, factors[unit])
+    flag = DataFlag("CONSTANT", f"{kind} price: {constant:g} {its_unit} from the site file, the file has none")
+    return _Service(np.full(n, constant), its_unit, factors[its_unit], (flag,))
+
+
+def _judged(history: PriceHistory) -> PriceHistory:
+    """With the flags on its newest value in place of those it had."""
+    series = {"energy_price": history.energy_usd_per_mwh, "hash": history.hash_price, "token": history.token_price}
+    kept = tuple(f for f in history.flags if f.code not in ("SUSPECT", "FLATLINE"))
+    return replace(history, flags=(*kept, *plausibility(series, history.step_s, "energy_price")))
+
+
+# --- the file ------------------------------------------------------------------------------
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f"price file {path} cannot be read: {error.strerror}; give the path of a CSV file") from None
+    if stat.st_size > MAX_BYTES:
+        raise DataError(f"{path} has {stat.st_size / 1e6:.0f} MB, at most {MAX_BYTES / 1e6:.0f} MB are read; cut it")
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _rows(path: Path, energy: str) -> tuple[Rows, tuple[DataFlag, ...]]:
+    """The file's rows as numbers; which column is no number is told by a flag."""
+    _stat(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(lines, [])]
+            _check_header(path, header, energy)
+            return _columns(path, header, energy, lines)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}): save it as a CSV file in UTF-8") from None
+    except csv.Error as error:
+        raise DataError(f"{path} is not a CSV file ({error}): expected the header {HEADER}") from None
+    except OSError as error:
+        raise DataError(f"price file {path} cannot be read: {error.strerror}; give the path of a CSV file") from None
+
+
+def _check_header(path: Path, header: list[str], energy: str) -> None:
+    if not any(header):
+        raise DataError(f"{path} is empty: expected the header {HEADER} and rows")
+    missing = [name for name in ("timestamp", energy) if name not in header]
+    if missing:
+        seen = ",".join(header)[:80]
+        raise DataError(f"{path} has no column {missing[0]!r}: its header is {seen!r}, expected {HEADER} or --target")
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} has the column {twice[0]!r} more than once: rename one")
+
+
+def _columns(
+    path: Path, header: list[str], energy: str, lines: Iterator[list[str]]
+) -> tuple[Rows, tuple[DataFlag, ...]]:
+    """Row by row to arrays; a row with more or fewer cells than the header has no usable price."""
+    when = header.index("timestamp")
+    cells: dict[str, list[float]] = {name: [] for name in header if name and name != "timestamp"}
+    where = {name: header.index(name) for name in cells}
+    stamps: list[int | None] = []
+    numbers: list[int] = []
+    for number, row in enumerate(lines, 2):
+        if not row:
+            continue
+        whole = len(row) == len(header)
+        stamps.append(_seconds(path, number, row[when]) if whole else None)
+        numbers.append(number)
+        for name, index in where.items():
+            cells[name].append(_number(row[index]) if whole else np.nan)
+    if not stamps:
+        raise DataError(f"{path} has a header and no rows: expected at least two intervals")
+    series, flags = _numeric({name: as_array(values) for name, values in cells.items()}, energy)
+    times = np.array([np.datetime64("NaT") if s is None else np.datetime64(s, "s") for s in stamps])
+    return Rows(as_times(times), series, energy, np.array(numbers, dtype=np.int64)), flags
+
+
+def _numeric(columns: Mapping[str, Array], energy: str) -> tuple[dict[str, Array], tuple[DataFlag, ...]]:
+    """Without the columns that hold no numbers at all; the energy price stays in any case."""
+    text = [name for name, values in columns.items() if name != energy and not np.isfinite(values).any()]
+    flags = [DataFlag("DROPPED", f"column {name} holds no numbers: left out") for name in text]
+    return {name: values for name, values in columns.items() if name not in text}, tuple(flags)
+
+
+def _seconds(path: Path, number: int, text: str) -> int | None:
+    """Seconds since 1970 of an ISO 8601 time with a zone; None where it is no time. A naive time is refused."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        raise DataError(
+            f"{path} row {number}: time {text.strip()!r} has no zone; write UTC with a Z, as {moment.isoformat()}Z"
+        )
+    return int(moment.astimezone(UTC).timestamp())
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan

@@ -1,0 +1,327 @@
+"""The MARA Hackathon API: its client, its prices, its machines.
+
+Its prices are index numbers: revenue = count x rate x price, cost = watts x energy_price, both rates at the
+newest tick. So $/MWh = energy_price x 1e6 in index units, and the hash and token factors are 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from pydantic import SecretStr
+
+from gridpilot.domain import DataFlag, MachineType, PriceHistory, Site, Units, as_array, as_times, iso
+from gridpilot.errors import ConfigError, DataError, RateLimited, Refused, SourceError
+from gridpilot.market.http import Http, Policy, Reply, Stats
+from gridpilot.market.quality import Rows, known_at, plausibility, regularise, staleness
+
+MACHINE_KEYS = {
+    "air": "air_miners",
+    "hydro": "hydro_miners",
+    "immersion": "immersion_miners",
+    "gpu": "gpu_compute",
+    "asic": "asic_compute",
+}
+"""Our name of a machine type -> its key in PUT and GET /machines."""
+
+UNITS = Units("index", "index/W", "index per hash rate", "index per token rate", 1e6, 1.0, 1.0)
+PRICES = ("energy_price", "hash_price", "token_price")
+STEP_S = 300
+GRACE_S = 60.0  # a tick may come this late before it is missed
+SKEW_WARN_S, SKEW_ALARM_S = 5.0, 60.0
+TIME_HEADER = "X-Simulated-Time"  # sent by the local stand-in while its clock is not the world's
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedClock:
+    """The clock of a stand-in: `shown` when ours said `wall`, running at `speed`."""
+
+    shown: datetime
+    wall: datetime
+    speed: float
+
+    def at(self, wall: datetime) -> datetime:
+        """Its time when our clock says `wall`."""
+        return self.shown + (wall - self.wall) * self.speed
+
+
+class MaraClient:
+    """The API's calls. Only GETs are repeated; a PUT is absolute, so its caller may repeat it after reading back.
+
+    Every method raises SourceError (Unreachable, RateLimited, Refused) or DataError. After an error other than
+    Refused the outcome of a PUT is unknown: read the machines.
+    """
+
+    def __init__(self, base_url: str, api_key: SecretStr | None = None, policy: Policy | None = None) -> None:
+        self._http = Http(base_url, policy or Policy())
+        self.skew_s: float | None = None  # server's clock less ours, at the last reply
+        self.clock: SimulatedClock | None = None
+        self._use(api_key)
+
+    @property
+    def stats(self) -> Stats:
+        """Calls, attempts, retries and failures so far."""
+        return self._http.stats
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a key is known."""
+        return self._key is not None
+
+    def prices(self) -> list[Mapping[str, Any]]:
+        """GET /prices: the rows as they came, newest first."""
+        rows = self._json("GET", "/prices")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise self._wrong("/prices", "a list of objects", rows)
+        for row in rows:
+            if "timestamp" not in row or any(name not in row for name in PRICES):
+                raise self._wrong("/prices", f"rows with timestamp, {', '.join(PRICES)}", row)
+        return rows
+
+    def inventory(self) -> Mapping[str, Any]:
+        """GET /inventory: {"miners": {type: {"hashrate", "power"}}, "inference": {type: {"tokens", "power"}}}."""
+        body = self._json("GET", "/inventory")
+        if not isinstance(body, dict) or not all(isinstance(body.get(k), dict) for k in ("miners", "inference")):
+            raise self._wrong("/inventory", "an object with miners and inference", body)
+        return body
+
+    def create_site(self, name: str) -> Mapping[str, Any]:
+        """POST /sites; a client without a key uses the new one from here on. The key comes back as a SecretStr."""
+        body = self._json("POST", "/sites", {"name": name}, retry=False)
+        if not isinstance(body, dict) or not isinstance(body.get("api_key"), str):
+            raise self._wrong("/sites", "an object with api_key", body)
+        key = SecretStr(body["api_key"])
+        if not self.has_key:
+            self._use(key)
+        return {**body, "api_key": key}
+
+    def site(self) -> Mapping[str, Any]:
+        """GET /sites: the site of our key."""
+        return self._object("/sites", self._json("GET", "/sites", keyed=True))
+
+    def machines(self) -> dict[str, Any]:
+        """GET /machines: counts, power [W], revenue and cost at the newest tick."""
+        return self._object("/machines", self._json("GET", "/machines", keyed=True))
+
+    def put_machines(self, counts: Mapping[str, int]) -> dict[str, Any]:
+        """PUT /machines with all five keys; a type that `counts` leaves out is set to 0.
+
+        `counts` is by type (air) or by the API's key (air_miners), whole numbers from 0.
+        """
+        return self._object("/machines", self._json("PUT", "/machines", payload(counts), keyed=True, retry=False))
+
+    def _json(self, method: str, path: str, body: Any = None, *, keyed: bool = False, retry: bool = True) -> Any:
+        headers = {"Accept": "application/json"}
+        if keyed:
+            if self._key is None:
+                raise Refused(f"{method} {path} needs a key: set GRIDPILOT_MARA_API_KEY or create a site", 401)
+            headers["X-Api-Key"] = self._key.get_secret_value()
+        reply = self._http.call(method, path, body=body, headers=headers, retry=retry)
+        self.skew_s = reply.skew_s
+        self.clock = _simulated_clock(reply)
+        try:
+            return json.loads(reply.body)
+        except (ValueError, RecursionError):
+            raise DataError(f"{path}: body is not JSON: {self._http.excerpt(reply.body)}") from None
+
+    def _object(self, path: str, body: Any) -> dict[str, Any]:
+        if not isinstance(body, dict):
+            raise self._wrong(path, "an object", body)
+        return body
+
+    def _wrong(self, path: str, expected: str, seen: Any) -> DataError:
+        return DataError(f"{path}: expected {expected}, got {self._http.excerpt(json.dumps(seen).encode())}")
+
+    def _use(self, key: SecretStr | None) -> None:
+        text = key.get_secret_value() if key is not None else ""
+        if key is not None and not (text and text.isascii() and text.isprintable()):
+            raise ConfigError(
+                "GRIDPILOT_MARA_API_KEY is empty or has characters that can't be sent: correct or unset it"
+            )
+        self._key = self._http.secret = key
+
+
+class MaraSource:
+    """The API's prices, the last good ones kept for when it fails. `site` is not used by the prices."""
+
+    name = "mara"
+    simulated = False
+
+    def __init__(self, client: MaraClient, site: Site) -> None:
+        self.client = client
+        self.site = site
+        self._last: PriceHistory | None = None
+        self._not_before: datetime | None = None  # a 429 asked us to wait
+
+    def present(self, wall: datetime) -> datetime:
+        """The wall clock; the stand-in's own clock while it says that it runs another one."""
+        return self.client.clock.at(wall) if self.client.clock else wall
+
+    def fetch(self, now: datetime) -> PriceHistory:
+        """The whole history up to `now`. When the API fails: the last good one, flagged STALE, else the error."""
+        try:
+            history, present = self._read(now)
+        except (SourceError, DataError) as error:
+            if isinstance(error, RateLimited) and self._not_before is None:
+                self._not_before = now + timedelta(seconds=error.retry_after_s)
+            if self._last is None:
+                raise
+            return self._kept(self._last, now, error)
+        self._last, self._not_before = history, None
+        late = staleness(history, present, grace_s=GRACE_S)
+        return replace(history, flags=(*history.flags, late)) if late else history
+
+    def _read(self, now: datetime) -> tuple[PriceHistory, datetime]:
+        if self._not_before is not None and now < self._not_before:
+            wait_s = (self._not_before - now).total_seconds()
+            raise RateLimited(f"the API asked to wait until {iso(self._not_before)}: not asked again before", wait_s)
+        self._not_before = None
+        rows = self.client.prices()
+        if not rows:
+            raise DataError("/prices: the list is empty, expected at least one tick")
+        clock, flags = self.client.clock, list[DataFlag]()
+        if clock is not None:  # its machines earn at its own newest tick, so its time counts
+            now = clock.shown
+            said = f"prices of a local stand-in whose own clock says {iso(now)} ({clock.speed:g}x)"
+            flags.append(DataFlag("SIMULATED", said))
+        elif skew := _skew_flag(self.client.skew_s):
+            flags.append(skew)
+        grid = regularise(_rows(rows), self.name, step_s=STEP_S, min_rows=1)
+        history = PriceHistory(
+            source=self.name,
+            timestamp=grid.timestamp,
+            step_s=grid.step_s,
+            energy_usd_per_mwh=grid.series["energy_price"] * UNITS.energy_usd_per_mwh,
+            hash_price=grid.series.get("hash_price", np.full(len(grid.timestamp), np.nan)),
+            token_price=grid.series.get("token_price", np.full(len(grid.timestamp), np.nan)),
+            units=UNITS,
+            credit="MARA Hackathon API",
+        )
+        known = known_at(history, now)
+        if len(known) < len(history):
+            flags.append(_future_flag(history, len(history) - len(known), now))
+        series = {name: values[: len(known)] for name, values in grid.series.items()}
+        judged = plausibility(series, grid.step_s, "energy_price")
+        return replace(known, flags=(*grid.flags, *flags, *judged)), now
+
+    def _kept(self, last: PriceHistory, now: datetime, error: SourceError | DataError) -> PriceHistory:
+        flags = list(last.flags)
+        if isinstance(error, Refused) and error.credentials:
+            flags.append(DataFlag("CREDENTIALS", f"{error}; check GRIDPILOT_MARA_API_KEY", "alarm"))
+        if stale := staleness(last, now, cause=str(error)):
+            flags.append(stale)
+        return replace(last, flags=tuple(flags))
+
+
+def payload(counts: Mapping[str, int]) -> dict[str, int]:
+    """The body of a PUT /machines: all five keys. DataError for an unknown name or a count that is none."""
+    body = dict.fromkeys(MACHINE_KEYS.values(), 0)
+    for name, count in counts.items():
+        key = MACHINE_KEYS.get(name, name)
+        if key not in body:
+            raise DataError(f"machine type {name!r} is not known to the API: expected {', '.join(MACHINE_KEYS)}")
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 0:
+            raise DataError(f"count of {name} is {count!r}: expected a whole number from 0")
+        body[key] = int(count)
+    return body
+
+
+def site_from_inventory(site: Site, inventory: Mapping[str, Any]) -> tuple[Site, tuple[DataFlag, ...]]:
+    """The site with the API's power and rate in its machine types; the counts stay the site file's.
+
+    A type that the API doesn't offer in a usable form gets count 0 and a flag; one that the site file doesn't
+    name is not used, and flagged too.
+    """
+    offers = _offers(inventory)
+    flags: list[DataFlag] = []
+    machines: list[MachineType] = []
+    for machine in site.machines:
+        offer = offers.pop(machine.type, None)
+        if offer is None or machine.type not in MACHINE_KEYS:
+            said = f"{machine.type}: not in the API's inventory with a power and a rate, so none can run"
+            flags.append(DataFlag("INVENTORY", said, "warn"))
+            machines.append(replace(machine, count=0))
+        else:
+            product, power_w, rate = offer
+            machines.append(replace(machine, product=product, power_w=power_w, rate=rate))
+    if offers:
+        names = ", ".join(sorted(offers))
+        flags.append(DataFlag("INVENTORY", f"{names}: offered by the API, not used; add to the site file to use"))
+    return replace(site, machines=tuple(machines)), tuple(flags)
+
+
+def _offers(inventory: Mapping[str, Any]) -> dict[str, tuple[str, float, float]]:
+    """Type -> (product, power in W, rate) of every offer whose figures are usable."""
+    offers: dict[str, tuple[str, float, float]] = {}
+    for group, product, rate_key in (("miners", "hash", "hashrate"), ("inference", "token", "tokens")):
+        entries = inventory.get(group)
+        for name, entry in (entries if isinstance(entries, Mapping) else {}).items():
+            if not isinstance(entry, Mapping):
+                continue
+            power, rate = _number(entry.get("power")), _number(entry.get(rate_key))
+            if power >= 1.0 and rate >= 0.0:
+                offers[str(name)] = (product, power, rate)
+    return offers
+
+
+def _rows(raw: Sequence[Mapping[str, Any]]) -> Rows:
+    """Oldest first, so that of two rows of one time the one that the API lists first counts."""
+    ordered = raw[::-1]
+    series = {name: as_array([_number(row[name]) for row in ordered]) for name in PRICES}
+    times = [_time(row["timestamp"]) for row in ordered]
+    numbers = np.arange(len(ordered), 0, -1, dtype=np.int64)
+    return Rows(as_times(times), series, "energy_price", numbers)
+
+
+def _number(value: Any) -> float:
+    """A JSON number; NaN for anything else, text and null included."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    return float(value) if abs(value) < 1e300 else math.nan
+
+
+def _time(value: Any) -> np.datetime64:
+    """An ISO 8601 time; the API's are naive and mean UTC. NaT for anything else."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return np.datetime64("NaT")
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(moment, "s")
+
+
+def _simulated_clock(reply: Reply) -> SimulatedClock | None:
+    """The clock that a stand-in announces as `TIME; speed=X`; None for the real API."""
+    text = reply.headers.get(TIME_HEADER, "")
+    if not text:
+        return None
+    shown, _, speed = text.partition("; speed=")
+    try:
+        return SimulatedClock(datetime.fromisoformat(shown), reply.received, float(speed))
+    except ValueError:
+        raise DataError(f"header {TIME_HEADER} is {text[:80]!r}: expected TIME; speed=NUMBER") from None
+
+
+def _skew_flag(skew_s: float | None) -> DataFlag | None:
+    """The HTTP Date header against our clock: over 5 s a warning, over 60 s an alarm."""
+    if skew_s is None or abs(skew_s) <= SKEW_WARN_S:
+        return None
+    side = "ahead of" if skew_s > 0 else "behind"
+    severity = "alarm" if abs(skew_s) > SKEW_ALARM_S else "warn"
+    return DataFlag(
+        "CLOCK", f"the API's clock is {abs(skew_s):.0f} s {side} ours: check the time of this machine", severity
+    )
+
+
+def _future_flag(history: PriceHistory, n: int, now: datetime) -> DataFlag:
+    ahead_s = (history.last - now).total_seconds()
+    severity = "alarm" if ahead_s > SKEW_ALARM_S else "warn" if ahead_s > SKEW_WARN_S else "info"
+    said = f"newest price is of {iso(history.last)}, {ahead_s:.0f} s after now: left out; check this machine's clock"
+    return DataFlag("FUTURE", said, severity, count=n)

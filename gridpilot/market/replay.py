@@ -1,0 +1,178 @@
+"""Real prices of the past, replayed on a clock that the operator runs, speeds up or steps.
+
+Energy: Dutch day-ahead hours of 2022-07-01..2024-12-31. Hash: monthly means of the bitcoin hashprice, linear
+between mid-months. Token: the site file's figure, constant. Credits are in data/CREDITS.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from gridpilot.config import DATA
+from gridpilot.domain import (
+    Array,
+    DataFlag,
+    PriceHistory,
+    Site,
+    Times,
+    Units,
+    as_array,
+    as_times,
+    iso,
+    to_stamp,
+    to_utc,
+)
+from gridpilot.errors import ConfigError, DataError, SourceError
+
+# Monday 24 June 2024, 14:00 in Amsterdam: power is cheap (26 EUR/MWh), six hours later the month's highest
+# price comes (203 EUR/MWh at 20:00), and the next day at 13:00 it is -20. So the first day shows it all:
+# charging, machines switched off by price, discharging into the spike, and being paid to consume.
+START = datetime(2024, 6, 24, 12, tzinfo=UTC)
+STEP_S = 3600
+LOOKBACK = timedelta(days=365)
+CREDIT = (
+    "Ember, European wholesale electricity price data (CC BY 4.0), upstream ENTSO-E; as shipped in ev2gym 2.0.0 (MIT)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayClock:
+    """Replayed time = replay + (wall now - wall) x speed. `speed` 0 stands still, to be stepped by hand."""
+
+    wall: datetime
+    replay: datetime
+    speed: float = 1.0  # replayed seconds per second
+
+    def __post_init__(self) -> None:
+        if self.wall.tzinfo is None or self.replay.tzinfo is None:
+            raise DataError(f"replay clock {self.wall} / {self.replay}: both times need a zone")
+        if not 0.0 <= self.speed <= 86400.0:
+            raise DataError(f"replay speed is {self.speed}, expected 0 (by hand) to 86400 replayed seconds per second")
+
+    def at(self, wall: datetime) -> datetime:
+        """The replayed time when the wall clock says `wall`."""
+        return self.replay + (wall - self.wall) * self.speed
+
+    def with_speed(self, wall: datetime, speed: float) -> ReplayClock:
+        """The same replayed time now, and another speed from here on."""
+        return ReplayClock(wall, self.at(wall), speed)
+
+    def stepped(self, wall: datetime, step_s: int = STEP_S) -> ReplayClock:
+        """Moved to the start of the next interval of `step_s` seconds."""
+        seconds = int(self.at(wall).timestamp()) // step_s * step_s + step_s
+        return ReplayClock(wall, datetime.fromtimestamp(seconds, UTC), self.speed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for keeping it between processes."""
+        return {"wall": self.wall.isoformat(), "replay": self.replay.isoformat(), "speed": self.speed}
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> ReplayClock:
+        """The inverse of `to_dict`; DataError when it is something else."""
+        try:
+            return cls(
+                datetime.fromisoformat(body["wall"]), datetime.fromisoformat(body["replay"]), float(body["speed"])
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{dict(body)!r} is no replay clock ({error!r}): expected wall, replay and speed") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    timestamp: Times  # (N,) hours
+    energy_eur_per_mwh: Array
+    hash_usd_per_ph_day: Array
+    filled: Times
+
+
+@functools.cache
+def _data() -> _Data:
+    """The shipped data, read once."""
+    body = json.loads(gzip.decompress((DATA / "nl_prices.json.gz").read_bytes()))
+    start = np.datetime64(body["start"].rstrip("Z"), "s")
+    hours = start + np.arange(len(body["price"])) * np.timedelta64(body["step_s"], "s")
+    filled = [stamp.rstrip("Z") for stamp in body["filled"]]
+    return _Data(as_times(hours), as_array(body["price"]), _hashprice(as_times(hours)), as_times(filled))
+
+
+def _hashprice(hours: Times) -> Array:
+    """Monthly means, linear between mid-months, held before the first and after the last mid-month."""
+    with (DATA / "hashprice.csv").open(encoding="ascii", newline="") as file:
+        rows = list(csv.DictReader(file))
+    month = np.array([row["month"] for row in rows], dtype="datetime64[M]")
+    first, after = (m.astype("datetime64[s]").astype(np.int64) for m in (month, month + 1))
+    means = np.array([float(row["usd_per_ph_day"]) for row in rows])
+    return as_array(np.interp(hours.astype(np.int64), (first + after) / 2, means))
+
+
+class ReplaySource:
+    """Prices of the past up to the replay clock's time; `clock` may be exchanged at any time."""
+
+    name = "replay"
+    simulated = True
+
+    def __init__(self, site: Site, clock: ReplayClock, lookback: timedelta = LOOKBACK) -> None:
+        self.site = site
+        self.clock = clock
+        self.lookback = lookback
+        if not self.first <= clock.replay < self.last + timedelta(seconds=STEP_S):
+            raise ConfigError(f"replay starts at {iso(clock.replay)}: expected {iso(self.first)} to {iso(self.last)}")
+
+    @property
+    def first(self) -> datetime:
+        """Start of the first hour of the data."""
+        return to_utc(_data().timestamp[0])
+
+    @property
+    def last(self) -> datetime:
+        """Start of the last hour of the data, where the clock stops."""
+        return to_utc(_data().timestamp[-1])
+
+    def present(self, wall: datetime) -> datetime:
+        """The replayed time; it stops at the start of the last hour."""
+        return min(self.clock.at(wall), self.last)
+
+    def fetch(self, now: datetime) -> PriceHistory:
+        """The hours up to `now`, as far back as the lookback. SourceError before the first hour."""
+        data = _data()
+        stop = int(np.searchsorted(data.timestamp, to_stamp(now), side="right"))
+        if stop == 0:
+            raise SourceError(f"replay: no price at or before {iso(now)}; the data begin at {iso(self.first)}")
+        start = max(0, stop - int(self.lookback.total_seconds()) // STEP_S)
+        window = slice(start, stop)
+        token = self.site.token_usd_per_mtok
+        return PriceHistory(
+            source=self.name,
+            timestamp=data.timestamp[window],
+            step_s=STEP_S,
+            energy_usd_per_mwh=data.energy_eur_per_mwh[window] * self.site.usd_per_eur,
+            hash_price=data.hash_usd_per_ph_day[window],
+            token_price=np.full(stop - start, token if token > 0 else np.nan),
+            units=Units(),  # USD, USD/MWh, USD/PH/day, USD/Mtok
+            flags=self._flags(data.timestamp[start], data.timestamp[stop - 1]),
+            credit=CREDIT,
+        )
+
+    def _flags(self, oldest: np.datetime64, newest: np.datetime64) -> tuple[DataFlag, ...]:
+        flags = [DataFlag("INTERPOLATED", "hashprice: monthly means, linear between mid-months")]
+        token = self.site.token_usd_per_mtok
+        if token > 0:
+            flags.append(DataFlag("CONSTANT", f"token price: {token:g} USD/Mtok from the site file, constant"))
+        filled = _data().filled
+        inside = [t for t in filled if oldest <= t <= newest]
+        if inside:
+            when = ", ".join(iso(to_utc(t)) for t in inside)
+            flags.append(DataFlag("GAP_FILLED", f"{when} missing in the data: interpolated", count=len(inside)))
+        if newest == _data().timestamp[-1]:
+            said = f"the data end at {iso(self.last)}: the clock stands; start the replay again to go on"
+            flags.append(DataFlag("REPLAY_END", said, "warn"))
+        return tuple(flags)

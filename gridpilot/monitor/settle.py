@@ -1,0 +1,182 @@
+"""Settlement: what the set points that were in force since the last cycle really did.
+
+`Running` is the site's memory between cycles (kept in the ledger's state under "running"): what was set,
+until when, the state of charge, and the energy that each job has had. `settle` carries it forward to `now`
+over the prices that came, interval by interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from gridpilot.dispatch.gateway import advance
+from gridpilot.domain import DataFlag, PriceHistory, Site, iso, to_jsonable, to_utc
+from gridpilot.ledger.store import Ledger
+from gridpilot.monitor.pnl import Prices, Rate, always_on, rate
+from gridpilot.plan.problem import job_needs
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Set points in force since `at`, and the state of charge at that moment."""
+
+    at: datetime
+    valid_until: datetime
+    soc_frac: float = math.nan
+    battery_kw: float = 0.0
+    machines: Mapping[str, int] = field(default_factory=dict)
+    jobs_kw: Mapping[str, float] = field(default_factory=dict)
+    tenants_kw: Mapping[str, float] = field(default_factory=dict)
+    tenants_usd_per_h: float = 0.0
+    jobs_kwh: Mapping[str, float] = field(default_factory=dict)  # "name@deadline" -> delivered so far
+    cycle_id: str = ""
+
+    def rates(self, site: Site, prices: Prices, local_hour: int, battery_kw: float) -> tuple[Rate, Rate]:
+        """Money per hour of these set points, and of the reference "always on", at these prices."""
+        earned = rate(
+            site,
+            prices,
+            self.machines,
+            battery_kw=battery_kw,
+            jobs_kw=self.jobs_kw,
+            tenants_kw=self.tenants_kw,
+            tenants_usd_per_h=self.tenants_usd_per_h,
+        )
+        base = always_on(
+            site,
+            prices,
+            local_hour,
+            jobs_kw=self.jobs_kw,
+            tenants_kw=self.tenants_kw,
+            tenants_usd_per_h=self.tenants_usd_per_h,
+        )
+        return earned, base
+
+    def to_json(self) -> dict[str, Any]:
+        """For the ledger's state."""
+        body: dict[str, Any] = to_jsonable(self)
+        return body
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Running:
+        """The inverse of `to_json`."""
+        times = {name: datetime.fromisoformat(body[name]) for name in ("at", "valid_until")}
+        soc = math.nan if body["soc_frac"] is None else body["soc_frac"]
+        return cls(**{**body, **times, "soc_frac": soc})
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Money and energy of the time between two cycles."""
+
+    start: datetime
+    end: datetime
+    hours: float
+    profit_usd: float
+    always_on_usd: float
+    money: Mapping[str, float]  # hash, token, tenants, jobs, export, import, wear: all positive amounts
+    consumed_kwh: float
+    battery_kwh: float  # charged minus discharged, at the terminals
+    cycle_id: str
+
+
+KEY = "running"  # of the ledger's state
+
+
+def load(ledger: Ledger) -> Running | None:
+    """What is in force, as the last cycle left it."""
+    body = ledger.get_state(KEY).value
+    return Running.from_json(body) if body else None
+
+
+def settle(
+    site: Site, history: PriceHistory, running: Running | None, now: datetime
+) -> tuple[Running, Settlement | None, tuple[DataFlag, ...]]:
+    """Carry `running` forward to `now`. No settlement on the first cycle or where the clock went back."""
+    if running is None:
+        return Running(now, now), None, ()
+    if now < running.at:
+        flag = DataFlag(
+            "CLOCK_BACK", f"source time went back from {iso(running.at)} to {iso(now)}: nothing settled", "warn"
+        )
+        return replace(running, at=now, valid_until=now), None, (flag,)
+    flags: tuple[DataFlag, ...] = ()
+    end = min(now, running.valid_until)
+    if now > running.valid_until:
+        text = (
+            f"set points expired at {iso(running.valid_until)}, next cycle at {iso(now)}: site counted as off between"
+        )
+        flags = (DataFlag("EXPIRED", text, "warn", "dispatch"),)
+    if end <= running.at:
+        return replace(running, at=now), None, flags
+    return (*_carry(site, history, running, end, now), flags)
+
+
+def _carry(
+    site: Site, history: PriceHistory, running: Running, end: datetime, now: datetime
+) -> tuple[Running, Settlement]:
+    soc, battery_kwh, consumed = running.soc_frac, 0.0, 0.0
+    money = dict.fromkeys(("hash", "token", "tenants", "jobs", "export", "import", "wear"), 0.0)
+    profit = reference = 0.0
+    zone = ZoneInfo(site.timezone)
+    for prices, start, hours in _pieces(history, running.at, end):
+        soc, battery_kw = advance(site.battery, soc, running.battery_kw, hours * 3600.0)
+        earned, base = running.rates(site, prices, start.astimezone(zone).hour, battery_kw)
+        _add(money, site, earned, hours)
+        profit += earned.profit_usd_per_h * hours
+        reference += base.profit_usd_per_h * hours
+        battery_kwh += battery_kw * hours
+        consumed += earned.load_kw * hours
+    jobs_kwh = _job_energy(site, running, end)
+    settled = Settlement(
+        running.at,
+        end,
+        (end - running.at).total_seconds() / 3600.0,
+        profit,
+        reference,
+        money,
+        consumed,
+        battery_kwh,
+        running.cycle_id,
+    )
+    return replace(running, at=now, soc_frac=soc, jobs_kwh=jobs_kwh), settled
+
+
+def _pieces(history: PriceHistory, start: datetime, end: datetime) -> list[tuple[Prices, datetime, float]]:
+    """(prices, start, hours) of each price interval between two moments; the first price reaches back."""
+    step = timedelta(seconds=history.step_s)
+    first = to_utc(history.timestamp[0])
+    out = []
+    at = start
+    while at < end:
+        index = min(max(int((at - first) / step), 0), len(history) - 1)
+        stop = min(end, first + (index + 1) * step) if index < len(history) - 1 else end
+        out.append((Prices.of(history, index), at, (stop - at).total_seconds() / 3600.0))
+        at = stop
+    return out
+
+
+def _add(money: dict[str, float], site: Site, now_rate: Rate, hours: float) -> None:
+    for name, usd in now_rate.machines.items():
+        money[site.machine(name).product] += usd * hours
+    money["tenants"] += now_rate.tenants * hours
+    money["jobs"] += now_rate.jobs * hours
+    money["export"] += now_rate.export_income * hours
+    money["import"] += now_rate.import_cost * hours
+    money["wear"] += now_rate.wear * hours
+
+
+def _job_energy(site: Site, running: Running, end: datetime) -> dict[str, float]:
+    """Delivered energy by job run, with what was delivered since `running.at` added; old runs are forgotten."""
+    hours = (end - running.at).total_seconds() / 3600.0
+    out = dict(running.jobs_kwh)
+    for need in job_needs(site, running.at, 0.0, running.jobs_kwh):
+        key = f"{need.name}@{iso(need.deadline)}"
+        out[key] = out.get(key, 0.0) + running.jobs_kw.get(need.name, 0.0) * hours
+    oldest = end - timedelta(days=2)
+    return {key: kwh for key, kwh in out.items() if datetime.fromisoformat(key.rsplit("@", 1)[1]) > oldest}
