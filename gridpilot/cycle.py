@@ -50,13 +50,13 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
 from gridpilot.market.source import PriceSource, open_source
 from gridpilot.monitor import settle
+from gridpilot.monitor.decision import SITE
 from gridpilot.monitor.pnl import Prices
 from gridpilot.plan.problem import job_needs
 from gridpilot.plan.solve import plan as make_plan
 from gridpilot.risk.scenarios import plan_risk
 
 HORIZON_S = 24 * 3600
-SITE = "site"  # key of the ledger's state
 STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch", "ledger")
 
 
@@ -135,7 +135,7 @@ def open_engine(settings: Settings, ledger: Ledger) -> Engine:
     return Engine(site, source, MaraGateway(client, site), ledger, site_flags=flags)
 
 
-def run_cycle(engine: Engine, wall: datetime, *, token: int = 0, dry_run: bool = False) -> CycleResult:
+def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_run: bool = False) -> CycleResult:
     """Settle, decide, write down, send. `token` is the fencing token of the pilot's lease.
 
     A dry run neither writes nor sends. Raises SourceError or DataError where there are no usable prices,
@@ -177,8 +177,8 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int = 0, dry_run: bool =
         running = _running(engine.site, running, decision, sent, cycle_id)
         with engine.ledger.transaction() as work:
             work.put_state(settle.KEY, running.to_json())
-            summary = _summary(engine, result, history, running, wall)
-            work.append("cycle", summary, at=now, cycle_id=cycle_id)
+            work.append("cycle", _summary(engine, result, history, running, wall), at=now, cycle_id=cycle_id)
+        override.note_sent(engine.ledger, sent, now)
     return result
 
 
@@ -205,9 +205,7 @@ def _decide(
     with clock.stage("plan"):
         reading = engine.gateway.read(now)
         needs = job_needs(site, history.last, HORIZON_S, running.jobs_kwh)
-        state = SiteState(
-            now, reading.soc_frac, reading.machines, reading.battery_kw, needs, engine.gateway.name
-        )
+        state = SiteState(now, running.soc_frac, reading.machines, running.battery_kw, needs, engine.gateway.name)
         outlook = _outlook(history, outcome)
         plan = make_plan(site, state, outlook, previous=engine.previous)
     with clock.stage("auction"):
@@ -273,7 +271,6 @@ def _running(site: Site, running: settle.Running, decision: _Decision, sent: Dis
         running,
         at=decision.state.at,
         valid_until=sent.valid_until,
-        soc_frac=decision.state.soc_frac,
         battery_kw=sent.battery_kw,
         machines=dict(sent.machines),
         jobs_kw=dict(sent.jobs_kw),

@@ -247,7 +247,7 @@ class MaraServer:
         counts = {**site.counts, **{k: _count(k, body[k]) for k in KEYS if k in body}}
         watts = sum(self._power(counts).values())
         if watts > LIMIT_W:
-            raise _Refusal(400, f"power {watts:g} W exceeds the site limit of {LIMIT_W} W")
+            raise _Refusal(400, f"power {watts:.10g} W exceeds the site limit of {LIMIT_W} W")
         self._put_id += 1
         site.put_id, site.counts = self._put_id, counts
         site.updated_at = self.now().replace(tzinfo=None).isoformat()

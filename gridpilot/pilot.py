@@ -13,17 +13,20 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import FrameType
+from typing import Any
 
 from gridpilot.config import Settings
 from gridpilot.cycle import CycleResult, Engine, open_engine, run_cycle
 from gridpilot.dispatch import emergency, override, reconcile
-from gridpilot.domain import SiteState, iso, to_jsonable
-from gridpilot.errors import GridPilotError, LeaseHeld
+from gridpilot.domain import SiteState, iso
+from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, SafetyError
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock, ReplaySource
+from gridpilot.monitor import settle
 from gridpilot.monitor.health import AUTO, ESTOP, FAILSAFE, HOLD, OVERRIDE, PilotState
 
 LEASE = "pilot"
@@ -31,7 +34,8 @@ LEASE_S = 30.0  # longer than the slowest cycle: three HTTP deadlines of 10 s fa
 RENEW_S = 5.0
 TICK_S = 0.25  # how soon a command is seen
 RETRY_S = 10.0  # between two tries after a failure
-FAILSAFE_S = 15 * 60.0  # validity of a fail-safe state; it is sent again when it ends
+REPLAY_START = "replay_start"  # key of the ledger's state
+OFF_S = 15 * 60.0  # how long an off state is valid; it is sent again when that ends
 
 
 def one_cycle(settings: Settings, wall: datetime, *, dry_run: bool = False) -> CycleResult:
@@ -44,7 +48,8 @@ def one_cycle(settings: Settings, wall: datetime, *, dry_run: bool = False) -> C
             _resume_clock(engine, settings, ledger, wall)
             result = run_cycle(engine, wall, token=token, dry_run=dry_run)
             if not dry_run:
-                _state(engine, AUTO, wall).save(ledger)
+                clock = engine.source.clock if isinstance(engine.source, ReplaySource) else None
+                PilotState(AUTO, clock=clock).save(ledger)
             return result
         finally:
             if token is not None:
@@ -78,9 +83,10 @@ class Pilot:
         self.token = _acquire(ledger, _owner(), datetime.now(UTC))
         self.engine: Engine | None = None
         self.interval: datetime | None = None  # the last one that was decided
+        self.version = override.version(ledger)  # of the commands that the last decision knew
         self.renewed = time.monotonic()
         self.retry_at = 0.0
-        self.failsafe_until: datetime | None = None
+        self.off_until: datetime | None = None
 
     def tick(self, wall: datetime) -> None:
         """Renew the lease, look for commands, and decide when an interval begins or a command asks for it."""
@@ -105,8 +111,29 @@ class Pilot:
     def close(self, wall: datetime) -> None:
         """Keep the replay's time and give the lease back."""
         if self.engine is not None and isinstance(self.engine.source, ReplaySource):
-            self._anchor(self.engine.source, wall, self.engine.source.clock.speed)
+            self._anchor(self.engine.source, wall)
         self.ledger.release_lease(LEASE, self.token, wall)
+
+    def _commands(self, wall: datetime) -> bool:
+        """Carry out clock commands and an emergency stop; True when a new decision is asked for."""
+        asked = False
+        source = self.engine.source if self.engine else None
+        for command in override.pending(self.ledger, "clock"):
+            done = "no replay is running"
+            if isinstance(source, ReplaySource):
+                source.clock = _moved(source.clock, command.target, wall)
+                self._anchor(source, wall)
+                asked, done = asked or "step_s" in command.target, "done"
+            override.settle(self.ledger, command.id, "released", done, wall)
+        if source is not None:
+            override.expire(self.ledger, source.present(wall))
+        version = override.version(self.ledger)
+        if version != self.version:
+            self.version, asked = version, True
+            if override.stopped(self.ledger) is not None and source is not None:
+                self._send_off("estop", source.present(wall))
+                self._write(PilotState(ESTOP, "emergency stop", clock=self._clock(wall)))
+        return asked
 
     # --- parts of a tick -------------------------------------------------------------------
 
@@ -130,7 +157,7 @@ class Pilot:
         assert self.engine is not None  # noqa: S101 - for the type checker
         result = run_cycle(self.engine, wall, token=self.token)
         self.interval = _floor(result.at, self.step_s)
-        self.failsafe_until = None
+        self.off_until = None
         control = {"override": OVERRIDE, "hold": HOLD, "estop": ESTOP}.get(result.dispatch.origin, AUTO)
         message = "" if result.plan.status == "optimal" else f"plan by {result.plan.method} ({result.plan.status})"
         alarm = ""
@@ -148,7 +175,7 @@ class Pilot:
         running = settle.load(self.ledger)
         held = running is not None and present < running.valid_until
         if not held and self.engine is not None:
-            self._failsafe(present)
+            self._send_off("failsafe", present)
         if before.alarm != reason:
             body = {"code": "NO_DECISION", "severity": "alarm", "stage": "pilot", "message": reason}
             self.ledger.append("alarm", body, at=present)
@@ -158,26 +185,27 @@ class Pilot:
         alarm_at = before.alarm_at if before.alarm == reason else wall
         self._write(PilotState(control, message, reason, alarm_at, advice, self._clock(wall)))
 
-    def _failsafe(self, present: datetime) -> None:
+    def _send_off(self, origin: str, present: datetime) -> None:
+        """Everything off, by whatever way is left. An API that is down is tried again at the next tick."""
         engine = self.engine
-        if engine is None or (self.failsafe_until is not None and present < self.failsafe_until):
+        if engine is None or (self.off_until is not None and present < self.off_until):
             return
-        until = present + timedelta(seconds=FAILSAFE_S)
-        state = SiteState(present, float("nan"))
-        dispatch = emergency.failsafe(engine.site, state, present, until)
-        with contextlib.suppress(GridPilotError):  # the API may be what is down; the next tick tries again
-            sent = reconcile.execute(
-                self.ledger, engine.gateway, dispatch, present, cycle_id="failsafe", token=self.token
-            )
+        until = present + timedelta(seconds=OFF_S)
+        dispatch = emergency.failsafe(engine.site, SiteState(present, float("nan")), present, until, origin)
+        with contextlib.suppress(GatewayError, SafetyError):
+            sent = reconcile.execute(self.ledger, engine.gateway, dispatch, present, cycle_id=origin, token=self.token)
             if sent.status in ("applied", "recovered"):
-                self.failsafe_until = until
+                self.off_until = until
 
     def _clock(self, wall: datetime) -> ReplayClock | None:
         source = self.engine.source if self.engine else None
-        return replace(source.clock, wall=wall, replay=source.present(wall)) if isinstance(source, ReplaySource) else None
+        return (
+            replace(source.clock, wall=wall, replay=source.present(wall)) if isinstance(source, ReplaySource) else None
+        )
 
-    def _anchor(self, source: ReplaySource, wall: datetime, speed: float) -> None:
-        source.clock = ReplayClock(wall, source.present(wall), speed)
+    def _anchor(self, source: ReplaySource, wall: datetime) -> None:
+        """Write the replayed time down, so that a restart goes on from here."""
+        source.clock = replace(source.clock, wall=wall, replay=source.present(wall))
         self._write(replace(PilotState.load(self.ledger), clock=source.clock))
 
     def _write(self, state: PilotState) -> None:
@@ -212,6 +240,26 @@ def _gone(owner: str) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def _moved(clock: ReplayClock, target: Mapping[str, Any], wall: datetime) -> ReplayClock:
+    if "step_s" in target:
+        clock = clock.stepped(wall, int(target["step_s"]))
+    return clock.with_speed(wall, float(target["speed"])) if "speed" in target else clock
+
+
+def _resume_clock(engine: Engine, settings: Settings, ledger: Ledger, wall: datetime) -> None:
+    """Go on with the replay where it was, unless another start was asked for since."""
+    source = engine.source
+    if not isinstance(source, ReplaySource):
+        return
+    begun = ledger.get_state(REPLAY_START).value
+    start = iso(source.clock.replay)
+    saved = PilotState.load(ledger).clock
+    if saved is not None and begun == start:
+        source.clock = replace(saved, wall=wall, replay=min(saved.replay, source.last))
+    else:
+        ledger.put_state(REPLAY_START, start)
 
 
 def _floor(moment: datetime, step_s: int) -> datetime:

@@ -5,6 +5,9 @@ The keys of the public command line come first and never change; what the consol
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from gridpilot.domain import AuctionResult, Band, Dispatch, Forecast, Plan, RiskReport, to_jsonable
@@ -161,6 +164,14 @@ def dispatch_json(dispatch: Dispatch) -> dict[str, Any]:
         "violations": dispatch.violations,
     }
     return _plain(body)
+
+
+def dispatch_from_json(body: Mapping[str, Any]) -> Dispatch:
+    """The inverse of `dispatch_json`."""
+    names = {f.name for f in dataclasses.fields(Dispatch)}
+    times = {name: datetime.fromisoformat(body[name]) for name in ("at", "valid_until")}
+    kept = {name: value for name, value in body.items() if name in names}
+    return Dispatch(**{**kept, **times, "violations": tuple(body["violations"])})
 
 
 def _plain(body: dict[str, Any]) -> dict[str, Any]:

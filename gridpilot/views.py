@@ -16,14 +16,18 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from gridpilot.config import Settings, load_settings, load_site, site_from_json
-from gridpilot.domain import Array, DataFlag, Site, Times, Units, as_array, as_times, to_utc, value_usd_per_kwh
+from gridpilot.domain import Array, Site, Times, Units, as_array
 from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
+from gridpilot.monitor import decision
+from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.health import PilotState
 
 if TYPE_CHECKING:
     from gridpilot.domain import AuctionResult
 
+
+__all__ = ["Change", "Snapshot", "Strike", "load_values", "next_changes", "strikes", "times", "values"]
 
 # --- the ledger behind every view ------------------------------------------------------------
 
@@ -34,7 +38,7 @@ def _settings() -> Settings:
 
 
 @functools.cache
-def _ledger() -> Ledger:
+def ledger() -> Ledger:
     """One ledger for the whole process: SQLAlchemy's pool serves all threads."""
     return Ledger.open(_settings().database_url())
 
@@ -42,21 +46,11 @@ def _ledger() -> Ledger:
 def reset() -> None:
     """Forget settings and ledger; for tests that change the environment."""
     _settings.cache_clear()
-    _ledger.cache_clear()
+    ledger.cache_clear()
 
 
 def _wall() -> datetime:
     return datetime.now(UTC)
-
-
-def times(stamps: Sequence[str]) -> Times:
-    """ISO times of a ledger body as an array."""
-    return as_times([stamp.rstrip("Z") for stamp in stamps])
-
-
-def values(numbers: Sequence[float | None]) -> Array:
-    """Numbers of a ledger body as an array; null is NaN."""
-    return as_array([np.nan if number is None else number for number in numbers])
 
 
 # --- status ----------------------------------------------------------------------------------
@@ -86,10 +80,10 @@ MODES = {"replay": "REPLAY", "csv": "FILE"}
 
 def status() -> Status:
     """Who is in control, how old the prices are, and what time it is at the source."""
-    ledger, wall = _ledger(), _wall()
-    pilot = PilotState.load(ledger)
-    cycle = ledger.latest("cycle")
-    alive = ledger.lease_holder("pilot", wall) is not None
+    store, wall = ledger(), _wall()
+    pilot = PilotState.load(store)
+    cycle = store.latest("cycle")
+    alive = store.lease_holder("pilot", wall) is not None
     site = current_site()
     at = pilot.present(wall) if alive else (cycle.at if cycle else None)
     price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
@@ -113,7 +107,7 @@ def status() -> Status:
 
 def current_site() -> Site:
     """The site as the pilot last used it (with an API's inventory), or the site file before the first cycle."""
-    body = _ledger().get_state("site").value
+    body = ledger().get_state("site").value
     return site_from_json(body) if body else load_site(_settings().site_file())
 
 
@@ -130,16 +124,18 @@ class Alarm:
 
 def alarms() -> list[Alarm]:
     """What is wrong now: the pilot's standing alarm, and the flags of the newest decision that warn."""
-    ledger = _ledger()
+    store = ledger()
     out = []
-    pilot = PilotState.load(ledger)
+    pilot = PilotState.load(store)
     if pilot.alarm:
         out.append(Alarm(pilot.alarm_at or _wall(), "PILOT", "alarm", pilot.alarm, pilot.advice))
-    cycle = ledger.latest("cycle")
+    cycle = store.latest("cycle")
     if cycle is not None:
         for flag in cycle.body["flags"]:
             if flag["severity"] != "info":
-                out.append(Alarm(cycle.at, flag["code"], flag["severity"], flag["message"], ADVICE.get(flag["code"], "")))
+                out.append(
+                    Alarm(cycle.at, flag["code"], flag["severity"], flag["message"], ADVICE.get(flag["code"], ""))
+                )
     return out
 
 
@@ -155,56 +151,9 @@ ADVICE = {
 # --- the decision ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One whole decision from the ledger: the entries of a cycle by kind, with the site it was made for."""
-
-    cycle_id: str
-    at: datetime
-    site: Site
-    units: Units
-    cycle: Mapping[str, Any]
-    forecast: Mapping[str, Any]
-    plan: Mapping[str, Any]
-    auction: Mapping[str, Any]
-    risk: Mapping[str, Any]
-    flags: tuple[DataFlag, ...]
-
-    @property
-    def dispatch(self) -> Mapping[str, Any]:
-        """What was sent, and what became of it."""
-        body: Mapping[str, Any] = self.cycle["dispatch"]
-        return body
-
-    @property
-    def step_s(self) -> int:
-        """Length of an interval."""
-        return int(self.cycle["step_s"])
-
-    def shown(self, energy_usd_per_mwh: Any) -> Any:
-        """An energy price (or an array) in the unit that the source calls its own, `units.energy`."""
-        return np.asarray(energy_usd_per_mwh, dtype=float) / self.units.energy_usd_per_mwh
-
-
 def snapshot(cycle_id: str = "") -> Snapshot | None:
     """A decision, the newest one by default; None before the first cycle."""
-    ledger = _ledger()
-    entry = ledger.latest("cycle") if not cycle_id else ledger.cycle(cycle_id).get("cycle")
-    if entry is None:
-        return None
-    parts = ledger.cycle(entry.cycle_id)
-    return Snapshot(
-        cycle_id=entry.cycle_id,
-        at=entry.at,
-        site=current_site(),
-        units=Units(**entry.body["units"]),
-        cycle=entry.body,
-        forecast=parts["forecast"].body,
-        plan=parts["plan"].body,
-        auction=parts["auction"].body,
-        risk=parts["risk"].body,
-        flags=tuple(DataFlag(**flag) for flag in entry.body["flags"]),
-    )
+    return decision.load(ledger(), cycle_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,107 +174,11 @@ def prices(hours: float = 24 * 30) -> Prices | None:
     snap = snapshot()
     if snap is None:
         return None
-    rows = _ledger().prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
+    rows = ledger().prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
     energy = as_array(snap.shown(rows.energy_usd_per_mwh))
     return Prices(
         rows.timestamp, energy, rows.hash_price, rows.token_price, snap.units, snap.step_s, snap.cycle["credit"]
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Strike:
-    """The energy price at which a machine type just breaks even, cooling included, in the source's unit."""
-
-    type: str
-    product: str
-    strike: float
-    margin_usd_per_kwh: float  # earned per kWh of site power at the price now
-    running: int
-    count: int
-    note: str
-
-
-def strikes(snap: Snapshot) -> list[Strike]:
-    """Break-even of each machine type at the hash and token price now, highest first."""
-    now = snap.cycle["prices"]
-    hash_price, token_price = (values([now[name]]) for name in ("hash", "token"))
-    overhead = 1.0 + snap.site.cooling.kw_per_kw
-    out = []
-    for machine in snap.site.machines:
-        value = float(value_usd_per_kwh(machine, snap.units, hash_price, token_price)[0]) / overhead
-        running = int(snap.dispatch["machines"].get(machine.type, 0))
-        out.append(
-            Strike(
-                machine.type,
-                machine.product,
-                float(snap.shown(value * 1000.0)),
-                value - now["energy_usd_per_mwh"] / 1000.0,
-                running,
-                machine.count,
-                machine.note,
-            )
-        )
-    return sorted(out, key=lambda strike: -strike.strike)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something that the plan will do differently from an interval on."""
-
-    at: datetime
-    what: str  # battery, or a machine type, job or tenant
-    before_kw: float
-    after_kw: float
-    energy_price: float  # of that interval, in the source's unit
-    usd: float  # what the plan's new set point brings over its run, against the old one kept on
-
-
-def next_changes(snap: Snapshot, n: int = 3, least_kw: float = 1.0) -> list[Change]:
-    """The next planned changes of battery and loads, soonest first."""
-    plan = snap.plan
-    stamps = times(plan["timestamp"])
-    price = values(plan["energy_usd_per_mwh"])
-    series = {"battery": values(plan["charge_kw"]) - values(plan["discharge_kw"])}
-    series |= {name: values(kw) for name, kw in plan["loads_kw"].items()}
-    out = []
-    for name, kw in series.items():
-        for t in range(1, len(kw)):
-            if abs(kw[t] - kw[t - 1]) < least_kw:
-                continue
-            end = next((u for u in range(t + 1, len(kw)) if abs(kw[u] - kw[t]) >= least_kw), len(kw))
-            worth = _worth(snap, name, t, end, float(kw[t] - kw[t - 1]), price)
-            out.append(
-                Change(
-                    to_utc(stamps[t]), name, float(kw[t - 1]), float(kw[t]), float(snap.shown(price[t])), worth
-                )
-            )
-            break
-    return sorted(out, key=lambda change: (change.at, -abs(change.after_kw - change.before_kw)))[:n]
-
-
-def _worth(snap: Snapshot, name: str, start: int, end: int, kw: float, price: Array) -> float:
-    """Money at the grid for `kw` more (or less) from step `start` to `end`: what the change itself moves.
-
-    For the battery the bought or sold energy at the plan's prices; for a load its value less its energy and
-    cooling.
-    """
-    hours = snap.step_s / 3600.0
-    cost = float(np.sum(price[start:end])) / 1000.0 * hours
-    if name == "battery":
-        return -kw * cost
-    value = load_values(snap).get(name)
-    if value is None:
-        return 0.0
-    return kw * (float(np.sum(value[start:end])) * hours - cost * (1.0 + snap.site.cooling.kw_per_kw))
-
-
-def load_values(snap: Snapshot) -> dict[str, Array]:
-    """What a kWh brings in each load over the plan's steps [$/kWh]."""
-    n = len(snap.plan["timestamp"])
-    hash_price, token_price = values(snap.plan["hash_price"]), values(snap.plan["token_price"])
-    out = {m.type: value_usd_per_kwh(m, snap.units, hash_price, token_price) for m in snap.site.machines}
-    out |= {job.name: as_array(np.full(n, job.value_usd_per_kwh)) for job in snap.site.jobs}
-    return out | {tenant.name: as_array(np.full(n, tenant.price_usd_per_kwh)) for tenant in snap.site.tenants}
 
 
 # --- money -----------------------------------------------------------------------------------
@@ -356,7 +209,7 @@ def pnl_today() -> Pnl | None:
 
 def pnl(since: datetime) -> Pnl | None:
     """P&L settled since a moment; None where nothing is."""
-    entries = _ledger().entries("settlement", since=since, limit=5000, newest_first=False)
+    entries = ledger().entries("settlement", since=since, limit=5000, newest_first=False)
     bodies = [entry.body for entry in entries if datetime.fromisoformat(entry.body["start"]) >= since]
     if not bodies:
         return None
@@ -391,13 +244,13 @@ def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
     snap = snapshot()
     if snap is None:
         return []
-    ledger = _ledger()
-    rows = ledger.prices(snap.cycle["source"], since=snap.at - timedelta(days=days + 2))
+    store = ledger()
+    rows = store.prices(snap.cycle["source"], since=snap.at - timedelta(days=days + 2))
     came = {"energy": rows.energy_usd_per_mwh, "hash": rows.hash_price, "token": rows.token_price}[price]
     actual = dict(zip(rows.timestamp.tolist(), came.tolist(), strict=True))
     errors: dict[str, list[float]] = {}
     inside: list[bool] = []
-    for entry in ledger.entries("forecast", since=snap.at - timedelta(days=days), limit=2000):
+    for entry in store.entries("forecast", since=snap.at - timedelta(days=days), limit=2000):
         band = entry.body["bands"][price]
         forecasts = {"in force": band["point"], **band["members"]}
         for i, stamp in enumerate(times(entry.body["timestamp"]).tolist()):
@@ -424,7 +277,7 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
     snap = snapshot()
     if snap is None:
         return None
-    entries = _ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago), limit=1)
+    entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago), limit=1)
     return entries[0].body if entries else None
 
 
@@ -465,9 +318,7 @@ def sites() -> list[SiteView]:
     snap, site = snapshot(), current_site()
     nan = float("nan")
     if snap is None:
-        return [
-            SiteView(site.name, site.latitude, site.longitude, nan, nan, nan, site.import_kw, nan, Units(), True)
-        ]
+        return [SiteView(site.name, site.latitude, site.longitude, nan, nan, nan, site.import_kw, nan, Units(), True)]
     soc = snap.cycle["soc_frac"]
     return [
         SiteView(
@@ -505,23 +356,23 @@ class Health:
 
 def health(cycles: int = 200) -> Health:
     """Latencies of the last cycles, the ledger's chain, and who runs."""
-    ledger = _ledger()
-    found = list(reversed(ledger.entries("cycle", limit=cycles)))
+    store = ledger()
+    found = list(reversed(store.entries("cycle", limit=cycles)))
     stages = list(found[-1].body["timings_ms"]) if found else []
-    report = ledger.verify()
-    head = ledger.head()
-    holder = ledger.lease_holder("pilot", _wall())
+    report = store.verify()
+    head = store.head()
+    holder = store.lease_holder("pilot", _wall())
     return Health(
         cycles=len(found),
         stage_ms={name: values([entry.body["timings_ms"].get(name) for entry in found]) for name in stages},
         timestamp=times([entry.body["at"] for entry in found]),
         wall=times([entry.body["wall"] for entry in found]),
-        entries=ledger.count(),
+        entries=store.count(),
         head_seq=head.seq,
         head_hash=head.hash,
         verified=report.ok,
         verify_reason=report.reason,
         pilot=holder.owner if holder else "",
-        heartbeat=ledger.last_beat(),
-        alarm_log=tuple(ledger.entries("alarm", limit=50)),
+        heartbeat=store.last_beat(),
+        alarm_log=tuple(store.entries("alarm", limit=50)),
     )

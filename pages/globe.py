@@ -14,12 +14,14 @@ if not sites:
     widgets.empty_state("No site has reported yet", "Each site appears here after its first decision; see Health.")
     st.stop()
 
+units = sites[0].units
 table = pd.DataFrame(
     {
         "site": [s.name for s in sites],
-        "margin $/h": [s.margin_usd_per_h for s in sites],
-        "price $/MWh": [s.price for s in sites],
-        "load kW": [s.load_kw for s in sites],
+        f"margin, {units.money}/h": [s.margin_usd_per_h for s in sites],
+        f"price, {units.energy}": [s.price for s in sites],
+        "load, kW": [s.load_kw for s in sites],
+        "charge, %": [100.0 * s.soc_frac for s in sites],
         "data": ["simulated" if s.simulated else "live" for s in sites],
     }
 )
@@ -32,9 +34,9 @@ with numbers:
         table,
         hide_index=True,
         column_config={
-            "margin $/h": st.column_config.NumberColumn(format="%.2f"),
-            "price $/MWh": st.column_config.NumberColumn(format="%.2f"),
-            "load kW": st.column_config.NumberColumn(format="%.0f"),
+            name: st.column_config.NumberColumn(format="%.0f" if name.startswith(("load", "charge")) else "%.2f")
+            for name in table.columns
+            if name not in ("site", "data")
         },
     )
     widgets.download_csv(table, "sites.csv", key="globe_csv")

@@ -5,8 +5,8 @@ without news changes nothing on the screen. Figures are drawn in the LIGHT palet
 recolours them for a dark screen.
 
 Time runs on the axis in the site's zone at ONE offset from UTC, the one in force at `now`, and the axis
-says which. So the axis never runs backwards when the clocks change; the hover gives local time and UTC
-of each interval exactly.
+says which. So the axis never runs backwards when the clocks change; the hover gives each interval's UTC,
+and its local time where that differs from the axis.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from gridpilot.domain import Array, Site, Times, to_utc
 Figure = dict[str, Any]
 Floats = npt.ArrayLike
 
-MARGIN: Final = {"l": 46, "r": 14, "t": 26, "b": 38}
+MARGIN: Final = {"l": 44, "r": 14, "t": 26, "b": 56}
 PANEL_GAP_PX: Final = 30
-LEGEND_PX: Final = 48
+LEGEND_PX: Final = 30
 
 
 # --- what a time chart is made of ----------------------------------------------------------
@@ -73,14 +73,14 @@ class TimeAxis:
         return [str(stamp) for stamp in shifted]
 
     def clock(self, times: Times) -> list[str]:
-        """The hover's heading for UTC stamps (N,): "Wed 12 Jun 14:00 · 12:00 UTC"."""
+        """UTC of each stamp (N,) for the hover, and local time where the clocks changed and the axis is off."""
         zone = ZoneInfo(self.timezone)
         out = []
         for stamp in times:
             there = to_utc(stamp)
             here = there.astimezone(zone)
-            head = f"{here:%a} {here.day} {here:%b %H:%M}"
-            out.append(head + (" UTC" if self.timezone == "UTC" else f" · {there:%H:%M} UTC"))
+            text = f"{there:%H:%M} UTC"
+            out.append(text if here.utcoffset() == self.offset else f"{text}, {here:%H:%M %Z}")
         return out
 
 
@@ -213,7 +213,8 @@ def time_figure(axis: TimeAxis, panels: Sequence[Panel], title: str = "") -> Fig
     gaps = PANEL_GAP_PX * (len(panels) - 1)
     inner = sum(p.height_px for p in panels) + gaps
     layout = base_layout(inner + MARGIN["b"] + LEGEND_PX, title)
-    traces: list[dict[str, Any]] = []
+    traces = _clock(axis, panels)
+    layout["yaxis99"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
     top = float(inner)
     for index, panel in enumerate(panels):
         name = "y" if index == 0 else f"y{index + 1}"
@@ -226,7 +227,7 @@ def time_figure(axis: TimeAxis, panels: Sequence[Panel], title: str = "") -> Fig
             traces += _traces(axis, series, name, panel)
         top = bottom - PANEL_GAP_PX
     layout["xaxis"] = _x_axis(axis, "y" if len(panels) == 1 else f"y{len(panels)}")
-    layout["legend"]["y"] = -(MARGIN["b"] + 2) / inner
+    layout["legend"]["y"] = -MARGIN["b"] / inner
     _mark_time(axis, layout)
     layout |= {"hovermode": "x unified", "hoversubplots": "axis", "barmode": "relative", "bargap": 0}
     return {"data": traces, "layout": layout}
@@ -248,6 +249,11 @@ def base_layout(height_px: float, title: str = "") -> dict[str, Any]:
             "font": {"color": LIGHT["ink"], "size": 12},
             "namelength": -1,
         },
+        "modebar": {
+            "bgcolor": "rgba(0,0,0,0)",
+            "color": LIGHT["muted"],
+            "activecolor": LIGHT["ink"],
+        },
         "dragmode": "zoom",
         "uirevision": "keep",
         "annotations": [],
@@ -255,8 +261,8 @@ def base_layout(height_px: float, title: str = "") -> dict[str, Any]:
     }
     if title:
         layout["title"] = {
-            "text": escape(title), "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "container",
-            "yanchor": "top", "pad": {"t": 4}, "font": {"size": 15},
+            "text": escape(title), "x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container",
+            "yanchor": "top", "pad": {"t": 4}, "font": {"size": 15, "weight": 600},
         }  # fmt: skip
     return layout
 
@@ -276,6 +282,8 @@ def value_axis(**extra: Any) -> dict[str, Any]:
     return {
         "gridcolor": LIGHT["grid"],
         "zeroline": False,
+        "showline": False,
+        "separatethousands": True,
         "linecolor": LIGHT["line"],
         "tickfont": {"color": LIGHT["muted"], "size": 11},
         "title": {"font": {"color": LIGHT["muted"], "size": 11}},
@@ -308,7 +316,7 @@ def _x_axis(axis: TimeAxis, anchor: str) -> dict[str, Any]:
         spikethickness=1,
         spikedash="solid",
         spikecolor=LIGHT["muted"],
-        unifiedhovertitle={"text": "%{customdata[0]}"},
+        hoverformat="%a %-d %b %H:%M",
         title={"text": axis.label, "font": {"color": LIGHT["muted"], "size": 11}, "standoff": 4},
     )
 
@@ -325,13 +333,11 @@ def _y_axis(panel: Panel, domain: list[float]) -> dict[str, Any]:
 
 
 def _caption(panel: Panel, top: float) -> dict[str, Any]:
-    text = f"<b>{escape(panel.title)}</b>  {escape(panel.unit)}"
-    labels = [f"{label} {value:,.0f}" for value, label in panel.levels.items() if label]
-    if labels:
-        text += f"   <i>{escape(', '.join(labels))}</i>"
+    labels = ", ".join(f"{label} {value:,.0f}" for value, label in panel.levels.items() if label)
+    text = f"<b>{escape(panel.title)}</b>, {escape(panel.unit)}" + (f" ({escape(labels)})" if labels else "")
     return {
         "text": text, "x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom",
-        "showarrow": False, "font": {"size": 11, "color": LIGHT["muted"]}, "yshift": 2,
+        "align": "left", "borderpad": 0, "showarrow": False, "font": {"size": 11, "color": LIGHT["muted"]}, "yshift": 3,
     }  # fmt: skip
 
 
@@ -368,6 +374,23 @@ def _mark_time(axis: TimeAxis, layout: dict[str, Any]) -> None:
 # --- traces --------------------------------------------------------------------------------
 
 
+def _clock(axis: TimeAxis, panels: Sequence[Panel]) -> list[dict[str, Any]]:
+    """An invisible trace that tells the UTC of every interval in the hover."""
+    steps = [s for panel in panels for s in panel.series if s.kind != "curve" and len(s.times)]
+    if not steps:
+        return []
+    times = np.unique(np.concatenate([np.asarray(s.times, dtype="datetime64[s]") for s in steps]))
+    x = axis.xs(times)
+    return [
+        {
+            "type": "scatter", "mode": "lines", "x": x, "y": [0] * len(x), "yaxis": "y99", "name": "UTC",
+            "customdata": axis.clock(times), "hovertemplate": "%{customdata}<extra></extra>", "showlegend": False,
+            "line": {"color": "rgba(0,0,0,0)", "width": 0},
+            "xperiod": 1000 * min(s.step_s for s in steps), "xperiod0": x[0], "xperiodalignment": "start",
+        }
+    ]  # fmt: skip
+
+
 def _traces(axis: TimeAxis, series: Series, y: str, panel: Panel) -> list[dict[str, Any]]:
     times = np.asarray(series.times, dtype="datetime64[s]")
     if times.size == 0:
@@ -383,15 +406,17 @@ def _traces(axis: TimeAxis, series: Series, y: str, panel: Panel) -> list[dict[s
     ]
     template = f"%{{y:,.{panel.decimals}f}} {escape(panel.unit)}"
     if series.lower is not None:
-        template += f" (%{{customdata[1]:,.{panel.decimals}f}} to %{{customdata[2]:,.{panel.decimals}f}})"
+        template += f" (%{{customdata[0]:,.{panel.decimals}f}} to %{{customdata[1]:,.{panel.decimals}f}})"
     trace: dict[str, Any] = {
         "name": escape(series.name),
         "legendgroup": series.name,
         "showlegend": series.legend,
         "xaxis": "x",
         "yaxis": y,
-        "hovertemplate": template + "<extra></extra>" if not series.name else template,
+        "hovertemplate": template,
     }
+    if series.lower is not None and series.upper is not None:
+        trace["customdata"] = [list(pair) for pair in zip(plain(series.lower), plain(series.upper), strict=True)]
     if series.kind == "bar":
         return [*bands, trace | _bar(axis, series, times, colour)]
     return [*bands, trace | _path(axis, series, times, colour, y)]
@@ -406,7 +431,6 @@ def _bar(axis: TimeAxis, series: Series, times: Times, colour: str) -> dict[str,
         "width": width.tolist(),
         "offset": 0,
         "marker": {"color": colour, "line": {"width": 0}},
-        "customdata": _custom(axis, series, times),
     }
 
 
@@ -420,7 +444,6 @@ def _path(axis: TimeAxis, series: Series, times: Times, colour: str, y: str) -> 
         "mode": "lines",
         "x": axis.xs(times),
         "y": plain(values),
-        "customdata": _custom(axis, series, times),
         "line": {"color": colour, "width": series.width, "shape": "hv" if steps else "linear"},
     }
     if steps:  # the pointer anywhere in an interval reads that interval
@@ -451,16 +474,6 @@ def _ribbon(axis: TimeAxis, series: Series, low: Array, high: Array, fill: str, 
         "xaxis": "x",
         "yaxis": y,
     }
-
-
-def _custom(axis: TimeAxis, series: Series, times: Times) -> list[list[Any]]:
-    """Heading of the hover and, where there is one, the band, for each point."""
-    heads = axis.clock(times)
-    if series.lower is None or series.upper is None:
-        return [[head] for head in heads]
-    low, high = plain(series.lower), plain(series.upper)
-    last = len(low) - 1
-    return [[head, low[min(i, last)], high[min(i, last)]] for i, head in enumerate(heads)]
 
 
 def _edges(times: Times, step_s: int) -> Times:

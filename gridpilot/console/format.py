@@ -58,6 +58,12 @@ def significant(value: float | None, digits: int = 3, sign: bool = False) -> str
     return number(rounded, min(6, max(0, digits - 1 - magnitude)), sign)
 
 
+def compact(value: float | None, digits: int = 3) -> str:
+    """`significant` without trailing zeros: 15, 0.9, 1,000 (for limits, which are exact)."""
+    text = significant(value, digits)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def quantity(value: float | None, unit: str, digits: int = 3) -> Quantity:
     """A number with any unit."""
     return Quantity(significant(value, digits), unit)

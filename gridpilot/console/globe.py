@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +16,6 @@ from gridpilot.console import format as fmt
 from gridpilot.console.theme import Palette, rgb
 
 if TYPE_CHECKING:
-    import pydeck as pdk
-
     from gridpilot.views import SiteView
 
 LAND: Final = Path(__file__).resolve().parents[1] / "data" / "land.json"
@@ -57,9 +56,9 @@ def columns(sites: Sequence[SiteView], palette: Palette) -> list[dict[str, Any]]
                 "position": [float(site.longitude), float(site.latitude)],
                 "height": height,
                 "colour": [*rgb(palette[colour]), 255],
-                "margin": str(fmt.money(margin, per="h")),
+                "margin": str(fmt.money(margin, site.units.money, "h")),
                 "word": "margin not known" if not sure else "losing" if margin < 0 else "earning",
-                "price": str(fmt.price(site.price)),
+                "price": str(fmt.price(site.price, site.units.energy)),
                 "load": str(fmt.power(site.load_kw)),
                 "data": "simulated" if site.simulated else "live",
             }
@@ -67,9 +66,9 @@ def columns(sites: Sequence[SiteView], palette: Palette) -> list[dict[str, Any]]
     return records
 
 
-def deck(sites: Sequence[SiteView], palette: Palette) -> pdk.Deck:
-    """The globe, turned to the middle of the sites."""
-    import pydeck as pdk
+def deck(sites: Sequence[SiteView], palette: Palette) -> Any:
+    """The globe as a `pydeck.Deck` (which has no types), turned to the middle of the sites."""
+    pdk: Any = import_module("pydeck")
 
     quiet = {"stroked": False, "pickable": False}
     layers = [

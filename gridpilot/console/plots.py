@@ -44,14 +44,6 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
             "color": [c if earns else translucent(c, 0.28) for c, earns in zip(colours, on, strict=True)],
             "line": {"width": 1, "color": colours},
         },
-        "text": [
-            f"{fmt.price(r.value, unit).value}  {'earns' if earns else 'does not earn'}"
-            for r, earns in zip(ordered, on, strict=True)
-        ],
-        "textposition": "auto",
-        "insidetextanchor": "start",
-        "textfont": {"size": 12},
-        "cliponaxis": False,
         "hovertemplate": f"%{{y}}: break-even %{{x:,.1f}} {escape(unit)}<extra></extra>",
         "showlegend": False,
     }
@@ -60,8 +52,15 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
     top = max([r.value for r in ordered] + [price_now, 0.0])
     low = min([r.value for r in ordered] + [price_now, 0.0])
     span = (top - low) or 1.0
-    layout["xaxis"] = value_axis(title=_title(unit), range=[low - 0.02 * span, top + 0.12 * span], fixedrange=True)
+    layout["xaxis"] = value_axis(title=_title(unit), range=[low - 0.02 * span, top + 0.45 * span], fixedrange=True)
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
+    layout["annotations"] += [
+        {
+            "text": f"{fmt.price(r.value, unit).value} {'earns' if earns else 'does not earn'}", "x": 1, "xref": "paper",
+            "xanchor": "right", "y": escape(r.name), "yref": "y", "showarrow": False, "font": {"size": 12},
+        }
+        for r, earns in zip(ordered, on, strict=True)
+    ]  # fmt: skip
     _mark_x(layout, price_now, f"price now {fmt.price(price_now, unit).value}", LIGHT["now"])
     return {"data": [bars], "layout": layout}
 
@@ -83,7 +82,7 @@ def merit_order(
     """Bids from the dearest down, side by side, the served part solid; capacity, clearing point and reserve marked."""
     data: list[dict[str, Any]] = []
     seen: set[str] = set()
-    at = 0.0
+    at, low = 0.0, min((s.price_usd_per_kwh for s in steps), default=0.0)
     for step in sorted(steps, key=lambda s: (-s.price_usd_per_kwh, s.bidder)):
         lost_kw = max(0.0, step.kw - step.won_kw)
         for kw, share in ((step.won_kw, 1.0), (lost_kw, 0.28)):
@@ -94,15 +93,34 @@ def merit_order(
             at += kw
     layout = base_layout(PLOT_PX + 90, title)
     right = max(at, capacity_kw) * 1.03 or 1.0
+    top = _cut(steps, max(clearing_usd_per_kwh, reserve_usd_per_kwh), layout)
     layout |= {"barmode": "overlay", "hovermode": "closest"}
     layout["xaxis"] = value_axis(title=_title("kW, dearest bid first"), range=[0, right])
-    layout["yaxis"] = value_axis(title=_title("$/kWh"), rangemode="tozero", fixedrange=True)
+    layout["yaxis"] = value_axis(title=_title("$/kWh"), range=[min(0.0, low), top], fixedrange=True)
     layout["legend"]["y"] = -0.2
     _mark_x(layout, capacity_kw, f"capacity {capacity_kw:,.0f} kW", LIGHT["now"])
     _mark_y(layout, clearing_usd_per_kwh, f"clearing {clearing_usd_per_kwh:.3f}", LIGHT["ink"])
     if reserve_usd_per_kwh != clearing_usd_per_kwh:
         _mark_y(layout, reserve_usd_per_kwh, f"reserve {reserve_usd_per_kwh:.3f}", LIGHT["muted"], above=False)
     return {"data": data, "layout": layout}
+
+
+def _cut(steps: Sequence[Step], level: float, layout: dict[str, Any]) -> float:
+    """Top of the price axis: far dearer bids are cut, and their prices written at the top, so that the rest shows."""
+    prices = sorted((s.price_usd_per_kwh for s in steps), reverse=True)
+    near = [p for p in prices if p <= 4.0 * level] if level > 0.0 else prices
+    top = 1.15 * max([*(near or prices), level, 1e-3])
+    cut = [s for s in steps if s.price_usd_per_kwh > top]
+    if cut:
+        told = ", ".join(f"{escape(s.bidder)} {s.price_usd_per_kwh:.2f}" for s in cut[:3])
+        layout["annotations"].append(
+            {
+                "text": f"cut off: {told}{' ...' if len(cut) > 3 else ''}", "x": 0, "xref": "paper",
+                "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2, "showarrow": False,
+                "font": {"size": 11, "color": LIGHT["muted"]},
+            }
+        )  # fmt: skip
+    return top
 
 
 def _block(step: Step, at: float, kw: float, share: float, first: bool) -> dict[str, Any]:
@@ -200,15 +218,15 @@ def errors(values: Mapping[str, float], unit: str, reference: str = "", title: s
         "y": [escape(name) for name, _ in ordered],
         "marker": {"color": [LIGHT["line"] if name == reference else LIGHT["muted"] for name, _ in ordered]},
         "text": [fmt.significant(v) for _, v in ordered],
-        "textposition": "auto",
-        "insidetextanchor": "end",
+        "textposition": "outside",
         "cliponaxis": False,
         "hovertemplate": f"%{{y}}: %{{x:.3~f}} {escape(unit)}<extra></extra>",
         "showlegend": False,
     }
     layout = base_layout(ROW_PX * max(2, len(ordered)) + 70, title)
     layout |= {"bargap": 0.3, "hovermode": "closest"}
-    layout["xaxis"] = value_axis(title=_title(unit), rangemode="tozero", fixedrange=True)
+    top = max(values.values(), default=1.0)
+    layout["xaxis"] = value_axis(title=_title(unit), range=[0, 1.15 * top], fixedrange=True)
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
     if reference in values:
         _mark_x(layout, values[reference], f"to beat: {reference}", LIGHT["now"])

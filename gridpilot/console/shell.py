@@ -57,7 +57,8 @@ def main() -> None:
         ],
         position="top",
     )
-    _strip()
+    with st.container(key="strip_bar"):
+        _strip()
     page.run()
 
 

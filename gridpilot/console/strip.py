@@ -17,10 +17,6 @@ from gridpilot.errors import GridPilotError
 if TYPE_CHECKING:
     from gridpilot.views import Status
 
-# From here on prices count as stale: three intervals of 5 minutes live; in a replay of hourly prices two hours.
-STALE_LIVE_S: Final = 900.0
-STALE_REPLAY_S: Final = 7200.0
-
 SPEEDS: Final[dict[float, str]] = {0.0: "Pause", 1.0: "1×", 60.0: "60×"}
 
 # control -> (word, look, what it means)
@@ -34,9 +30,8 @@ CONTROL: Final[dict[str, tuple[str, str, str]]] = {
 
 
 def stale(status: Status) -> bool:
-    """True when the prices are too old, or of unknown age."""
-    limit = STALE_REPLAY_S if status.mode == "REPLAY" else STALE_LIVE_S
-    return status.price_age_s is None or status.price_age_s > limit
+    """True when the prices are of unknown age, or a whole interval is missing: the newest began two steps ago."""
+    return status.price_age_s is None or status.price_age_s >= 2.0 * status.step_s
 
 
 def strip_html(status: Status) -> str:
@@ -65,6 +60,8 @@ def _prices(status: Status) -> str:
 
 
 def _control(status: Status) -> str:
+    if status.at is None and not status.pilot_alive:
+        return _chip("NO PILOT YET", "warning", "The pilot has not started: the first decision follows its start")
     if not status.pilot_alive and status.control != "ESTOP":
         return _chip("NO PILOT", "alarm", "No pilot is running: nothing is decided or sent. See Health")
     word, look, meaning = CONTROL.get(status.control, (status.control, "warning", ""))
@@ -119,28 +116,28 @@ def _clock(status: Status) -> None:
 
 
 def _stop(author: str) -> None:
-    from gridpilot import views
+    from gridpilot import operate
 
     try:
-        views.emergency_stop(author)
+        operate.emergency_stop(author)
     except GridPilotError as error:
         st.session_state["strip_trouble"] = str(error)
 
 
 def _set_speed() -> None:
-    from gridpilot import views
+    from gridpilot import operate
 
     speed = st.session_state["strip_speed"]
     try:
-        views.set_replay_speed(0.0 if speed is None else float(speed))
+        operate.set_replay_speed(0.0 if speed is None else float(speed))
     except GridPilotError as error:
         st.session_state["strip_trouble"] = str(error)
 
 
 def _step() -> None:
-    from gridpilot import views
+    from gridpilot import operate
 
     try:
-        views.step_replay()
+        operate.step_replay()
     except GridPilotError as error:
         st.session_state["strip_trouble"] = str(error)

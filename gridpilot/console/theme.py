@@ -45,6 +45,9 @@ HUE: Final[Mapping[str, tuple[str, str]]] = {
     "grid_import": ("#80705f", "#a89581"),
     "grid_export": ("#b8a591", "#d3c3b1"),
     "tenants": ("#8a6aa6", "#b596d0"),
+    "other_1": ("#9c4f78", "#cb86ab"),  # things that have no hue of their own
+    "other_2": ("#5f56a6", "#8f87d6"),
+    "other_3": ("#7d6276", "#b39aab"),
 }
 
 # Streamlit's own charts and any thing without a hue of its own draw from these, in this order.
@@ -65,7 +68,7 @@ _LIKE: Final[Mapping[str, str]] = {
     "energy": "price",
     "reserve": "cooling",
 }
-_SPARE: Final = ("tenants", "jobs", "grid_export", "asic", "air")
+_SPARE: Final = ("other_1", "other_2", "other_3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +143,19 @@ def active() -> Palette:
 # Sizes and shapes that the theme options do not reach. Colours come from the theme (`currentColor`).
 STYLE: Final = """<style>
 .stApp, .stApp * { font-variant-numeric: tabular-nums; }
+[data-testid="stMainBlockContainer"] { padding-inline: 1.25rem; }
 .gp-muted { opacity: 0.68; }
 .gp-mono { white-space: nowrap; }
 .gp-chip {
-  display: inline-block; padding: 0.1rem 0.5rem; border-radius: 0.25rem; font-weight: 600;
-  border: 1px solid color-mix(in srgb, currentColor 35%, transparent); white-space: nowrap;
+  display: inline-block; padding: 0 0.4rem; border-radius: 0.25rem; font-weight: 600; font-size: 0.85em;
+  line-height: 1.5; border: 1px solid color-mix(in srgb, currentColor 35%, transparent); white-space: nowrap;
 }
 .gp-chip.gp-warning { background: #f0b445; color: #241a02; border-color: #f0b445; }
 .gp-chip.gp-alarm { background: #c4281c; color: #ffffff; border-color: #c4281c; }
-.st-key-strip {
-  position: sticky; top: 3.75rem; z-index: 90; background: var(--gp-background, inherit);
-  border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); padding: 0.25rem 0;
+/* The strip stays under the header; its direct wrapper is what can stick. */
+*:has(> .st-key-strip_bar) {
+  position: sticky; top: 3.75rem; z-index: 90; background: light-dark(__BACKGROUND__);
+  border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); padding-bottom: 0.4rem;
 }
 .gp-strip { display: flex; align-items: center; gap: 0.35rem 0.9rem; min-height: 2.25rem; flex-wrap: wrap; }
 .gp-strip > span { white-space: nowrap; }
@@ -174,4 +179,4 @@ STYLE: Final = """<style>
 .gp-empty strong { display: block; margin-bottom: 0.25rem; }
 .gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
 .gp-flags li { padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }
-</style>"""
+</style>""".replace("__BACKGROUND__", ", ".join(SURFACE["background"]))

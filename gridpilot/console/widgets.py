@@ -20,6 +20,7 @@ from gridpilot.domain import DataFlag
 
 if TYPE_CHECKING:
     import pandas as pd
+    from streamlit.delta_generator import DeltaGenerator
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -46,6 +47,11 @@ def freshness(at: str, age_s: float | None, source: str = "") -> None:
 
 
 # --- figures -------------------------------------------------------------------------------
+
+
+def tile_row(tiles: int, least_px: int = 165) -> DeltaGenerator:
+    """A row for that many tiles (`with tile_row(5): tile(...)`); they wrap on a narrow screen, two to a row."""
+    return st.grid(tiles, min_column_width=least_px, gap="small")
 
 
 def tile(
@@ -104,10 +110,10 @@ def limit_bar_html(
 ) -> str:
     """The bar as HTML."""
     low, high = limits
-    shown = fmt.quantity(value, unit)
+    shown = Quantity(fmt.compact(value), unit)
     beyond = value is not None and fmt.known(value) and (value > high or (low is not None and value < low))
     state = " <span class='gp-chip gp-alarm'>outside its limits</span>" if beyond else ""
-    span = f"{fmt.significant(low)} to " if low is not None else "at most "
+    span = f"{fmt.compact(low)} to " if low is not None else "at most "
     marks = [m for m in (low, high) if m is not None and scale[0] < m < scale[1]]
     ticks = "".join(f"<b style='left:{_place(m, scale):.2f}%'></b>" for m in marks)
     fill = ""
@@ -117,7 +123,7 @@ def limit_bar_html(
         fill = f"<i style='left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%;background:{colour}'></i>"
     return (
         f"<div class='gp-limit'><div class='gp-limit-row'><span>{escape(label)} <b>{escape(str(shown))}</b>{state}"
-        f"</span><span class='gp-muted'>limit {span}{fmt.significant(high)} {escape(unit)}</span></div>"
+        f"</span><span class='gp-muted'>limit {span}{fmt.compact(high)} {escape(unit)}</span></div>"
         f"<div class='gp-bar'>{fill}{ticks}</div></div>"
     )
 

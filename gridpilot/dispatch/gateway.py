@@ -55,10 +55,10 @@ def advance(battery: Battery, soc_frac: float, battery_kw: float, seconds: float
     if hours == 0.0:
         return soc_frac, power
     factor = battery.efficiency_charge if power >= 0.0 else 1.0 / battery.efficiency_discharge
-    lowest, highest = -soc_frac * battery.capacity_kwh, (1.0 - soc_frac) * battery.capacity_kwh
-    stored_kwh = min(max(power * factor * hours, lowest), highest)
+    asked_kwh = power * factor * hours
+    stored_kwh = min(max(asked_kwh, -soc_frac * battery.capacity_kwh), (1.0 - soc_frac) * battery.capacity_kwh)
     soc = min(max(soc_frac + stored_kwh / battery.capacity_kwh, 0.0), 1.0)
-    return soc, stored_kwh / factor / hours
+    return soc, power if stored_kwh == asked_kwh else stored_kwh / factor / hours
 
 
 # --- gateways --------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class Record(Protocol):
 class Journal(Protocol):
     """Entries are on disk when `append` returns; with a `token`, only the pilot that holds the lease may append."""
 
-    def append(self, kind: str, body: Any, *, at: datetime, cycle_id: str = "", token: int = 0) -> Record:
+    def append(self, kind: str, body: Any, *, at: datetime, cycle_id: str = "", token: int | None = None) -> Record:
         """Add an entry."""
 
     def entries(self, kind: str | None = None, *, limit: int = 1000) -> Sequence[Record]:

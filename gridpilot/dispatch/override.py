@@ -131,7 +131,7 @@ def submit(ledger: CommandStore, command: Command) -> Command:
     _check(command)
     with ledger.transaction() as work:
         if command.kind == "clock":
-            return _write(work, command, "pending", "", kind="clock")
+            return _write(work, command, "pending")
         if command.kind == "estop":
             return _stop(work, command)
         present = work.get_state(VERSION_KEY)[1]
@@ -141,7 +141,7 @@ def submit(ledger: CommandStore, command: Command) -> Command:
         if fits:
             _supersede(work, command)
             _bump(work, command)
-            return _write(work, command, "accepted", "")
+            return _write(work, command, "accepted")
         seen = f"drawn on version {command.base_version}, the present one is {present}"
         _write(work, command, "refused", seen)
     raise Conflict(f"the command was {seen}: somebody acted in between; look at the present state and decide again")
@@ -159,22 +159,31 @@ def release(ledger: CommandStore, command_id: int, *, author: str, reason: str, 
 
 def expire(ledger: CommandStore, now: datetime) -> tuple[int, ...]:
     """Mark the overrides whose time is over; returns their numbers."""
-    if not any(row["valid_until"] <= now for row in ledger.commands(kinds=OVERRIDES, statuses=LIVE)):
+    if not any(_over(row, now) for row in ledger.commands(kinds=OVERRIDES, statuses=LIVE)):
         return ()
     with ledger.transaction() as work:
-        over = [r for r in work.commands(kinds=OVERRIDES, statuses=LIVE) if r["valid_until"] <= now]
+        over = [row for row in work.commands(kinds=OVERRIDES, statuses=LIVE) if _over(row, now)]
         for row in over:
-            _settle(work, Command(**row), "expired", f"at {iso(row['valid_until'])}", now)
+            _settle(work, Command(**row), "expired", f"valid until {iso(row['valid_until'])}, now {iso(now)}", now)
     return tuple(row["id"] for row in over)
 
 
-def settle(ledger: CommandStore, command_id: int, status: str, detail: str, now: datetime) -> None:
-    """The pilot's word on a command: active, released (a clock command that was done) or refused."""
+def settle(ledger: CommandStore, command_id: int, status: str, detail: str, now: datetime) -> bool:
+    """The pilot's word on a command: active, refused, or (a clock command that was done) released.
+
+    False, and nothing is changed, where the command is over already: somebody may have been faster.
+    """
     with ledger.transaction() as work:
-        row = next((r for r in work.commands() if r["id"] == command_id), None)
-        if row is None:
-            raise InputError(f"there is no command {command_id}: look at the command log")
-        _settle(work, Command(**row), status, detail, now)
+        row = next((r for r in work.commands(statuses=("pending", *LIVE)) if r["id"] == command_id), None)
+        if row is not None:
+            _settle(work, Command(**row), status, detail, now)
+    return row is not None
+
+
+def _over(row: Mapping[str, Any], now: datetime) -> bool:
+    """Past its end, or so far ahead of it that the replay clock was turned back in between."""
+    ahead: timedelta = row["valid_until"] - now
+    return not timedelta(0) < ahead <= MAX_VALID
 
 
 # --- what is in force ------------------------------------------------------------------------
@@ -194,7 +203,7 @@ def pending(ledger: CommandStore, kind: str) -> list[Command]:
 def active_override(ledger: CommandStore, now: datetime) -> Command | None:
     """The override in force at `now`, whether a cycle has sent it yet or not."""
     for row in ledger.commands(kinds=OVERRIDES, statuses=LIVE):
-        if row["created_at"] <= now < row["valid_until"]:
+        if not _over(row, now):
             return Command(**row)
     return None
 
@@ -228,17 +237,21 @@ def note_sent(ledger: CommandStore, sent: Dispatch, now: datetime) -> None:
 # --- writing ---------------------------------------------------------------------------------
 
 
-def _write(work: CommandWork, command: Command, status: str, detail: str, kind: str = "command") -> Command:
+def _write(work: CommandWork, command: Command, status: str, detail: str = "") -> Command:
     row = {**asdict(command), "status": status, "detail": detail}
     del row["id"]
     given = replace(command, id=work.add_command(row), status=status, detail=detail)
-    work.append(kind, given, at=command.created_at)
+    work.append(_entry_kind(command), given, at=command.created_at)
     return given
+
+
+def _entry_kind(command: Command) -> str:
+    return "clock" if command.kind == "clock" else "command"
 
 
 def _settle(work: CommandWork, command: Command, status: str, detail: str, now: datetime) -> None:
     work.set_command(command.id, status, detail)
-    work.append("command", replace(command, status=status, detail=detail), at=now)
+    work.append(_entry_kind(command), replace(command, status=status, detail=detail), at=now)
     if command.kind in OVERRIDES and status not in LIVE:
         _bump(work, command)
 
@@ -248,20 +261,23 @@ def _bump(work: CommandWork, command: Command) -> None:
 
 
 def _supersede(work: CommandWork, command: Command) -> None:
+    detail = f"by a command of {command.author}"
     for row in work.commands(kinds=OVERRIDES, statuses=LIVE):
-        old = Command(
-            **row,
-        )
-        work.set_command(old.id, "superseded", f"by a command of {command.author}")
-        work.append("command", replace(old, status="superseded"), at=command.created_at)
+        work.set_command(row["id"], "superseded", detail)
+        old = replace(Command(**row), status="superseded", detail=detail)
+        work.append("command", old, at=command.created_at)
 
 
 def _stop(work: CommandWork, command: Command) -> Command:
-    given = _write(work, command, "active", "")
-    latched = work.get_state(ESTOP_KEY)[0]
-    if not (latched and latched.get("latched")):
+    given = _write(work, command, "active")
+    latched = work.get_state(ESTOP_KEY)[0] or {}
+    if not latched.get("latched"):
         body = {"latched": True, "at": command.created_at, "author": command.author, "reason": command.reason}
         work.put_state(ESTOP_KEY, {**body, "command": given.id})
+        _supersede(work, command)
+        _bump(work, command)
+    elif "release_requested_at" in latched:  # pressed again while somebody is about to release it
+        work.put_state(ESTOP_KEY, {k: v for k, v in latched.items() if k != "release_requested_at"})
         _bump(work, command)
     return given
 
@@ -282,7 +298,7 @@ def _release_stop(work: CommandWork, command: Command) -> Command:
         work.set_command(row["id"], "released", f"by {command.author}")
     work.put_state(ESTOP_KEY, {"latched": False, "at": command.created_at, "author": command.author})
     _bump(work, command)
-    return _write(work, command, "released", "")
+    return _write(work, command, "released")
 
 
 # --- checks ----------------------------------------------------------------------------------

@@ -32,13 +32,19 @@ class _Outcome:
 
 
 def execute(
-    ledger: Journal, gateway: MachineGateway, dispatch: Dispatch, now: datetime, *, cycle_id: str, token: int
+    ledger: Journal,
+    gateway: MachineGateway,
+    dispatch: Dispatch,
+    now: datetime,
+    *,
+    cycle_id: str,
+    token: int | None = None,
 ) -> Dispatch:
     """Send a dispatch and return it with what became of it as its status.
 
     applied: the machines show it; recovered: the acknowledgement was lost, but they show it; mismatch: they show
     another state after a second try; unknown: they cannot be read; refused: the other side said no.
-    `token` is the pilot lease's (0: no lease is in use).
+    `token` is the pilot lease's (None: no lease is in use).
     Raises SafetyError (nothing is sent) for a dispatch that breaks a limit or has expired; LeaseHeld for a stale
     token and LedgerError for a ledger that cannot be written: then nothing is sent either.
     """

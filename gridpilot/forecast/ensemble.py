@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
@@ -79,6 +80,10 @@ def forecast_prices(
 
 def prepare(history: PriceHistory, timezone: str = "UTC") -> Prepared:
     """The series that the models see. Unknown values of hash and token price are carried forward, with a flag."""
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise DataError(f"timezone is {timezone!r}: expected an IANA name like Europe/Amsterdam") from None
     values = {"energy": history.energy_usd_per_mwh, "hash": history.hash_price, "token": history.token_price}
     clock = Series(history.timestamp, history.step_s, values["energy"], timezone)
     series, flags = {}, []
@@ -209,9 +214,9 @@ def _issued(model: Forecaster, series: Series, horizon: int) -> Array:
 
 
 def _checked(values: Array, shape: tuple[int, ...]) -> Array:
-    if values.shape != shape or not np.all(np.isfinite(values)):
+    if np.shape(values) != shape or not np.all(np.isfinite(values)):
         finite = int(np.sum(np.isfinite(values)))
-        raise ValueError(f"gave {finite} finite values in shape {values.shape}, expected all finite in {shape}")
+        raise ValueError(f"gave {finite} finite values in shape {np.shape(values)}, expected all finite in {shape}")
     return values
 
 

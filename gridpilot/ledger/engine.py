@@ -95,6 +95,13 @@ def _switch_to_wal(path: Path, timeout_s: float) -> None:
             time.sleep(0.02)
 
 
+def snapshots(engine: Engine) -> Engine:
+    """The same database, read so that all queries of one transaction see one state; SQLite does so anyway."""
+    if engine.dialect.name != "postgresql":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
 def protect_entries(connection: Connection) -> None:
     """Have the database itself refuse to change or delete an entry."""
     said = "ledger entries are append-only"

@@ -30,7 +30,7 @@ from gridpilot.ledger.chain import (
     from_text,
     to_text,
 )
-from gridpilot.ledger.engine import BUSY_TIMEOUT_S, WRITE, open_engine, protect_entries, said_plainly
+from gridpilot.ledger.engine import BUSY_TIMEOUT_S, WRITE, open_engine, protect_entries, said_plainly, snapshots
 from gridpilot.ledger.history import StoredPrices
 from gridpilot.ledger.lease import Lease
 from gridpilot.ledger.verify import VerifyReport, check_chain
@@ -53,11 +53,11 @@ class Transaction:
         self.connection = connection
         self.head: Head | None = None  # of the entries appended so far, if any
 
-    def append(self, kind: str, body: Any, *, at: datetime, cycle_id: str = "", token: int = 0) -> Entry:
-        """Add an entry. With a token (they begin at 1), LeaseHeld unless it is the pilot lease's newest."""
+    def append(self, kind: str, body: Any, *, at: datetime, cycle_id: str = "", token: int | None = None) -> Entry:
+        """Add an entry. With a token, LeaseHeld unless it is the pilot lease's newest."""
         if not kind or "\n" in kind:
             raise LedgerError(f"kind of entry is {kind!r}: expected one word")
-        if token:
+        if token is not None:
             leases.require(self.connection, leases.PILOT, token)
         head = self.head or self._stored_head()
         text, moment, seq, prev = canonical(body), to_text(at), head.seq + 1, head.hash
@@ -122,6 +122,7 @@ class Ledger:
 
     def __init__(self, engine: Engine, name: str, published: HeadFile | None, read_only: bool) -> None:
         self._engine = engine
+        self._reader = snapshots(engine)
         self._writer = engine.execution_options(**{WRITE: True})
         self._published = published
         self.name = name
@@ -217,10 +218,10 @@ class Ledger:
             if self._published is not None and work.head is not None:
                 self._published.publish(work.head)
 
-    def append(self, kind: str, body: Any, *, at: datetime, cycle_id: str = "", token: int = 0) -> Entry:
+    def append(self, kind: str, body: Any, *, at: datetime, cycle_id: str = "", token: int | None = None) -> Entry:
         """Add one entry (a mapping or a dataclass); it is on disk when this returns.
 
-        With a token (they begin at 1) the entry is written only by the present holder of the pilot lease: LeaseHeld otherwise.
+        With a token only the present holder of the pilot lease may write: LeaseHeld otherwise.
         """
         with self.transaction() as work:
             return work.append(kind, body, at=at, cycle_id=cycle_id, token=token)
@@ -264,7 +265,7 @@ class Ledger:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with said_plainly(self.name), self._engine.connect() as connection:
+        with said_plainly(self.name), self._reader.connect() as connection:
             yield connection
 
     def head(self) -> Head:

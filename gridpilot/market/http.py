@@ -6,6 +6,7 @@ limit. So every attempt runs in a thread of its own that the caller leaves behin
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 from collections.abc import Mapping
@@ -177,7 +178,9 @@ class Http:
                     raise DataError(f"{self._shown(path)}: body is {cap}, starts with {self.excerpt(content)}")
                 if time.monotonic() > end:
                     raise _TryAgain("the body was still coming at the deadline")
-        except urllib3.exceptions.IncompleteRead:
+        except urllib3.exceptions.ProtocolError as error:
+            if not any(isinstance(arg, http.client.IncompleteRead) for arg in error.args):
+                raise
             raise DataError(f"{self._shown(path)}: body is cut short: {self.excerpt(content)}") from None
         except urllib3.exceptions.DecodeError:
             raise DataError(f"{self._shown(path)}: body can't be decompressed; expected JSON") from None

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from gridpilot.domain import DataFlag, MachineType, PriceHistory, Site, Units, as_array, as_times, iso
 from gridpilot.errors import ConfigError, DataError, RateLimited, Refused, SourceError
 from gridpilot.market.http import Http, Policy, Reply, Stats
-from gridpilot.market.quality import Rows, known_at, plausibility, regularise, staleness
+from gridpilot.market.quality import Rows, known_at, plausibility, regularise, revision, staleness
 
 MACHINE_KEYS = {
     "air": "air_miners",
@@ -173,9 +173,9 @@ class MaraSource:
             if self._last is None:
                 raise
             return self._kept(self._last, now, error)
+        told = (revision(self._last, history) if self._last else None, staleness(history, present, grace_s=GRACE_S))
         self._last, self._not_before = history, None
-        late = staleness(history, present, grace_s=GRACE_S)
-        return replace(history, flags=(*history.flags, late)) if late else history
+        return replace(history, flags=(*history.flags, *(flag for flag in told if flag)))
 
     def _read(self, now: datetime) -> tuple[PriceHistory, datetime]:
         if self._not_before is not None and now < self._not_before:

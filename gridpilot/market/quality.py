@@ -6,8 +6,9 @@ Pure functions, shared by every source that reads what others wrote. The rules, 
 2. rows out of order are sorted (UNSORTED)
 3. the same time twice: equal rows are merged (DUPLICATE), of conflicting ones the later arrival counts (CONFLICT)
 4. the step is the most common difference; a row between the steps is dropped (DROPPED)
-5. one missing interval is interpolated (GAP_FILLED); before a longer gap everything is set aside (GAP)
+5. everything before a gap of more than one interval is set aside (GAP)
 6. holes in the other series are interpolated (GAP_FILLED); a series with too many holes is left out (DROPPED)
+7. single missing intervals are interpolated in every series (GAP_FILLED)
 
 More than a fifth of the rows dropped or filled is a DataError, and so is a long gap with too few rows after
 it. Negative prices are prices. `plausibility` then looks at the newest value (SUSPECT, FLATLINE).
@@ -66,7 +67,7 @@ class Grid:
 
 
 def regularise(rows: Rows, source: str, *, step_s: int | None = None, min_rows: int = MIN_AFTER_GAP) -> Grid:
-    """Apply rules 1 to 6. `step_s` is used where a single row can't tell the step.
+    """Apply rules 1 to 7. `step_s` is used where a single row can't tell the step.
 
     Raises DataError where what is left is no usable history.
     """
@@ -86,13 +87,13 @@ def regularise(rows: Rows, source: str, *, step_s: int | None = None, min_rows: 
     _limit(sum(f.count for f in flags if f.code == "DROPPED"), total, "dropped", source, flags)
     rows, more = _after_long_gap(rows, step, source, min_rows)
     flags += more
+    rows, more = _fill_holes(rows)
+    flags += more
     timestamp, series, filled = _fill(rows, step)
     _limit(len(filled), len(timestamp), "missing", source, flags)
     if len(filled):
         flags.append(_flag("GAP_FILLED", f"{_some(filled)} missing: interpolated", "warn", len(filled)))
-    energy = rows.energy
-    others, more = _fill_holes({k: v for k, v in series.items() if k != energy})
-    return Grid(timestamp, step, {energy: series[energy], **others}, (*flags, *more))
+    return Grid(timestamp, step, series, tuple(flags))
 
 
 def plausibility(series: Mapping[str, Array], step_s: int, energy: str) -> tuple[DataFlag, ...]:
@@ -162,6 +163,16 @@ def staleness(history: PriceHistory, now: datetime, cause: str = "", grace_s: fl
     severity = "alarm" if age_s > 3 * history.step_s else "warn"
     why = cause or "nothing newer has come"
     return _flag("STALE", f"newest price is of {iso(history.last)}, {_age(age_s)} old: {why}", severity)
+
+
+def revision(old: PriceHistory, new: PriceHistory) -> DataFlag | None:
+    """REVISED when the energy price of an interval that both know is another one now."""
+    _, i, j = np.intersect1d(old.timestamp, new.timestamp, assume_unique=True, return_indices=True)
+    changed = new.timestamp[j][old.energy_usd_per_mwh[i] != new.energy_usd_per_mwh[j]]
+    if not len(changed):
+        return None
+    said = f"{_some(changed)}: the source has changed its price since it was last read"
+    return _flag("REVISED", said, "warn", len(changed))
 
 
 # --- the steps -----------------------------------------------------------------------------
@@ -243,37 +254,31 @@ def _after_long_gap(rows: Rows, step: int, source: str, min_rows: int) -> tuple[
     return rows.take(np.arange(first, len(rows))), [flag]
 
 
-def _fill(rows: Rows, step: int) -> tuple[Times, dict[str, Array], Times]:
-    """The full grid, every series on it (NaN where missing, energy interpolated), and the added times."""
-    at = rows.timestamp.astype("datetime64[s]").astype(np.int64)
-    grid = np.arange(at[0], at[-1] + 1, step)
-    times = grid.astype("datetime64[s]")
-    index = (at - at[0]) // step
-    series = {name: np.full(len(grid), np.nan) for name in rows.series}
-    for name, values in rows.series.items():
-        series[name][index] = values
-    series[rows.energy] = np.interp(grid, at, rows.series[rows.energy])
-    added = np.ones(len(grid), dtype=np.bool_)
-    added[index] = False
-    return times, series, times[added]
-
-
-def _fill_holes(series: Mapping[str, Array]) -> tuple[dict[str, Array], list[DataFlag]]:
-    out: dict[str, Array] = {}
+def _fill_holes(rows: Rows) -> tuple[Rows, list[DataFlag]]:
+    """Values that are no number in the other series, where their row is there: interpolated, held at the ends."""
+    series: dict[str, Array] = {}
     flags: list[DataFlag] = []
-    for name, values in series.items():
+    for name, values in rows.series.items():
         hole = ~np.isfinite(values)
         n = int(hole.sum())
         if n > MAX_BAD_FRAC * len(values):
-            flags.append(
-                _flag("DROPPED", f"column {name}: {n} of {len(values)} values are no number: left out", "warn")
-            )
+            said = f"column {name}: {n} of {len(values)} values are no number: left out"
+            flags.append(_flag("DROPPED", said, "warn"))
             continue
         if n:
             flags.append(_flag("GAP_FILLED", f"column {name}: {n} missing values interpolated", "warn", n))
-        where = np.arange(len(values))
-        out[name] = np.interp(where, where[~hole], values[~hole]) if n else values
-    return out, flags
+        at = rows.timestamp.astype(np.int64)
+        series[name] = np.interp(at, at[~hole], values[~hole]) if n else values
+    return Rows(rows.timestamp, series, rows.energy, rows.number), flags
+
+
+def _fill(rows: Rows, step: int) -> tuple[Times, dict[str, Array], Times]:
+    """The full grid, every series on it, linear over the missing times, and those times."""
+    at = rows.timestamp.astype("datetime64[s]").astype(np.int64)
+    grid = np.arange(at[0], at[-1] + 1, step)
+    times = grid.astype("datetime64[s]")
+    series = {name: np.interp(grid, at, values) for name, values in rows.series.items()}
+    return times, series, times[~np.isin(grid, at)]
 
 
 def _limit(n: int, total: int, what: str, source: str, flags: Sequence[DataFlag]) -> None:

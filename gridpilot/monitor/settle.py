@@ -7,7 +7,6 @@ over the prices that came, interval by interval.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,14 +19,16 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.pnl import Prices, Rate, always_on, rate
 from gridpilot.plan.problem import job_needs
 
+START_SOC = 0.5  # of the simulated battery, the first time it is used
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Set points in force since `at`, and the state of charge at that moment."""
+    """Set points in force since `at`, and the simulated battery's state at that moment."""
 
     at: datetime
     valid_until: datetime
-    soc_frac: float = math.nan
+    soc_frac: float = START_SOC
     battery_kw: float = 0.0
     machines: Mapping[str, int] = field(default_factory=dict)
     jobs_kw: Mapping[str, float] = field(default_factory=dict)
@@ -66,8 +67,7 @@ class Running:
     def from_json(cls, body: Mapping[str, Any]) -> Running:
         """The inverse of `to_json`."""
         times = {name: datetime.fromisoformat(body[name]) for name in ("at", "valid_until")}
-        soc = math.nan if body["soc_frac"] is None else body["soc_frac"]
-        return cls(**{**body, **times, "soc_frac": soc})
+        return cls(**{**body, **times})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,8 @@ def settle(
 ) -> tuple[Running, Settlement | None, tuple[DataFlag, ...]]:
     """Carry `running` forward to `now`. No settlement on the first cycle or where the clock went back."""
     if running is None:
-        return Running(now, now), None, ()
+        flag = DataFlag("SIMULATED_SOC", f"no battery reading yet: the simulated battery starts at {START_SOC:.0%}")
+        return Running(now, now), None, (flag,)
     if now < running.at:
         flag = DataFlag(
             "CLOCK_BACK", f"source time went back from {iso(running.at)} to {iso(now)}: nothing settled", "warn"

@@ -1,0 +1,172 @@
+"""A decision read back from the ledger, and what can be worked out from it without deciding anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from gridpilot.config import site_from_json
+from gridpilot.domain import Array, DataFlag, Site, Times, Units, as_array, as_times, to_utc, value_usd_per_kwh
+from gridpilot.ledger.store import Ledger
+
+SITE = "site"  # key of the ledger's state: the site as the last cycle used it
+
+
+def times(stamps: Sequence[str]) -> Times:
+    """ISO times of a ledger body as an array."""
+    return as_times([stamp.rstrip("Z") for stamp in stamps])
+
+
+def values(numbers: Sequence[float | None]) -> Array:
+    """Numbers of a ledger body as an array; null is NaN."""
+    return as_array([np.nan if number is None else number for number in numbers])
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One whole decision from the ledger: the entries of a cycle by kind, with the site it was made for."""
+
+    cycle_id: str
+    at: datetime
+    site: Site
+    units: Units
+    cycle: Mapping[str, Any]
+    forecast: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    auction: Mapping[str, Any]
+    risk: Mapping[str, Any]
+    flags: tuple[DataFlag, ...]
+
+    @property
+    def dispatch(self) -> Mapping[str, Any]:
+        """What was sent, and what became of it."""
+        body: Mapping[str, Any] = self.cycle["dispatch"]
+        return body
+
+    @property
+    def step_s(self) -> int:
+        """Length of an interval."""
+        return int(self.cycle["step_s"])
+
+    def shown(self, energy_usd_per_mwh: Any) -> Any:
+        """An energy price (or an array) in the unit that the source calls its own, `units.energy`."""
+        return np.asarray(energy_usd_per_mwh, dtype=float) / self.units.energy_usd_per_mwh
+
+
+def load(ledger: Ledger, cycle_id: str = "") -> Snapshot | None:
+    """A decision, the newest one by default; None before the first cycle."""
+    entry = ledger.cycle(cycle_id).get("cycle") if cycle_id else ledger.latest("cycle")
+    site = ledger.get_state(SITE).value
+    if entry is None or site is None:
+        return None
+    parts = ledger.cycle(entry.cycle_id)
+    return Snapshot(
+        cycle_id=entry.cycle_id,
+        at=entry.at,
+        site=site_from_json(site),
+        units=Units(**entry.body["units"]),
+        cycle=entry.body,
+        forecast=parts["forecast"].body,
+        plan=parts["plan"].body,
+        auction=parts["auction"].body,
+        risk=parts["risk"].body,
+        flags=tuple(DataFlag(**flag) for flag in entry.body["flags"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """The energy price at which a machine type just breaks even, cooling included, in the source's unit."""
+
+    type: str
+    product: str
+    strike: float
+    margin_usd_per_kwh: float  # earned per kWh of site power at the price now
+    running: int
+    count: int
+    note: str
+
+
+def strikes(snap: Snapshot) -> list[Strike]:
+    """Break-even of each machine type at the hash and token price now, highest first."""
+    now = snap.cycle["prices"]
+    hash_price, token_price = (values([now[name]]) for name in ("hash", "token"))
+    overhead = 1.0 + snap.site.cooling.kw_per_kw
+    out = []
+    for machine in snap.site.machines:
+        value = float(value_usd_per_kwh(machine, snap.units, hash_price, token_price)[0]) / overhead
+        running = int(snap.dispatch["machines"].get(machine.type, 0))
+        out.append(
+            Strike(
+                machine.type,
+                machine.product,
+                float(snap.shown(value * 1000.0)),
+                value - now["energy_usd_per_mwh"] / 1000.0,
+                running,
+                machine.count,
+                machine.note,
+            )
+        )
+    return sorted(out, key=lambda strike: -strike.strike)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that the plan will do differently from an interval on."""
+
+    at: datetime
+    what: str  # battery, or a machine type, job or tenant
+    before_kw: float
+    after_kw: float
+    energy_price: float  # of that interval, in the source's unit
+    usd: float  # what the plan's new set point brings over its run, against the old one kept on
+
+
+def next_changes(snap: Snapshot, n: int = 3, least_kw: float = 1.0) -> list[Change]:
+    """The next planned changes of battery and loads, soonest first."""
+    plan = snap.plan
+    stamps = times(plan["timestamp"])
+    price = values(plan["energy_usd_per_mwh"])
+    series = {"battery": values(plan["charge_kw"]) - values(plan["discharge_kw"])}
+    series |= {name: values(kw) for name, kw in plan["loads_kw"].items()}
+    out = []
+    for name, kw in series.items():
+        for t in range(1, len(kw)):
+            if abs(kw[t] - kw[t - 1]) < least_kw:
+                continue
+            end = next((u for u in range(t + 1, len(kw)) if abs(kw[u] - kw[t]) >= least_kw), len(kw))
+            worth = _worth(snap, name, t, end, float(kw[t] - kw[t - 1]), price)
+            out.append(
+                Change(to_utc(stamps[t]), name, float(kw[t - 1]), float(kw[t]), float(snap.shown(price[t])), worth)
+            )
+            break
+    return sorted(out, key=lambda change: (change.at, -abs(change.after_kw - change.before_kw)))[:n]
+
+
+def _worth(snap: Snapshot, name: str, start: int, end: int, kw: float, price: Array) -> float:
+    """Money at the grid for `kw` more (or less) from step `start` to `end`: what the change itself moves.
+
+    For the battery the bought or sold energy at the plan's prices; for a load its value less its energy and
+    cooling.
+    """
+    hours = snap.step_s / 3600.0
+    cost = float(np.sum(price[start:end])) / 1000.0 * hours
+    if name == "battery":
+        return -kw * cost
+    value = load_values(snap).get(name)
+    if value is None:
+        return 0.0
+    return kw * (float(np.sum(value[start:end])) * hours - cost * (1.0 + snap.site.cooling.kw_per_kw))
+
+
+def load_values(snap: Snapshot) -> dict[str, Array]:
+    """What a kWh brings in each load over the plan's steps [$/kWh]."""
+    n = len(snap.plan["timestamp"])
+    hash_price, token_price = values(snap.plan["hash_price"]), values(snap.plan["token_price"])
+    out = {m.type: value_usd_per_kwh(m, snap.units, hash_price, token_price) for m in snap.site.machines}
+    out |= {job.name: as_array(np.full(n, job.value_usd_per_kwh)) for job in snap.site.jobs}
+    return out | {tenant.name: as_array(np.full(n, tenant.price_usd_per_kwh)) for tenant in snap.site.tenants}

@@ -1,0 +1,81 @@
+"""Price history in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gridpilot.domain import PriceHistory
+from gridpilot.ledger.store import Ledger
+
+T0 = datetime(2024, 6, 12, tzinfo=UTC)
+NAN = float("nan")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+        yield opened
+
+
+def history(energy: list[float], *, start: datetime = T0, hash_price: float = 50.0) -> PriceHistory:
+    first = np.datetime64(start.replace(tzinfo=None), "s")
+    n = len(energy)
+    stamps = first + np.arange(n) * np.timedelta64(3600, "s")
+    return PriceHistory("test", stamps, 3600, np.array(energy), np.full(n, hash_price), np.full(n, NAN))
+
+
+def test_record_prices__comes_back_exactly(ledger: Ledger) -> None:
+    given_ = history([0.1 + 0.2, -50.0, 1e-300])
+    assert ledger.record_prices(given_, T0) == 3
+    stored = ledger.prices("test")
+    np.testing.assert_array_equal(stored.timestamp, given_.timestamp)
+    np.testing.assert_array_equal(stored.energy_usd_per_mwh, given_.energy_usd_per_mwh)
+    np.testing.assert_array_equal(stored.hash_price, given_.hash_price)
+    np.testing.assert_array_equal(stored.token_price, given_.token_price)
+
+
+def test_record_prices__again_adds_nothing_and_a_longer_one_adds_its_end(ledger: Ledger) -> None:
+    ledger.record_prices(history([1.0, 2.0]), T0)
+    assert ledger.record_prices(history([1.0, 2.0]), T0) == 0
+    assert ledger.record_prices(history([1.0, 2.0, 3.0]), T0) == 1
+    assert ledger.record_prices(history([0.0, 1.0], start=T0 - timedelta(hours=1)), T0) == 1
+    assert ledger.prices("test").energy_usd_per_mwh.tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_record_prices__revision_wins_and_other_price_counts_too(ledger: Ledger) -> None:
+    ledger.record_prices(history([1.0, 2.0, 3.0]), T0)
+    assert ledger.record_prices(history([1.0, 9.0, 3.0]), T0) == 1
+    assert ledger.prices("test").energy_usd_per_mwh.tolist() == [1.0, 9.0, 3.0]
+    assert ledger.record_prices(history([1.0, 9.0, 3.0], hash_price=NAN), T0) == 3
+    assert np.isnan(ledger.prices("test").hash_price).all()
+
+
+def test_prices__half_open_range_and_unknown_source(ledger: Ledger) -> None:
+    ledger.record_prices(history([1.0, 2.0, 3.0, 4.0]), T0)
+    hour = timedelta(hours=1)
+    assert ledger.prices("test", T0 + hour, T0 + 3 * hour).energy_usd_per_mwh.tolist() == [2.0, 3.0]
+    assert len(ledger.prices("other")) == 0
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(runs=st.lists(st.lists(st.sampled_from([1.0, 2.0, -3.5]), min_size=1, max_size=5), min_size=1, max_size=4))
+def test_record_prices__any_sequence_the_newest_row_of_each_hour_holds(ledger: Ledger, runs: list[list[float]]) -> None:
+    expected = dict(enumerate(ledger.prices("test").energy_usd_per_mwh))
+    for energy in runs:
+        ledger.record_prices(history(energy), T0)
+        expected |= dict(enumerate(energy))
+    assert ledger.prices("test").energy_usd_per_mwh.tolist() == list(expected.values())
+
+
+def test_record_prices__a_year_of_hours(ledger: Ledger) -> None:
+    year = history(np.random.default_rng(1).normal(80.0, 40.0, 8760).tolist())
+    assert ledger.record_prices(year, T0) == 8760
+    assert ledger.record_prices(year, T0) == 0
+    np.testing.assert_array_equal(ledger.prices("test").energy_usd_per_mwh, year.energy_usd_per_mwh)
