@@ -45,6 +45,7 @@ from gridpilot.domain import (
     iso,
     to_jsonable,
 )
+from gridpilot.errors import SourceError
 from gridpilot.forecast.ensemble import forecast, prepare
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
@@ -146,6 +147,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     with clock.stage("market"):
         now = engine.source.present(wall)
         history = engine.source.fetch(now)
+        _refuse_bad_data(history)
     with clock.stage("ledger"):
         before = settle.load(engine.ledger)
     running, settlement, settled_flags = settle.settle(engine.site, history, before, now)
@@ -180,6 +182,13 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
             work.append("cycle", _summary(engine, result, history, running, wall), at=now, cycle_id=cycle_id)
         override.note_sent(engine.ledger, sent, now)
     return result
+
+
+def _refuse_bad_data(history: PriceHistory) -> None:
+    """Prices that carry an alarm (far too old, from the future, another clock) make no decision."""
+    for flag in history.flags:
+        if flag.severity == "alarm":
+            raise SourceError(f"{flag.code}: {flag.message}; nothing new is sent")
 
 
 @dataclass(frozen=True, slots=True)

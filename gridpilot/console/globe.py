@@ -104,12 +104,13 @@ def deck(sites: Sequence[SiteView], palette: Palette) -> Any:
             extruded=True,
             pickable=True,
             auto_highlight=True,
+            material=False,
         ),
     ]
     return pdk.Deck(
         layers=layers,
         views=[pdk.View(type="_GlobeView", controller=True)],
-        initial_view_state=pdk.ViewState(**_middle(sites), zoom=0.9, min_zoom=0, max_zoom=6),
+        initial_view_state=pdk.ViewState(**_middle(sites), zoom=1.3, min_zoom=0, max_zoom=6),
         map_provider=None,
         parameters={"cull": True},
         tooltip={"text": "{name} ({data})\n{word}: {margin}\nprice {price}, load {load}"},

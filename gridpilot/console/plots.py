@@ -56,8 +56,8 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
     layout["annotations"] += [
         {
-            "text": f"{fmt.price(r.value, unit).value} {'earns' if earns else 'does not earn'}", "x": 1, "xref": "paper",
-            "xanchor": "right", "y": escape(r.name), "yref": "y", "showarrow": False, "font": {"size": 12},
+            "text": f"{fmt.price(r.value, unit).value} {'earns' if earns else 'does not earn'}", "x": 1,
+            "xref": "paper", "xanchor": "right", "y": escape(r.name), "yref": "y", "showarrow": False, "font": {"size": 12},
         }
         for r, earns in zip(ordered, on, strict=True)
     ]  # fmt: skip
