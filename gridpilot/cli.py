@@ -212,10 +212,10 @@ def _auction(args: argparse.Namespace) -> Result:
 
 
 def _risk(args: argparse.Namespace) -> Result:
-    from gridpilot.risk.measures import read_pnl
-    from gridpilot.risk.measures import report as measure
+    from gridpilot.risk import measures
+    from gridpilot.risk.pnl_file import read_pnl
 
-    return report.risk_json(measure(read_pnl(args.pnl), args.alpha))
+    return report.risk_json(measures.report(read_pnl(args.pnl), args.alpha))
 
 
 def _pilot(args: argparse.Namespace) -> None:

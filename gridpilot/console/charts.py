@@ -28,7 +28,7 @@ Figure = dict[str, Any]
 Floats = npt.ArrayLike
 
 MARGIN: Final = {"l": 44, "r": 14, "t": 26, "b": 56}
-PANEL_GAP_PX: Final = 30
+PANEL_GAP_PX: Final = 26
 LEGEND_PX: Final = 30
 
 
@@ -154,21 +154,29 @@ def expected(
 
 
 def loads_panel(
-    times: Times, loads_kw: Mapping[str, Floats], limit_kw: float | None = None, step_s: int = 3600
+    times: Times,
+    loads_kw: Mapping[str, Floats],
+    limit_kw: float | None = None,
+    step_s: int = 3600,
+    height_px: int = 190,
+    hues: Mapping[str, str] | None = None,
 ) -> Panel:
-    """Loads stacked in the order given, with the grid limit as a level."""
+    """Loads stacked in the order given, with the grid limit as a level. `hues`: load -> thing whose hue it takes."""
+    like = hues or {}
     stack = tuple(
-        Series(name.replace("_", " "), times, _array(kw), "stack", hue(name), step_s=step_s)
+        Series(name.replace("_", " "), times, _array(kw), "stack", hue(like.get(name, name)), step_s=step_s)
         for name, kw in loads_kw.items()
     )
     total = np.sum([s.values for s in stack], axis=0) if stack else np.zeros(1)
     # The limit is drawn where it is near; far above the load it would only flatten the picture.
     near = limit_kw is not None and float(np.nanmax(total, initial=0.0)) > 0.5 * limit_kw
     levels = {limit_kw: "grid limit"} if near and limit_kw is not None else {}
-    return Panel("Load", "kW", stack, 190, levels, low=0.0, decimals=0)
+    return Panel("Load", "kW", stack, height_px, levels, low=0.0, decimals=0)
 
 
-def battery_panel(times: Times, charge_kw: Floats, discharge_kw: Floats, step_s: int = 3600) -> Panel:
+def battery_panel(
+    times: Times, charge_kw: Floats, discharge_kw: Floats, step_s: int = 3600, height_px: int = 110
+) -> Panel:
     """Battery power: charging up (lighter), discharging down (darker)."""
     charge, discharge = _array(charge_kw), _array(discharge_kw)
     return Panel(
@@ -178,14 +186,19 @@ def battery_panel(times: Times, charge_kw: Floats, discharge_kw: Floats, step_s:
             Series("Charging", times, _blank_zero(charge), "bar", LIGHT["charge"], step_s=step_s),
             Series("Discharging", times, _blank_zero(-discharge), "bar", LIGHT["discharge"], step_s=step_s),
         ),
-        110,
+        height_px,
         {0.0: ""},
         decimals=0,
     )
 
 
 def soc_panel(
-    times: Times, soc_frac: Floats, soc_start_frac: float, bounds: tuple[float, float], step_s: int = 3600
+    times: Times,
+    soc_frac: Floats,
+    soc_start_frac: float,
+    bounds: tuple[float, float],
+    step_s: int = 3600,
+    height_px: int = 110,
 ) -> Panel:
     """State of charge with its limits. `soc_frac` (N,) is at the END of each interval, as in a Plan."""
     start = np.asarray(times, dtype="datetime64[s]")
@@ -196,7 +209,7 @@ def soc_panel(
         "State of charge",
         "%",
         (Series("State of charge", ends, soc, "curve", LIGHT["battery"], step_s=step_s),),
-        110,
+        height_px,
         {low: "min", high: "max"},
         0.0,
         100.0,
@@ -409,7 +422,7 @@ def _traces(axis: TimeAxis, series: Series, y: str, panel: Panel) -> list[dict[s
         template += f" (%{{customdata[0]:,.{panel.decimals}f}} to %{{customdata[1]:,.{panel.decimals}f}})"
     trace: dict[str, Any] = {
         "name": escape(series.name),
-        "legendgroup": series.name,
+        "legendgroup": escape(series.name),
         "showlegend": series.legend,
         "xaxis": "x",
         "yaxis": y,
@@ -469,7 +482,7 @@ def _ribbon(axis: TimeAxis, series: Series, low: Array, high: Array, fill: str, 
         "fillcolor": fill,
         "line": {"width": 0},
         "hoverinfo": "skip",
-        "legendgroup": series.name,
+        "legendgroup": escape(series.name),
         "showlegend": False,
         "xaxis": "x",
         "yaxis": y,

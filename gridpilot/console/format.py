@@ -58,9 +58,11 @@ def significant(value: float | None, digits: int = 3, sign: bool = False) -> str
     return number(rounded, min(6, max(0, digits - 1 - magnitude)), sign)
 
 
-def compact(value: float | None, digits: int = 3) -> str:
-    """`significant` without trailing zeros: 15, 0.9, 1,000 (for limits, which are exact)."""
-    text = significant(value, digits)
+def compact(value: float | None) -> str:
+    """Three significant digits without trailing zeros, whole digits never rounded: 15, 0.9, 1,012 (for limits)."""
+    if value is not None and math.isfinite(value) and abs(value) >= 100.0:
+        return number(value)
+    text = significant(value)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

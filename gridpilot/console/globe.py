@@ -104,6 +104,7 @@ def deck(sites: Sequence[SiteView], palette: Palette) -> Any:
             extruded=True,
             pickable=True,
             auto_highlight=True,
+            highlight_color=[255, 255, 255, 70],
             material=False,
         ),
     ]
@@ -113,7 +114,10 @@ def deck(sites: Sequence[SiteView], palette: Palette) -> Any:
         initial_view_state=pdk.ViewState(**_middle(sites), zoom=1.3, min_zoom=0, max_zoom=6),
         map_provider=None,
         parameters={"cull": True},
-        tooltip={"text": "{name} ({data})\n{word}: {margin}\nprice {price}, load {load}"},
+        tooltip={
+            "text": "{name} ({data})\n{word}: {margin}\nprice {price}, load {load}",
+            "style": {"backgroundColor": palette["panel"], "color": palette["ink"], "fontSize": "13px"},
+        },
     )
 
 

@@ -57,7 +57,8 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
     layout["annotations"] += [
         {
             "text": f"{fmt.price(r.value, unit).value} {'earns' if earns else 'does not earn'}", "x": 1,
-            "xref": "paper", "xanchor": "right", "y": escape(r.name), "yref": "y", "showarrow": False, "font": {"size": 12},
+            "xref": "paper", "xanchor": "right", "y": escape(r.name), "yref": "y", "showarrow": False,
+            "font": {"size": 12},
         }
         for r, earns in zip(ordered, on, strict=True)
     ]  # fmt: skip
@@ -93,7 +94,7 @@ def merit_order(
             at += kw
     layout = base_layout(PLOT_PX + 90, title)
     right = max(at, capacity_kw) * 1.03 or 1.0
-    top = _cut(steps, max(clearing_usd_per_kwh, reserve_usd_per_kwh), layout)
+    top = _cut(steps, max(p for p in (clearing_usd_per_kwh, reserve_usd_per_kwh, 0.0) if np.isfinite(p)), layout)
     layout |= {"barmode": "overlay", "hovermode": "closest"}
     layout["xaxis"] = value_axis(title=_title("kW, dearest bid first"), range=[0, right])
     layout["yaxis"] = value_axis(title=_title("$/kWh"), range=[min(0.0, low), top], fixedrange=True)
@@ -129,7 +130,7 @@ def _block(step: Step, at: float, kw: float, share: float, first: bool) -> dict[
     return {
         "type": "bar",
         "name": escape(step.bidder),
-        "legendgroup": step.bidder,
+        "legendgroup": escape(step.bidder),
         "showlegend": first,
         "x": [at],
         "y": plain([step.price_usd_per_kwh]),

@@ -23,7 +23,14 @@ log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 STOP_WAIT_S: Final = 10.0  # a pilot finishes the cycle it is in; a cycle takes seconds at the most
-WARM: Final = ("pandas", "pydeck", "gridpilot.views", "gridpilot.console.live_chart", "gridpilot.console.widgets")
+WARM: Final = (
+    "pandas",
+    "pydeck",
+    "gridpilot.views",
+    "gridpilot.operate",
+    "gridpilot.console.live_chart",
+    "gridpilot.console.widgets",
+)
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -41,7 +48,9 @@ def ensure_pilot() -> subprocess.Popen[bytes] | None:
     """
     if os.environ.get("GRIDPILOT_NO_PILOT"):
         return None
-    process = subprocess.Popen([sys.executable, "-m", "gridpilot", "pilot"], cwd=ROOT)
+    path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
+    environment = {**os.environ, "PYTHONPATH": path}  # the same folder, so that relative paths mean the same
+    process = subprocess.Popen([sys.executable, "-m", "gridpilot", "pilot"], env=environment)
     log.info("pilot started, process %d", process.pid)
     return process
 

@@ -1,23 +1,30 @@
 """The status strip on top of every page: mode and time, age of the prices, who is in control, alarms.
 
 `strip_html(status)` is the reading part, a pure function; `render_strip(status)` adds the clock of a
-replay and the emergency stop. Both take the `Status` that `views.status()` gives.
+replay and the emergency stop. Both take the `Status` that `views.status()` gives; what is pressed becomes
+a command row by `gridpilot.operate`.
 """
 
 from __future__ import annotations
 
+import time
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
 from gridpilot.console import format as fmt
+from gridpilot.console.widgets import inert
 from gridpilot.errors import GridPilotError
 
 if TYPE_CHECKING:
     from gridpilot.views import Status
 
 SPEEDS: Final[dict[float, str]] = {0.0: "Pause", 1.0: "1×", 60.0: "60×"}
+
+ASKED_S: Final = 5.0  # the pilot takes a command within a second or two
+_ASKED: Final = "strip_asked"
+_TROUBLE: Final = "strip_trouble"
 
 # control -> (word, look, what it means)
 CONTROL: Final[dict[str, tuple[str, str, str]]] = {
@@ -74,70 +81,69 @@ def _chip(text: str, look: str, title: str) -> str:
 
 
 def render_strip(status: Status, author: str = "console") -> None:
-    """Draw the strip; the emergency stop is ONE press and always there."""
+    """Draw the strip; the emergency stop is ONE press, always there and never disabled."""
     with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
         st.html(strip_html(status), width="stretch")
         if status.mode == "REPLAY":
             _clock(status)
-        stopped = status.control == "ESTOP"
-        st.button(
-            "Stopped" if stopped else "Emergency stop",
-            key="strip_stop",
-            help="Release it on the Dispatch page" if stopped else "Switches all machines and the battery off now",
-            disabled=stopped,
-            on_click=_stop,
-            args=(author,),
-        )
-    trouble = st.session_state.pop("strip_trouble", "")
+        _stop_button(status.control == "ESTOP", author)
+    trouble = st.session_state.pop(_TROUBLE, "")
     if trouble:
-        st.error(f"The command was not accepted: {trouble}")
+        st.error(f"The command was not accepted: {inert(trouble)}")
 
 
-def render_failure(reason: str) -> None:
-    """The strip when the state cannot be read at all. The stop stays: a command row may still get through."""
+def render_failure(reason: str, author: str = "console") -> None:
+    """The strip when the state cannot be read at all. The stop stays: its command row may still get through."""
     text = f"<div class='gp-strip'>{_chip('NO DATA', 'alarm', reason)}<span>{escape(reason)}</span></div>"
     with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
         st.html(text, width="stretch")
-        st.button("Emergency stop", key="strip_stop", on_click=_stop, args=("console",))
+        _stop_button(False, author)
+
+
+def _stop_button(stopped: bool, author: str) -> None:
+    st.button(
+        "Stopped" if stopped else "Emergency stop",
+        key="strip_stop",
+        help="Everything is off. Release it on Dispatch"
+        if stopped
+        else "Switches all machines and the battery off now",
+        on_click=_give,
+        args=("emergency_stop", author),
+    )
 
 
 def _clock(status: Status) -> None:
-    """The replay's clock. The ledger's speed is the truth: the control follows it at each tick."""
-    st.session_state["strip_speed"] = status.speed if status.speed in SPEEDS else None
+    """The replay's clock. The pilot's speed is the truth; what was just asked shows until it has taken it."""
+    speed = status.speed
+    asked, until = st.session_state.get(_ASKED, (None, 0.0))
+    if asked is not None and time.monotonic() < until:
+        speed = asked
+    st.session_state["strip_speed"] = speed if speed in SPEEDS else None
     st.segmented_control(
         "Replay speed",
         tuple(SPEEDS),
-        format_func=lambda speed: SPEEDS[speed],
+        format_func=lambda value: SPEEDS[value],
         key="strip_speed",
         label_visibility="collapsed",
         on_change=_set_speed,
     )
-    st.button("Step", key="strip_step", help="One interval forward", on_click=_step, disabled=bool(status.speed))
-
-
-def _stop(author: str) -> None:
-    from gridpilot import operate
-
-    try:
-        operate.emergency_stop(author)
-    except GridPilotError as error:
-        st.session_state["strip_trouble"] = str(error)
+    st.button("Step", key="strip_step", help="One interval forward", on_click=_give, args=("step_replay",))
 
 
 def _set_speed() -> None:
-    from gridpilot import operate
-
+    """The pressed speed; pressing the lit one again takes it back in the browser, and means it once more here."""
     speed = st.session_state["strip_speed"]
-    try:
-        operate.set_replay_speed(0.0 if speed is None else float(speed))
-    except GridPilotError as error:
-        st.session_state["strip_trouble"] = str(error)
+    if speed is None:
+        return
+    st.session_state[_ASKED] = (speed, time.monotonic() + ASKED_S)
+    _give("set_replay_speed", speed)
 
 
-def _step() -> None:
+def _give(command: str, *values: Any) -> None:
+    """Write a command row; a refusal is told under the strip."""
     from gridpilot import operate
 
     try:
-        operate.step_replay()
+        getattr(operate, command)(*values)
     except GridPilotError as error:
-        st.session_state["strip_trouble"] = str(error)
+        st.session_state[_TROUBLE] = str(error)

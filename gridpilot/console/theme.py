@@ -166,7 +166,7 @@ STYLE: Final = """<style>
 .st-key-strip_stop button:hover, .st-key-strip_stop button:focus-visible {
   background: #9f1d13; color: #ffffff; border-color: #5f0d08;
 }
-.st-key-strip_stop button:disabled { background: transparent; color: inherit; border-style: dashed; opacity: 0.75; }
+
 .gp-bar { position: relative; height: 0.6rem; border-radius: 0.3rem; margin: 0.3rem 0 0.15rem;
   background: color-mix(in srgb, currentColor 12%, transparent); }
 .gp-bar i { position: absolute; top: 0; bottom: 0; border-radius: 0.3rem; display: block; }

@@ -1,0 +1,116 @@
+"""What is planned when no solver can: simple, safe, and never under another method's name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gridpilot.domain import Array, Plan, PriceOutlook, SiteState, as_array
+from gridpilot.errors import PlanError
+from gridpilot.plan.model import Solution
+from gridpilot.plan.problem import Problem
+from gridpilot.plan.result import to_plan
+
+SHIFTED = "previous plan, shifted"
+RANKED = "price rank"
+IDLE = "idle"
+
+
+def shifted(problem: Problem, outlook: PriceOutlook, state: SiteState, previous: Plan | None) -> Plan:
+    """The steps of the previous plan that are still ahead, and then nothing.
+
+    Battery powers are cut to what the state of charge allows by now. PlanError where there is no previous
+    plan of the same step, or none of its steps is ahead.
+    """
+    if previous is None:
+        raise PlanError("there is no previous plan")
+    n = len(problem)
+    place = {int(stamp): i for i, stamp in enumerate(previous.timestamp.astype(np.int64))}
+    index = np.array([place.get(int(stamp), -1) for stamp in outlook.timestamp.astype(np.int64)])
+    if previous.step_s != outlook.step_s or index[0] < 0:
+        raise PlanError("the previous plan says nothing about this interval")
+
+    def taken(values: Array) -> Array:
+        return as_array(np.where(index >= 0, values[index], 0.0))
+
+    loads = {
+        load.name: as_array(np.minimum(taken(previous.loads_kw.get(load.name, np.zeros(n))), load.max_kw))
+        for load in problem.loads
+    }
+    return _assemble(problem, outlook, state, loads, taken(previous.battery_kw), SHIFTED)
+
+
+def price_rank(problem: Problem, outlook: PriceOutlook, state: SiteState) -> Plan:
+    """Loads that earn more than they cost, best first; charge in the cheapest quarter, discharge in the dearest.
+
+    Needs no solver. Job energy is spent in the order of the steps.
+    """
+    n, price = len(problem), problem.price_usd_per_kwh
+    loads = {load.name: np.zeros(n) for load in problem.loads}
+    left = {i: run.energy_kwh for i, run in enumerate(problem.runs)}
+    gross = 1.0 + problem.cooling_kw_per_kw
+    for t in range(n):
+        room = problem.import_kw / gross
+        order = sorted(problem.loads, key=lambda load: (-load.value_usd_per_kwh[t], load.name))
+        for load in order:
+            if load.value_usd_per_kwh[t] <= price[t] * gross:
+                break
+            kw = min(float(load.max_kw[t]), room)
+            for i, run in enumerate(problem.runs):
+                if run.load == load.name and run.mask[t] > 0:
+                    kw = min(kw, left[i] / problem.step_h)
+                    left[i] -= kw * problem.step_h
+            loads[load.name][t] = kw
+            room -= kw
+    wanted = np.zeros(n)
+    if problem.battery is not None:
+        low, high = np.quantile(price, [0.25, 0.75])
+        worth_it = low < high * problem.battery.efficiency_charge * problem.battery.efficiency_discharge
+        if worth_it:
+            wanted = np.where(price <= low, problem.battery.charge_kw, 0.0)
+            wanted = np.where(price >= high, -problem.battery.discharge_kw, wanted)
+    return _assemble(problem, outlook, state, loads, as_array(wanted), RANKED)
+
+
+def idle(problem: Problem, outlook: PriceOutlook, state: SiteState) -> Plan:
+    """Nothing runs and the battery rests."""
+    nothing = np.zeros(len(problem))
+    return _assemble(problem, outlook, state, {load.name: nothing for load in problem.loads}, as_array(nothing), IDLE)
+
+
+def _assemble(
+    problem: Problem,
+    outlook: PriceOutlook,
+    state: SiteState,
+    loads: dict[str, Array],
+    battery_kw: Array,
+    method: str,
+) -> Plan:
+    """Loads and wished battery power as a plan: the battery is cut to its limits and to the grid's."""
+    n, h = len(problem), problem.step_h
+    drawn = sum(loads.values(), np.zeros(n)) * (1.0 + problem.cooling_kw_per_kw)
+    charge, discharge, stored = np.zeros(n), np.zeros(n), np.zeros(n)
+    battery, energy = problem.battery, problem.start_kwh
+    for t in range(n):
+        if battery is not None:
+            low, high = battery.soc_min * battery.capacity_kwh, battery.soc_max * battery.capacity_kwh
+            up = min(battery.charge_kw, (high - energy) / (h * battery.efficiency_charge), problem.import_kw - drawn[t])
+            down = min(
+                battery.discharge_kw, (energy - low) * battery.efficiency_discharge / h, problem.export_kw + drawn[t]
+            )
+            charge[t] = min(max(battery_kw[t], 0.0), max(up, 0.0))
+            discharge[t] = min(max(-battery_kw[t], 0.0), max(down, 0.0))
+            energy += h * (charge[t] * battery.efficiency_charge - discharge[t] / battery.efficiency_discharge)
+        stored[t] = energy
+    grid = drawn + charge - discharge
+    found = Solution(
+        as_array(charge),
+        as_array(discharge),
+        as_array(stored),
+        {name: as_array(kw) for name, kw in loads.items()},
+        as_array(np.maximum(grid, 0.0)),
+        as_array(np.maximum(-grid, 0.0)),
+        as_array(np.zeros(n)),
+        problem.price_usd_per_kwh,
+        0.0,
+    )
+    return to_plan(problem, outlook, state, found, method, 0.0)

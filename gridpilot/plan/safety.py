@@ -1,0 +1,152 @@
+"""The independent check: what may be sent, in plain numpy, sharing no code with the optimiser.
+
+A set of set points that was made by anyone (optimiser, fallback, auction, operator) passes here or is not
+sent. Each violation is one line: what, where, how much, and the limit. The checks start from the site file
+and the physics again, and take nothing from a plan on trust but its set points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from gridpilot.domain import Array, Dispatch, Plan, Site, SiteState, to_utc
+
+KW = 1e-4  # tolerance of a power, 0.1 W: below anything a machine can tell
+SOC = 1e-6
+
+
+def check_plan(site: Site, state: SiteState, plan: Plan) -> tuple[str, ...]:
+    """Violations of a plan over all its steps; empty when it is safe."""
+    arrays = {
+        "charge_kw": plan.charge_kw,
+        "discharge_kw": plan.discharge_kw,
+        "import_kw": plan.import_kw,
+        "export_kw": plan.export_kw,
+        "cooling_kw": plan.cooling_kw,
+        **{f"loads_kw.{name}": kw for name, kw in plan.loads_kw.items()},
+    }
+    for name, values in arrays.items():
+        if not np.all(np.isfinite(values)):
+            return (f"{name} has a value that is not finite",)
+    return (*_grid(site, plan, arrays), *_battery(site, state, plan), *_loads(site, plan))
+
+
+def _grid(site: Site, plan: Plan, arrays: dict[str, Array]) -> Iterator[str]:
+    for name, values in arrays.items():
+        yield from _above(f"-{name}", -values, 0.0, plan)
+    yield from _above("import_kw", plan.import_kw, site.import_kw, plan)
+    yield from _above("export_kw", plan.export_kw, site.export_kw, plan)
+    it_kw = np.zeros(len(plan))
+    for values in plan.loads_kw.values():
+        it_kw = it_kw + values
+    cooling = it_kw * site.cooling.heat_fraction / site.cooling.cop
+    yield from _above("|cooling - heat / COP|", np.abs(plan.cooling_kw - cooling), 0.0, plan)
+    drawn = it_kw + cooling + plan.charge_kw - plan.discharge_kw
+    yield from _above("|power balance|", np.abs(plan.import_kw - plan.export_kw - drawn), 0.0, plan)
+
+
+def _battery(site: Site, state: SiteState, plan: Plan) -> Iterator[str]:
+    battery = site.battery
+    yield from _above("charge_kw", plan.charge_kw, battery.charge_kw, plan)
+    yield from _above("discharge_kw", plan.discharge_kw, battery.discharge_kw, plan)
+    yield from _above("charge and discharge at once", np.minimum(plan.charge_kw, plan.discharge_kw), 0.0, plan)
+    moved = np.maximum(plan.charge_kw, plan.discharge_kw)
+    if not (math.isfinite(state.soc_frac) and 0.0 <= state.soc_frac <= 1.0) or battery.capacity_kwh <= 0.0:
+        yield from _above("battery power with an unknown state of charge", moved, 0.0, plan)
+        return
+    hours = plan.step_s / 3600.0
+    stored = plan.charge_kw * battery.efficiency_charge - plan.discharge_kw / battery.efficiency_discharge
+    soc = state.soc_frac + np.cumsum(stored) * hours / battery.capacity_kwh
+    low, high = min(battery.soc_min, state.soc_frac), max(battery.soc_max, state.soc_frac)
+    yield from _above("soc_frac", soc, high, plan, SOC)
+    yield from _above("-soc_frac", -soc, -low, plan, SOC)
+    yield from _above("|soc_frac - what the set points give|", np.abs(plan.soc_frac - soc), 0.0, plan, 10 * SOC)
+
+
+def _loads(site: Site, plan: Plan) -> Iterator[str]:
+    stock = {m.type: m.count * m.power_w / 1000.0 for m in site.machines}
+    stock |= {t.name: t.kw for t in site.tenants}
+    stock |= {j.name: j.max_kw for j in site.jobs}
+    for name, values in plan.loads_kw.items():
+        if name not in stock:
+            yield f"{name}: the site has no such load"
+        else:
+            yield from _above(f"{name} kW", values, stock[name], plan)
+
+
+def _above(name: str, values: Array, limit: float, plan: Plan, tolerance: float = KW) -> Iterator[str]:
+    """One line for the worst step where a value is above its limit."""
+    worst = int(np.argmax(values))
+    if values[worst] > limit + tolerance:
+        when = to_utc(plan.timestamp[worst])
+        yield f"{name} is {values[worst]:.6g} at {when:%Y-%m-%d %H:%M} UTC (step {worst}), limit {limit:.6g}"
+
+
+def check_dispatch(site: Site, state: SiteState, dispatch: Dispatch, *, step_s: float) -> tuple[str, ...]:
+    """Violations of the set points of one interval, held for `step_s` seconds; empty when they may be sent."""
+    numbers = [dispatch.battery_kw, dispatch.cooling_kw, dispatch.machine_kw, dispatch.total_power_kw]
+    numbers += [*dispatch.jobs_kw.values(), *dispatch.tenants_kw.values()]
+    if not all(math.isfinite(number) for number in numbers):
+        return ("a set point is not a finite number",)
+    return (
+        *_counts(site, dispatch),
+        *_flexible(site, dispatch),
+        *_power(site, dispatch),
+        *_state_of_charge(site, state, dispatch, step_s),
+    )
+
+
+def _counts(site: Site, dispatch: Dispatch) -> Iterator[str]:
+    stock = {m.type: m.count for m in site.machines}
+    for name, count in dispatch.machines.items():
+        if isinstance(count, bool) or not isinstance(count, int):
+            yield f"{name}: {count!r} machines, expected a whole number"
+        elif count < 0:
+            yield f"{name}: {count} machines, expected 0 or more"
+        elif count > stock.get(name, 0):
+            yield f"{name}: {count} machines, the site has {stock.get(name, 0)}"
+    if dispatch.valid_until <= dispatch.at:
+        yield f"valid until {dispatch.valid_until:%H:%M:%S}, which is not after {dispatch.at:%H:%M:%S} UTC"
+
+
+def _flexible(site: Site, dispatch: Dispatch) -> Iterator[str]:
+    limits = {j.name: j.max_kw for j in site.jobs} | {t.name: t.kw for t in site.tenants}
+    for name, kw in {**dispatch.jobs_kw, **dispatch.tenants_kw}.items():
+        if kw < -KW or kw > limits.get(name, 0.0) + KW:
+            yield f"{name}: {kw:.3f} kW, expected 0 to {limits.get(name, 0.0):g} kW"
+
+
+def _power(site: Site, dispatch: Dispatch) -> Iterator[str]:
+    power_w = {m.type: m.power_w for m in site.machines}
+    machine_kw = sum(n * power_w.get(name, 0.0) for name, n in dispatch.machines.items()) / 1000.0
+    it_kw = machine_kw + sum(dispatch.jobs_kw.values()) + sum(dispatch.tenants_kw.values())
+    cooling_kw = it_kw * site.cooling.heat_fraction / site.cooling.cop
+    total_kw = it_kw + cooling_kw
+    stated = (("machine", dispatch.machine_kw, machine_kw), ("cooling", dispatch.cooling_kw, cooling_kw))
+    for name, said, real in (*stated, ("total", dispatch.total_power_kw, total_kw)):
+        if abs(said - real) > KW:
+            yield f"{name} power is given as {said:.3f} kW, the set points draw {real:.3f} kW"
+    grid_kw = total_kw + dispatch.battery_kw
+    if grid_kw > site.import_kw + KW:
+        yield f"{grid_kw:.3f} kW from the grid, limit {site.import_kw:g} kW"
+    if -grid_kw > site.export_kw + KW:
+        yield f"{-grid_kw:.3f} kW into the grid, limit {site.export_kw:g} kW"
+
+
+def _state_of_charge(site: Site, state: SiteState, dispatch: Dispatch, step_s: float) -> Iterator[str]:
+    battery, kw = site.battery, dispatch.battery_kw
+    if kw > battery.charge_kw + KW or -kw > battery.discharge_kw + KW:
+        yield f"battery at {kw:.3f} kW, limits -{battery.discharge_kw:g} to {battery.charge_kw:g} kW"
+    if abs(kw) <= KW:
+        return
+    if not (math.isfinite(state.soc_frac) and 0.0 <= state.soc_frac <= 1.0) or battery.capacity_kwh <= 0.0:
+        yield f"battery at {kw:.3f} kW with a state of charge of {state.soc_frac:g}, expected 0 kW"
+        return
+    gain = kw * battery.efficiency_charge if kw > 0 else kw / battery.efficiency_discharge
+    after = state.soc_frac + gain * step_s / 3600.0 / battery.capacity_kwh
+    low, high = min(battery.soc_min, state.soc_frac), max(battery.soc_max, state.soc_frac)
+    if not low - 100 * SOC <= after <= high + 100 * SOC:
+        yield f"state of charge would be {after:.4f} after {step_s:.0f} s, band {low:.2f} to {high:.2f}"

@@ -1,0 +1,124 @@
+"""The planner: the optimum of `problem.py`, checked by `safety.py`, or a fallback that says its name.
+
+The order of the attempts: linear program; where it would charge and discharge at once (worth it only at
+negative prices, and impossible) a mixed-integer program with a binary for those steps; the previous plan,
+shifted; the price-rank heuristic; idle. Each is recorded with its status and reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gridpilot.domain import Attempt, DataFlag, Plan, PriceOutlook, Site, SiteState, as_array
+from gridpilot.errors import PlanError
+from gridpilot.plan import fallback, safety
+from gridpilot.plan.model import Solution, solve
+from gridpilot.plan.problem import Problem, build_problem
+from gridpilot.plan.result import to_plan
+
+LP = "linear program (cvxpy, HiGHS)"
+MILP = "mixed-integer program (cvxpy, HiGHS)"
+BOTH_KW = 1e-6  # above this a step counts as charging (or discharging)
+ROUNDS = 4  # of naming steps that need a binary, before every step gets one
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    method: str
+    status: str  # of the plan, if it passes the check
+    make: Callable[[], Plan]
+
+
+def plan(
+    site: Site,
+    state: SiteState,
+    outlook: PriceOutlook,
+    *,
+    previous: Plan | None = None,
+    time_limit_s: float = 5.0,
+) -> Plan:
+    """The best plan for the outlook that passes the independent safety check.
+
+    Never raises for a state or prices that pass their own constructors: an unknown state of charge holds the
+    battery, one outside its band is brought back, and what no engine can plan ends idle, with the reasons.
+    """
+    problem = build_problem(site, state, outlook)
+    flags = _flags(site, state)
+    attempts: list[Attempt] = []
+    candidates = [
+        _Candidate(LP, "optimal", lambda: _optimal(problem, outlook, state, time_limit_s)),
+        _Candidate(fallback.SHIFTED, "held", lambda: fallback.shifted(problem, outlook, state, previous)),
+        _Candidate(fallback.RANKED, "fallback", lambda: fallback.price_rank(problem, outlook, state)),
+        _Candidate(fallback.IDLE, "idle", lambda: fallback.idle(problem, outlook, state)),
+    ]
+    for candidate in candidates:
+        start = time.perf_counter()
+        reason, made = "", None
+        try:
+            made = candidate.make()
+            broken = safety.check_plan(site, state, made)
+            reason = f"broke a limit: {broken[0]}" if broken else ""
+        except PlanError as error:
+            reason = str(error)
+        ms = (time.perf_counter() - start) * 1000.0
+        method = made.method if made else candidate.method
+        attempts.append(Attempt(method, "rejected" if reason else candidate.status, reason, ms))
+        if made is not None and not reason:
+            if candidate.status != "optimal":
+                text = f"planned by {method}: {attempts[0].reason}"
+                flags = (*flags, DataFlag("FALLBACK", text, "warn", "plan"))
+            return replace(made, status=candidate.status, attempts=tuple(attempts), flags=flags)
+    raise PlanError(f"not even standing still is safe here: {attempts[-1].reason}; check the site's limits")
+
+
+def _flags(site: Site, state: SiteState) -> tuple[DataFlag, ...]:
+    soc, battery = state.soc_frac, site.battery
+    if battery.capacity_kwh <= 0.0:
+        return ()
+    if not (np.isfinite(soc) and 0.0 <= soc <= 1.0):
+        text = f"state of charge reads {soc:g}, expected a fraction from 0 to 1: the battery is held at 0 kW"
+        return (DataFlag("SOC_UNKNOWN", text, "alarm", "plan"),)
+    if not battery.soc_min - 1e-9 <= soc <= battery.soc_max + 1e-9:
+        text = f"state of charge is {soc:.1%}, outside {battery.soc_min:.0%} to {battery.soc_max:.0%}: brought back"
+        return (DataFlag("SOC_OUTSIDE", text, "warn", "plan"),)
+    return ()
+
+
+def _optimal(problem: Problem, outlook: PriceOutlook, state: SiteState, time_limit_s: float) -> Plan:
+    """The optimum without ever charging and discharging in one step."""
+    deadline = time.perf_counter() + time_limit_s
+    found = solve(problem, time_limit_s=time_limit_s)
+    total_ms, method = found.solve_ms, LP
+    exclusive: tuple[int, ...] = ()
+    for attempt in range(ROUNDS + 1):
+        both = np.flatnonzero((found.charge_kw > BOTH_KW) & (found.discharge_kw > BOTH_KW))
+        if len(both) == 0:
+            break
+        every = attempt == ROUNDS - 1
+        exclusive = tuple(range(len(problem))) if every else tuple(sorted({*exclusive, *(int(t) for t in both)}))
+        left = deadline - time.perf_counter()
+        if left <= 0.0 or attempt == ROUNDS:
+            raise PlanError(f"charging and discharging could not be kept apart within {time_limit_s:g} s")
+        found, method = solve(problem, time_limit_s=left, exclusive=exclusive), MILP
+        total_ms += found.solve_ms
+    if method == MILP:
+        found = _with_duals(problem, found, exclusive, time_limit_s)
+        total_ms += found.solve_ms
+    return to_plan(problem, outlook, state, found, method, total_ms)
+
+
+def _with_duals(problem: Problem, mixed: Solution, exclusive: tuple[int, ...], time_limit_s: float) -> Solution:
+    """The linear program with the direction of each exclusive step fixed as the MILP chose it."""
+    chosen = np.zeros(len(problem), dtype=bool)
+    chosen[list(exclusive)] = True
+    charging = mixed.charge_kw >= mixed.discharge_kw
+    return solve(
+        problem,
+        time_limit_s=time_limit_s,
+        idle_charge=as_array(chosen & ~charging),
+        idle_discharge=as_array(chosen & charging),
+    )

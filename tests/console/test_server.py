@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import gc
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from gridpilot.console import server
+from tests.browser.harness.server import Server, serve, stop
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve(tmp_path_factory.mktemp("server"), env={"GRIDPILOT_NO_PILOT": "1"}) as console:
+        yield console
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/assets/plotly.min.js", "/prices", "/_stcore/health"])
+def test_headers__every_answer__protected(running: Server, path: str) -> None:
+    reply = requests.get(running.url + path, timeout=10)
+    assert reply.status_code == 200
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert reply.headers["Referrer-Policy"] == "no-referrer"
+    policy = reply.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in policy
+    assert "'unsafe-eval'" not in policy
+    assert "http" not in policy  # no outside address is allowed
+
+
+def test_healthz__running__ok(running: Server) -> None:
+    assert requests.get(running.url + "/healthz", timeout=10).text == "ok"
+
+
+def test_plotly__served_from_the_wheel__cached_and_asked_again_cheaply(running: Server) -> None:
+    first = requests.get(running.url + "/assets/plotly.min.js", timeout=10)
+    assert b"plotly.js v" in first.content[:200]
+    assert "max-age" in first.headers["Cache-Control"]
+    again = requests.get(
+        running.url + "/assets/plotly.min.js", headers={"If-None-Match": first.headers["ETag"]}, timeout=10
+    )
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost", b"101"), ("evil.example", b"403")])
+def test_stream__host_of_the_request__only_ours_is_served(running: Server, host: str, status: bytes) -> None:
+    port = int(running.url.rsplit(":", 1)[1])
+    request = (
+        f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Origin: http://{host}:{port}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request.encode())
+        assert connection.recv(100).split()[1] == status
+
+
+def test_server__sigterm__ends_cleanly(tmp_path: Path) -> None:
+    with serve(tmp_path, env={"GRIDPILOT_NO_PILOT": "1"}) as console:
+        stop(console)
+        assert console.process.returncode is not None
+        assert "Traceback" not in console.log()
+
+
+def test_ensure_pilot__switched_off__none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDPILOT_NO_PILOT", "1")
+    assert server.ensure_pilot() is None
+    server.stop_pilot(None)
+
+
+def _child(code: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.stdout.close()
+    return process
+
+
+def test_stop_pilot__willing_child__ends_by_sigterm() -> None:
+    child = _child("import time; print('ready', flush=True); time.sleep(60)")
+    server.stop_pilot(child)
+    assert child.returncode == -signal.SIGTERM
+    server.stop_pilot(child)  # already gone: nothing happens
+
+
+def test_stop_pilot__deaf_child__killed_after_the_wait() -> None:
+    child = _child(
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    )
+    server.stop_pilot(child, wait_s=0.3)
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_warm_up__done__heap_frozen() -> None:
+    try:
+        server.warm_up().join()
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()

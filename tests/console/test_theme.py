@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gridpilot.console import theme
+from gridpilot.console.theme import DARK, LIGHT, Palette
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+
+
+def _luminance(colour: str) -> float:
+    parts = [c / 255 for c in theme.rgb(colour)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one: str, other: str) -> float:
+    high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda p: p.name)
+def test_palette__text_and_marks__readable_on_the_background(palette: Palette) -> None:
+    for name in ("ink", "muted", "price", "warning", "alarm"):
+        least = 3.0 if name in ("warning", "alarm") else 4.5
+        assert _contrast(palette[name], palette["background"]) >= least, name
+
+
+def test_palette__light_values__each_used_once_so_that_recolouring_is_exact() -> None:
+    light = list(LIGHT.colours.values())
+    assert len(light) == len(set(light))
+    assert theme.recolouring()[LIGHT["air"]] == DARK["air"]
+
+
+def test_recolouring__translucent_colour__keeps_its_opacity() -> None:
+    start = "rgba({},{},{},".format(*theme.rgb(LIGHT["air"]))
+    assert theme.translucent(LIGHT["air"], 0.28).startswith(start)
+    assert theme.recolouring()[start] == "rgba({},{},{},".format(*theme.rgb(DARK["air"]))
+
+
+def test_hue__known_like_and_unknown__always_the_same() -> None:
+    assert theme.hue("Hydro") == LIGHT["hydro"]
+    assert theme.hue("training", DARK) == DARK["jobs"]
+    assert theme.hue("render-farm") == theme.hue("render-farm")
+    assert theme.hue_name("render-farm").startswith("other_")
+
+
+def test_machines__three_blues__from_light_to_dark() -> None:
+    lights = [_luminance(LIGHT[name]) for name in ("air", "immersion", "hydro")]
+    assert lights == sorted(lights, reverse=True)
+    assert _luminance(LIGHT["charge"]) > _luminance(LIGHT["discharge"])
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda p: p.name)
+def test_config__colours__those_of_the_palette(palette: Palette) -> None:
+    section = CONFIG["theme"][palette.name]
+    assert tuple(section["chartCategoricalColors"]) == palette.categorical
+    assert len(palette.categorical) >= 10
+    expected = {"backgroundColor": "background", "secondaryBackgroundColor": "panel", "textColor": "ink"}
+    expected |= {"borderColor": "line", "redColor": "alarm", "orangeColor": "warning", "grayColor": "muted"}
+    assert {key: section[key] for key in expected} == {key: palette[name] for key, name in expected.items()}
+
+
+def test_config__every_option__known_to_streamlit() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "streamlit", "config", "show"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "not a valid config option" not in shown.stdout + shown.stderr
+    known: dict[str, set[str]] = {}
+    section = ""
+    for line in shown.stdout.splitlines():
+        if match := re.match(r"^\[([\w.]+)\]", line):
+            section = match[1]
+        elif match := re.match(r"^(?:# )?(\w+) =", line):
+            known.setdefault(section, set()).add(match[1])
+    for name in ("server", "browser", "client", "runner"):
+        assert set(CONFIG[name]) <= known[name], name
+    for name in ("light", "dark"):
+        assert set(CONFIG["theme"][name]) <= known[f"theme.{name}"]
+    assert set(CONFIG["theme"]) - {"light", "dark"} <= known["theme"]
+
+
+def test_config__safety__pinned() -> None:
+    assert CONFIG["server"]["address"] == "127.0.0.1"
+    assert CONFIG["server"]["enableXsrfProtection"] is True
+    assert CONFIG["server"]["enableAgentApi"] is False
+    assert CONFIG["server"]["fileWatcherType"] == "none"
+    assert CONFIG["browser"]["gatherUsageStats"] is False
+    assert CONFIG["client"]["showErrorDetails"] == "none"
+    assert CONFIG["client"]["showErrorLinks"] is False
+
+
+def test_active__theme_of_the_browser__followed() -> None:
+    from streamlit.testing.v1 import AppTest
+
+    def script() -> None:
+        import streamlit as st
+
+        from gridpilot.console import theme
+
+        st.text(theme.active().name)
+
+    app = AppTest.from_function(script)
+    assert app.run().text[0].value == "light"
+    app.context = {"theme": "dark"}
+    assert app.run().text[0].value == "dark"

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from gridpilot.console import widgets
+from gridpilot.domain import DataFlag
+
+
+def test_inert__markdown_and_latex__shown_as_it_is() -> None:
+    assert widgets.inert("a*b_c $1 [x](y)") == r"a\*b\_c \$1 \[x\]\(y\)"
+    assert widgets.inert("two\n lines") == "two lines"
+
+
+def test_csv_text__formulas__quoted_and_numbers_kept() -> None:
+    table = pd.DataFrame({"=name": ["=1+1", "+x", "-y", "@z", " =a", "plain"], "kw": [-1.5, 2, 3, 4, 5, 6]})
+    lines = widgets.csv_text(table).splitlines()
+    assert lines[0] == "'=name,kw"
+    assert [line.split(",")[0] for line in lines[1:]] == ["'=1+1", "'+x", "'-y", "'@z", "' =a", "plain"]
+    assert lines[1].split(",")[1] == "-1.5"
+
+
+@pytest.mark.parametrize(("value", "beyond"), [(41.0, False), (10.0, True), (95.0, True), (15.0, False), (90.0, False)])
+def test_limit_bar__inside_and_outside__said_in_words(value: float, beyond: bool) -> None:
+    text = widgets.limit_bar_html("State of charge", value, "%", (15.0, 90.0), (0.0, 100.0), "battery")
+    assert ("outside its limits" in text) is beyond
+    assert "limit 15 to 90 %" in text
+    assert f"width:{value:.2f}%" in text
+
+
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_limit_bar__unknown__a_dash_and_no_bar(value: float | None) -> None:
+    text = widgets.limit_bar_html("CVaR", value, "USD", (None, 200.0), (0.0, 200.0))
+    assert "<i " not in text
+    assert "–" in text
+
+
+def test_limit_bar__far_beyond_the_scale__stays_in_the_bar() -> None:
+    text = widgets.limit_bar_html("Load", 5000.0, "kW", (None, 1000.0), (0.0, 1200.0))
+    assert "width:100.00%" in text
+
+
+def test_flags__markup_in_a_message__escaped_and_the_gravest_first() -> None:
+    def script() -> None:
+        from gridpilot.console import widgets
+        from gridpilot.domain import DataFlag
+
+        widgets.flags([DataFlag("GAP_FILLED", "one hour", "info"), DataFlag("SOC", "<b>lost</b>", "alarm", count=2)])
+
+    app = AppTest.from_function(script).run()
+    text = app.html[0].value
+    assert text.index("SOC") < text.index("GAP_FILLED")
+    assert "&lt;b&gt;lost" in text
+    assert "2×" in text
+
+
+def test_flags__more_than_the_limit__rest_counted() -> None:
+    many = [DataFlag("X", str(i)) for i in range(15)]
+    assert "and 3 more" in widgets.flags_html(many, 12)
+
+
+def test_tile__value_with_reference__unit_apart_and_grey() -> None:
+    def script() -> None:
+        from gridpilot.console import format as fmt
+        from gridpilot.console import widgets
+
+        with widgets.tile_row(2):
+            widgets.tile("P&L today", fmt.money(-1234.5), "+4.20 vs. do nothing", note="since midnight")
+            widgets.tile("Price", fmt.price(float("nan")))
+
+    app = AppTest.from_function(script).run()
+    assert not app.exception
+    assert app.metric[0].value == r"−1,234 :small[:gray[USD]]"
+    assert app.metric[0].delta == r"\+4\.20 vs\. do nothing"
+    assert app.metric[1].value == "–"
+
+
+def test_empty_state_foreign_and_freshness__foreign_text__inert() -> None:
+    def script() -> None:
+        from gridpilot.console import widgets
+
+        widgets.empty_state("No plan yet", "Wait for <the> first cycle.")
+        widgets.foreign("**not bold** <script>")
+        widgets.freshness("12 Jun 14:05", 120.0, "replay *")
+
+    app = AppTest.from_function(script).run()
+    assert "&lt;the&gt;" in app.html[0].value
+    assert app.text[0].value == "**not bold** <script>"
+    assert app.caption[0].value.endswith(r"replay \*")
+
+
+def test_download_csv__table__offered() -> None:
+    def script() -> None:
+        import pandas as pd
+
+        from gridpilot.console import widgets
+
+        widgets.download_csv(pd.DataFrame({"a": [1]}), "a.csv", key="csv")
+
+    app = AppTest.from_function(script).run()
+    assert not app.exception
+    assert app.get_by_key("csv").label == "Download CSV"
+
+
+def test_live_chart__in_a_script__mounted_twice_without_complaint() -> None:
+    def script() -> None:
+        from gridpilot.console import live_chart, plots
+
+        live_chart.show(plots.errors({"ridge": 8.1}, "USD/MWh", title="one"), key="one")
+        live_chart.show(plots.errors({"ridge": 8.2}, "USD/MWh", title="two"), key="two")
+
+    for _ in range(2):  # each AppTest is a server of its own
+        app = AppTest.from_function(script).run()
+        assert not app.exception
