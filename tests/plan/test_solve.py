@@ -95,7 +95,9 @@ def recomputed(site: Site, found: Plan) -> float:
     price = found.outlook.energy_usd_per_mwh / 1000.0
     money = np.sum((found.export_kw - found.import_kw) * price) * h
     money -= np.sum(found.charge_kw + found.discharge_kw) * h * site.battery.wear_usd_per_kwh
-    per_kwh = {m.type: m.rate / m.power_kw * (55 / 24000 if m.product == "hash" else 0.6 * 0.0036) for m in site.machines}
+    per_kwh = {
+        m.type: m.rate / m.power_kw * (55 / 24000 if m.product == "hash" else 0.6 * 0.0036) for m in site.machines
+    }
     per_kwh |= {j.name: j.value_usd_per_kwh for j in site.jobs} | {t.name: t.price_usd_per_kwh for t in site.tenants}
     money += sum(per_kwh[name] * np.sum(kw) * h for name, kw in found.loads_kw.items())
     stored = (found.soc_frac[-1] - found.soc_start_frac) * site.battery.capacity_kwh
