@@ -59,8 +59,8 @@ class ReplayClock:
             raise DataError(f"replay speed is {self.speed}, expected 0 (by hand) to 86400 replayed seconds per second")
 
     def at(self, wall: datetime) -> datetime:
-        """The replayed time when the wall clock says `wall`."""
-        return self.replay + (wall - self.wall) * self.speed
+        """The replayed time when the wall clock says `wall`; never before the anchor."""
+        return self.replay + max(wall - self.wall, timedelta(0)) * self.speed
 
     def with_speed(self, wall: datetime, speed: float) -> ReplayClock:
         """The same replayed time now, and another speed from here on."""

@@ -1,0 +1,330 @@
+"""Sentences about the decision. Every number in one is the writing of a fact that it cites; names are inert.
+
+Pure functions of `Facts`. A figure that the ledger does not have is not spoken of, or said to be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gridpilot.explain.fact import Facts
+
+NO_DECISION = (
+    "There is no decision yet: the first one follows when the pilot has read its prices. "
+    "If it does not come, look at Health, or run a cycle by hand with `python -m gridpilot cycle`."
+)
+ORIGINS = {
+    "override": "an operator's override is in force",
+    "hold": "an operator's hold is in force",
+    "failsafe": "the site is in its fail-safe state",
+    "estop": "the emergency stop is in force",
+}
+NOT_DONE = {
+    "mismatch": "The machines report another state than was asked of them; see Dispatch",
+    "unknown": "It is not known whether the machines took the set points; see Dispatch",
+    "refused": "The set points were refused and not sent; see Dispatch",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """What is said, ready for Markdown, and the ids of the facts that it rests on."""
+
+    text: str
+    citations: tuple[str, ...] = ()
+
+
+class Say:
+    """Writes facts out and remembers which. `say(id)` has the unit, `say.bare(id)` has none."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.cited: dict[str, None] = {}
+
+    def __call__(self, fact_id: str, digits: int = 3) -> str:
+        """The value with its unit."""
+        self.cited[fact_id] = None
+        return self.facts[fact_id].text(digits)
+
+    def bare(self, fact_id: str) -> str:
+        """The value alone; a name as it is shown."""
+        self.cited[fact_id] = None
+        return self.facts[fact_id].bare()
+
+    def clock(self, fact_id: str) -> str:
+        """The time of a fact at the site: 19:00 today, 02:00 tomorrow, 14:00 on 24 Jun."""
+        self.cited[fact_id] = None
+        at, now = self.facts[fact_id].at, self.facts.at
+        days = None if now is None else (at.date() - now.date()).days
+        if days in (0, 1):
+            return f"{at:%H:%M}{' tomorrow' if days else ''}"
+        return f"{at:%H:%M} on {at.day} {at:%b}"
+
+    def close(self, text: str) -> Sentence:
+        """The sentence, with all that was cited for it."""
+        return Sentence(text[:1].upper() + text[1:], tuple(self.cited))
+
+
+def listed(parts: Iterable[str]) -> str:
+    """a, b and c."""
+    words = list(parts)
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+# --- what it does --------------------------------------------------------------------------
+
+
+def now_sentence(facts: Facts) -> Sentence:
+    """What the site does and why, in one sentence."""
+    if facts.at is None:
+        return Sentence(NO_DECISION)
+    trouble = control_sentence(facts)
+    if trouble is not None:
+        return trouble
+    say = Say(facts)
+    parts = [_battery(say)] if "battery.capacity" in facts else []
+    parts += _machines(say)
+    if not parts:
+        parts = [f"the site takes {say('load.total')}"]
+    return say.close("; ".join(parts) + ".")
+
+
+def control_sentence(facts: Facts) -> Sentence | None:
+    """Why the plan is not what runs; None where it is."""
+    say = Say(facts)
+    control, sent = facts.word("pilot.control"), facts.word("dispatch.status")
+    if control in ("ESTOP", "FAILSAFE"):
+        say("pilot.control")
+        what = "Emergency stop" if control == "ESTOP" else "Fail-safe"
+        text = f"{what}: all machines are off and the battery rests"
+        text += ", until an operator releases it on Dispatch" if control == "ESTOP" else ""
+    elif control == "HOLD" and "pilot.alarm" in facts:
+        text = "The last set points are held, because no new decision could be made"
+    elif sent in NOT_DONE:
+        say("dispatch.status")
+        text = NOT_DONE[sent]
+    else:
+        return None
+    if "pilot.alarm" in facts:
+        text += f": {say('pilot.alarm')}"
+    return say.close(text.rstrip(".") + ".")
+
+
+def battery_sentence(facts: Facts) -> Sentence:
+    """What the battery does and why, with the best hour for its energy."""
+    say = Say(facts)
+    if "battery.capacity" not in facts:
+        return Sentence("This site has no battery.")
+    text = _battery(say)
+    if facts.number("plan.marginal_value_max") > facts.number("plan.marginal_value") * 1.001:
+        text += f"; at most it is worth {say('plan.marginal_value_max')}, at {say.clock('plan.marginal_value_max')}"
+    return say.close(text + ".")
+
+
+def _battery(say: Say) -> str:
+    facts = say.facts
+    origin = facts.word("dispatch.origin")
+    charging, discharging = facts.number("battery.charging"), facts.number("battery.discharging")
+    verb = f"charging {say('battery.charging')}" if charging > 0.05 else "holding"
+    verb = f"discharging {say('battery.discharging')}" if discharging > 0.05 else verb
+    if verb == "holding" and "battery.stored" in facts:
+        verb = f"holding {say('battery.stored')}"
+    if origin in ORIGINS:
+        say("dispatch.origin")
+        return f"{verb}, because {ORIGINS[origin]}"
+    if "battery.soc" not in facts:
+        return "the battery rests, because its state of charge is not known"
+    if "plan.marginal_value" not in facts:
+        return f"{verb}; the plan is {say('plan.status')} and puts no value on a stored kWh"
+    worth = say("plan.marginal_value")
+    if charging > 0.05:
+        return f"{verb}: a stored kWh is worth {worth}, and storing one costs {say('battery.cost')} now{_use(say)}"
+    if discharging > 0.05:
+        return f"{verb}: a stored kWh brings {say('battery.brings')} now, and is worth {worth} when it is kept"
+    return _holding(say, verb, worth)
+
+
+def _holding(say: Say, verb: str, worth: str) -> str:
+    facts = say.facts
+    soc, low, high = (facts.number(f"battery.{name}") for name in ("soc", "soc_min", "soc_max"))
+    costs = f"storing one costs {say('battery.cost')} now"
+    if soc <= low + 0.1:
+        return f"{verb}, the lower limit of {say('battery.soc_min')}: a stored kWh is worth {worth}, and {costs}"
+    if soc >= high - 0.1:
+        return f"{verb}, the upper limit of {say('battery.soc_max')}: a stored kWh is worth {worth}{_use(say)}"
+    if facts.number("battery.gap") > 0.0:
+        gap = f"{say('battery.gap')} more than it brings now after losses and wear"
+        return f"{verb}: a stored kWh is worth {worth}, {gap}, and {costs}{_use(say)}"
+    return f"{verb}: a stored kWh is worth {worth}, it brings {say('battery.brings')} now, and {costs}"
+
+
+def _use(say: Say) -> str:
+    """From when on the plan discharges."""
+    key = "battery.next_discharge"
+    return f" (the plan discharges from {say.clock(key)})" if key in say.facts else ""
+
+
+# --- machines ------------------------------------------------------------------------------
+
+
+def _machines(say: Say) -> list[str]:
+    """Who runs and who is off; the reason is the break-even against the price."""
+    facts = say.facts
+    names = facts.members("machine")
+    on = [name for name in names if facts.number(f"machine.{name}.running") > 0]
+    off = [name for name in names if name not in on]
+    below = [name for name in off if facts.number(f"machine.{name}.strike") <= facts.number("price.energy")]
+    parts = []
+    if on:
+        parts.append(f"{listed(say.bare(f'machine.{name}.name') for name in on)} {_are(on)} on")
+    if below:
+        strikes = listed(say(f"machine.{name}.strike") for name in below)
+        owner = "its break-even" if len(below) == 1 else "their break-evens"
+        who = listed(say.bare(f"machine.{name}.name") for name in below)
+        parts.append(f"{who} {_are(below)} off: power is at {say('price.energy')}, {owner} at {strikes}")
+    for name in off:
+        if name not in below:
+            parts.append(f"{say.bare(f'machine.{name}.name')} is off: {_other_reason(say, name)}")
+    return parts
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _other_reason(say: Say, name: str) -> str:
+    """Why machines that would earn at this price are off, or not all on."""
+    facts = say.facts
+    origin = facts.word("dispatch.origin")
+    if origin in ORIGINS:
+        say("dispatch.origin")
+        return ORIGINS[origin]
+    if facts.number(f"machine.{name}.available") == 0.0:
+        return "there is no work for it at this hour"
+    if facts.number(f"machine.{name}.running") >= facts.number(f"machine.{name}.available"):
+        return f"only {say.bare(f'machine.{name}.available')} have work at this hour"
+    return "what the grid limit leaves goes to loads that earn more"
+
+
+def machine_sentence(facts: Facts, name: str) -> Sentence:
+    """Why machines of a type are on or off, and when that changes."""
+    say = Say(facts)
+    key = f"machine.{name}"
+    running, count = facts.number(f"{key}.running"), facts.number(f"{key}.count")
+    earns = facts.number(f"{key}.strike") > facts.number("price.energy")
+    shown = f"{say.bare(f'{key}.name')}: {say.bare(f'{key}.running')} of {say.bare(f'{key}.count')} machines on"
+    power = f"power is at {say('price.energy')}, break-even at {say(f'{key}.strike')}"
+    text = f"{shown}; {power}"
+    if earns and running < count:
+        text += f"; {_other_reason(say, name)}"
+    elif not earns and running > 0:
+        origin = facts.word("dispatch.origin")
+        text += f"; {ORIGINS.get(origin, 'the plan runs them at a loss now')}"
+    if f"{key}.returns" in facts:
+        text += f"; they return at {say.clock(f'{key}.returns')}, when power is expected at {say(f'{key}.returns')}"
+    elif f"{key}.stops" in facts:
+        text += f"; they stop at {say.clock(f'{key}.stops')}, when power is expected at {say(f'{key}.stops')}"
+    elif running == 0.0 and "plan.hours" in facts:
+        text += f"; they stay off in the {say('plan.hours')} of the plan"
+    return say.close(text + ".")
+
+
+# --- what comes ----------------------------------------------------------------------------
+
+
+def change_sentences(facts: Facts) -> tuple[Sentence, ...]:
+    """The next planned changes: when, what, at which price, for how much money."""
+    return tuple(_change(facts, f"change.{i}") for i in facts.members("change"))
+
+
+def _change(facts: Facts, key: str) -> Sentence:
+    say = Say(facts)
+    kind = facts.word(f"{key}.kind")
+    say(f"{key}.kind")
+    if kind == "rests":
+        what = "the battery comes to rest"
+    elif kind in ("charges", "discharges"):
+        what = f"the battery {kind} {say(f'{key}.after')}"
+    else:
+        span = f"from {say.bare(f'{key}.before')} to {say(f'{key}.after')}"
+        what = f"{say.bare(f'{key}.what')} {kind} {span}"
+    text = f"At {say.clock(f'{key}.price')} {what}, with power at {say(f'{key}.price')}"
+    for side in ("brings", "costs"):
+        if facts.number(f"{key}.{side}") >= 0.005:
+            text += f": that {side} {say(f'{key}.{side}')} over its run"
+    return say.close(text + ".")
+
+
+def spread_sentences(facts: Facts) -> tuple[Sentence, ...]:
+    """Each purchase of the plan with the sale that follows: buy at x at 13:00, sell at y at 20:00."""
+    out = []
+    for i in facts.members("spread"):
+        say, key = Say(facts), f"spread.{i}"
+        buy = f"Buy {say(f'{key}.bought')} at {say(f'{key}.buy')} from {say.clock(f'{key}.buy')}"
+        sell = f"sell {say(f'{key}.sold')} at {say(f'{key}.sell')} from {say.clock(f'{key}.sell')}"
+        out.append(say.close(f"{buy}, {sell}: {say(f'{key}.left')} is left after losses and wear."))
+    return tuple(out)
+
+
+# --- who pays, what may go wrong, how old --------------------------------------------------
+
+
+def tenant_sentence(facts: Facts, name: str) -> Sentence:
+    """What a bidder got, what it pays, and whose loss the payment is."""
+    say, key = Say(facts), f"bidder.{name}"
+    text = f"Bidder {say.bare(f'{key}.name')} gets {say.bare(f'{key}.kw')} of {say(f'{key}.asked')}"
+    if facts.number(f"{key}.kw") < 0.05:
+        below = "auction.price" in facts
+        return say.close(text + (f": power clears at {say('auction.price')}." if below else "."))
+    text += f", worth {say(f'{key}.value')} to it, and pays "
+    if facts.number(f"{key}.pays") < 0.005:
+        return say.close(text + "nothing: nobody else would have paid for that power.")
+    text += say(f"{key}.pays")
+    if f"{key}.displaced" in facts:
+        kw, value, taker = say(f"{key}.displaced_kw"), say(f"{key}.displaced_value"), say.bare(f"{key}.displaced")
+        others = f"without it, {taker} would have had {kw} of that power, worth {value} there"
+        reserve = f"{kw} of that power would stay unsold at the reserve price, which is worth {value} to the site"
+        text += f": {reserve if facts.word(f'{key}.displaced') == 'reserve' else others}"
+    return say.close(text + ".")
+
+
+def auction_sentence(facts: Facts) -> Sentence:
+    """What was offered, and at which price it cleared."""
+    say = Say(facts)
+    if "auction.capacity" not in facts:
+        return Sentence("There is no auction result.")
+    text = f"The auction offers {say('auction.capacity')}"
+    if "auction.price" in facts:
+        text += f" and clears at {say('auction.price')}"
+    if "auction.reserve" in facts:
+        text += f"; nothing is sold below the reserve price of {say('auction.reserve')}"
+    return say.close(text + ".")
+
+
+def risk_sentence(facts: Facts) -> Sentence:
+    """What the plan may bring, at worst and on average."""
+    say = Say(facts)
+    if "risk.floor" not in facts:
+        return say.close(f"There are no risk figures: {say('risk.status')}." if "risk.status" in facts else "No risk.")
+    text = f"The plan is expected to bring {say('risk.expected')} over {say('plan.hours')}; "
+    text += f"in {say('risk.level')} of {say.bare('risk.paths')} simulated price paths it brings at least "
+    text += f"{say('risk.floor')} (VaR {say('risk.var')}), and in the worst {say('risk.tail_share')} it brings "
+    text += f"{say('risk.tail')} on average (CVaR {say('risk.cvar')}); "
+    return say.close(text + f"the risk allows {say('risk.allowed')} of the power that is free to choose.")
+
+
+def stale_sentence(facts: Facts) -> Sentence:
+    """How old the data are, and what that means."""
+    if facts.at is None:
+        return Sentence(NO_DECISION)
+    say = Say(facts)
+    age = f"the newest price is {say('age.price')} old (from {say.clock('price.at')})"
+    if "age.decision" in facts:
+        age += f", the decision was made {say('age.decision')} ago"
+    if facts.word("pilot.running") == "no":
+        say("pilot.running")
+        age += " and no pilot is running"
+    if facts.stale:
+        return say.close(f"Careful, the data are stale: {age}; what follows is as of then.")
+    return say.close(f"The data are fresh: {age}.")

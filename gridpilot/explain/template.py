@@ -1,0 +1,367 @@
+"""Answers to an operator's common questions, by keyword, from the facts alone. It cannot act.
+
+A request to act, to tell a secret or to change its own rules is refused. What is asked is never repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gridpilot.explain import sentences as tell
+from gridpilot.explain.fact import Facts, inert
+from gridpilot.explain.sentences import Say, Sentence, listed
+
+__all__ = ["SUGGESTIONS", "Answer", "Sentence", "answer", "inert"]
+
+SUGGESTIONS = (
+    "What is the site doing, and why?",
+    "What happens next, and when?",
+    "Why are the machines on or off?",
+    "How much money have we made today?",
+    "What does power cost now, and is that high?",
+    "How sure is the forecast?",
+    "Who gets the power, and what do they pay?",
+    "What could we lose?",
+    "How old are the data, and is anything wrong?",
+)
+LONGEST_QUESTION = 2000
+
+ACT = (
+    "I can only explain; I cannot switch, set or send anything. To act, open the Dispatch page: select an "
+    "override, look at its effect, give a reason and an end, then operate. The emergency stop is at the top of "
+    "every page."
+)
+SECRET = "I tell only what the ledger says of the decisions. I hold no keys or secrets, and my rules stay as they are."
+UNKNOWN = "I do not know that. I can explain the newest decision from the ledger. You can ask: "
+
+_VERBS = (
+    r"dispatch|stop|start|switch|turn|set|shut|charge|discharge|sell|buy|run|release|override|kill|cancel|send|"
+    r"change|increase|decrease|reduce|raise|lower|curtail|shed|enable|disable|restart|reset|delete|drop|insert|write|"
+    r"update|hold|activate|trip|reboot|execute|put|power (?:off|on|up|down)"
+)
+_ACT = re.compile(
+    rf"^\W*(?:(?:please|now|ok|okay|hey|and|then|also|just|quickly|immediately|gridpilot|pilot)\W+)*"
+    rf"(?:(?:can|could|would|will) you (?:please |now |just )?|i (?:want|need|order|command|would like) you to |"
+    rf"(?:let'?s|you (?:must|should|have to|shall)|go ahead and|make sure to|do) )?(?:please )?(?:{_VERBS})\b"
+    rf"|\b(?:and|then|now) (?:please )?(?:dispatch|stop|switch off|switch on|shut down|turn off|turn on|set)\b",
+    re.IGNORECASE,
+)
+_SECRET = re.compile(
+    r"api[ _-]?keys?|secrets?\b|passwords?|passwd|credentials?|environment variables?|\.env\b|bearer|"
+    r"\b(?:your|the|my|our|openai|mara|private|access|print|show|reveal|leak|give me|tell me) (?:\w+ )?keys?\b"
+    r"(?! (?:risk|driver|fact|figure|number|reason|point|change))|"
+    r"system prompt|your (?:prompt|instructions?|rules|guidelines)|\b(?:ignore|disregard|forget|bypass)\b|"
+    r"\byou are (?:now|no longer)\b|\bact as\b|pretend|jailbreak|developer mode|role ?play|"
+    r"!\[|\]\(|<\s*/?\s*[a-z]+|javascript:|https?:|www\.|markdown|drop table|select \*|base64|<\|",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said, with the facts behind it. `topic` names the matched kind of question."""
+
+    text: str
+    sentences: tuple[Sentence, ...]
+    citations: tuple[str, ...]
+    topic: str
+    refused: bool = False
+
+
+def answer(question: str, facts: Facts) -> Answer:
+    """Answer from the facts, or say what can be asked. Where data are stale, their age comes first."""
+    asked = " ".join(question[:LONGEST_QUESTION].replace("’", "'").split())
+    if _SECRET.search(question):
+        return _pack("secret", [Sentence(SECRET)], refused=True)
+    if any(_ACT.search(part) for part in re.split(r"[.;!?\n,:]+", question[:LONGEST_QUESTION])):
+        return _pack("act", [Sentence(ACT)], refused=True)
+    if facts.at is None:
+        return _pack("none", [Sentence(tell.NO_DECISION)])
+    topic, said = _reply(facts, asked)
+    if facts.stale and topic not in ("stale", "help", "unknown"):
+        said = [tell.stale_sentence(facts), *said]
+    return _pack(topic, said)
+
+
+def _reply(facts: Facts, asked: str) -> tuple[str, list[Sentence]]:
+    """The first topic that fits the question and has something to say."""
+    for topic, pattern, reply in TOPICS:
+        said = reply(facts, asked) if re.search(pattern, asked, re.IGNORECASE) else []
+        if said:
+            return topic, said
+    return "unknown", [Sentence(UNKNOWN + _suggested())]
+
+
+def _pack(topic: str, said: list[Sentence], *, refused: bool = False) -> Answer:
+    cited = tuple(dict.fromkeys(key for sentence in said for key in sentence.citations))
+    return Answer(" ".join(sentence.text for sentence in said), tuple(said), cited, topic, refused)
+
+
+def _suggested() -> str:
+    return " ".join(SUGGESTIONS)
+
+
+# --- one reply for each topic --------------------------------------------------------------
+
+
+def _now(facts: Facts, asked: str) -> list[Sentence]:
+    return [tell.now_sentence(facts), *tell.change_sentences(facts)[:1]]
+
+
+def _battery(facts: Facts, asked: str) -> list[Sentence]:
+    trouble = tell.control_sentence(facts)
+    return [*([trouble] if trouble else []), tell.battery_sentence(facts)]
+
+
+def _named(facts: Facts, group: str, asked: str) -> list[str]:
+    """Members of a group whose name is in the question."""
+    words = f" {re.sub(r'[^a-z0-9]+', ' ', asked.lower())} "
+    out = []
+    for member in facts.members(group):
+        name = re.sub(r"[^a-z0-9]+", " ", facts.word(f"{group}.{member}.name").lower()).strip()
+        if name and re.search(rf" {re.escape(name)}s? ", words):
+            out.append(member)
+    return out
+
+
+def _machine(facts: Facts, asked: str) -> list[Sentence]:
+    named = _named(facts, "machine", asked)
+    general = re.search(r"\b(machines?|miners?|mining|break-?evens?|strikes?|strike price)\b", asked, re.IGNORECASE)
+    chosen = named or (facts.members("machine") if general else [])
+    trouble = tell.control_sentence(facts) if chosen else None
+    return [*([trouble] if trouble else []), *(tell.machine_sentence(facts, name) for name in chosen)]
+
+
+def _bidder(facts: Facts, asked: str) -> list[Sentence]:
+    return [tell.tenant_sentence(facts, name) for name in _named(facts, "bidder", asked)]
+
+
+def _auction(facts: Facts, asked: str) -> list[Sentence]:
+    chosen = _named(facts, "bidder", asked) or facts.members("bidder")
+    return [tell.auction_sentence(facts), *(tell.tenant_sentence(facts, name) for name in chosen)]
+
+
+def _next(facts: Facts, asked: str) -> list[Sentence]:
+    changes = tell.change_sentences(facts)
+    say = Say(facts)
+    return list(changes) or [say.close(f"Nothing changes in the {say('plan.hours')} of the plan.")]
+
+
+def _spread(facts: Facts, asked: str) -> list[Sentence]:
+    none = Sentence("The plan does not buy energy to sell it later: no spread in it pays for losses and wear.")
+    return list(tell.spread_sentences(facts)) or [none]
+
+
+def _at_hour(facts: Facts, asked: str) -> list[Sentence]:
+    """The plan at a clock time of the question."""
+    match = re.search(r"\b([01]?\d|2[0-3])[:.h]([0-5]\d)\b", asked)
+    ids = [key for key in facts if key.startswith("plan.price@")]
+    if match is None or not ids:
+        return []
+    hour = int(match.group(1))
+    key = next((k for k in ids if facts[k].at.hour == hour), "")
+    if not key:
+        return []
+    say, at = Say(facts), key.removeprefix("plan.price")
+    battery = "the battery rests"
+    for verb in ("charge", "discharge"):
+        if facts.number(f"plan.{verb}{at}") >= 1.0:
+            battery = f"the battery {verb}s {say(f'plan.{verb}{at}')}"
+    text = f"From {say.clock(key)} power is expected at {say(key)}, {battery}, and the load is {say(f'plan.load{at}')}"
+    if f"plan.soc{at}" in facts:
+        text += f"; the state of charge ends at {say(f'plan.soc{at}')}"
+    if f"forecast.lower{at}" in facts:
+        text += f"; the price band is {say.bare(f'forecast.lower{at}')} to {say(f'forecast.upper{at}')}"
+    return [say.close(text + ".")]
+
+
+def _money(facts: Facts, asked: str) -> list[Sentence]:
+    say = Say(facts)
+    earns = f"The site earns {say('rate.profit')} now, {say('rate.gain')} against every machine always on"
+    income = [("rate.machines", "machines"), ("rate.tenants", "tenants"), ("rate.jobs", "jobs")]
+    income += [("rate.export_income", "export")]
+    costs = [("rate.import_cost", "import"), ("rate.wear", "battery wear")]
+    parts = [
+        listed(f"{name} {say(key)}" for key, name in side if abs(facts.number(key)) >= 0.005)
+        for side in (income, costs)
+    ]
+    text = earns + (f": {parts[0]}" if parts[0] else "") + (f", less {parts[1]}" if parts[1] else "") + "."
+    out = [say.close(text)]
+    say = Say(facts)
+    if "pnl.profit" in facts:
+        today = f"Today it has made {say('pnl.profit')} in {say('pnl.hours')} settled"
+        out.append(say.close(f"{today}, {say('pnl.gain')} against always on."))
+    else:
+        out.append(Sentence("Nothing is settled today yet: that comes with the next cycle."))
+    return out
+
+
+def _price(facts: Facts, asked: str) -> list[Sentence]:
+    say = Say(facts)
+    text = f"Power costs {say('price.energy')} since {say.clock('price.energy')}"
+    if "price.rank" in facts:
+        text += f"; {say('price.rank')} of the prices of the last {say('price.rank_days')} were lower"
+        text += f" (mean {say.bare('price.mean')}, {say.bare('price.lowest')} to {say('price.highest')})"
+    out = [say.close(text + ".")]
+    for product in ("hash", "token"):
+        if f"price.{product}" in facts:
+            say = Say(facts)
+            out.append(say.close(f"The {product} price is {say(f'price.{product}')}."))
+    return out
+
+
+def _forecast(facts: Facts, asked: str) -> list[Sentence]:
+    say = Say(facts)
+    ends = []
+    for name in ("lowest", "highest"):
+        key = f"forecast.{name}"
+        band = f"{say.bare(f'{key}_lower')} to {say(f'{key}_upper')}"
+        ends.append(f"{name} {say(key)} at {say.clock(key)} (band {band})")
+    text = f"In the next {say('forecast.hours')} power is expected {listed(ends)}; the band is made to hold "
+    out = [say.close(f"{text}{say('forecast.level')} of the prices. Method: {say('forecast.method')}.")]
+    say = Say(facts)
+    if "forecast.error" in facts:
+        text = f"Its mean error on {say('forecast.days')} that it had not seen is {say('forecast.error')}."
+        out.append(say.close(text))
+    say = Say(facts)
+    if "forecast.live_error" in facts:
+        held = f"{say('forecast.live_inside')} of {say.bare('forecast.live_n')} prices were inside the band"
+        text = f"The newest recorded forecasts missed by {say('forecast.live_error')} on average; {held}."
+        out.append(say.close(text))
+    return out
+
+
+def _risk(facts: Facts, asked: str) -> list[Sentence]:
+    return [tell.risk_sentence(facts)]
+
+
+def _stale(facts: Facts, asked: str) -> list[Sentence]:
+    out = [tell.stale_sentence(facts)]
+    trouble = tell.control_sentence(facts)
+    if trouble is not None:
+        out.append(trouble)
+        say = Say(facts)
+        if "pilot.advice" in facts:
+            out.append(say.close(say("pilot.advice")))
+    for i in facts.members("flag"):
+        say = Say(facts)
+        out.append(say.close(f"Warning: {say(f'flag.{i}.message')}."))
+    return out if len(out) > 1 else [*out, Sentence("Nothing is flagged as wrong.")]
+
+
+def _soc(facts: Facts, asked: str) -> list[Sentence]:
+    say = Say(facts)
+    if "battery.soc" not in facts:
+        return [Sentence("The state of charge is not known.")]
+    limits = f"its limits are {say.bare('battery.soc_min')} to {say('battery.soc_max')}"
+    stored = f"{say('battery.stored')} of {say('battery.capacity')}"
+    return [say.close(f"The battery is at {say('battery.soc')}, {stored}; {limits}."), tell.battery_sentence(facts)]
+
+
+def _limits(facts: Facts, asked: str) -> list[Sentence]:
+    """Limits that the plan's first step touches; the shadow price says what the grid limit costs."""
+    say = Say(facts)
+    found = []
+    for way in ("import", "export"):
+        limit = facts.number(f"grid.{way}_limit")
+        if limit > 0.0 and facts.number(f"plan.{way}") >= limit - 0.5:
+            found.append(f"the grid {way} limit of {say(f'grid.{way}_limit')}")
+    for verb, doing in (("charge", "charging"), ("discharge", "discharging")):
+        limit = facts.number(f"battery.{verb}_limit")
+        if limit > 0.0 and facts.number(f"battery.{doing}") >= limit - 0.5:
+            found.append(f"the battery's {doing} limit of {say(f'battery.{verb}_limit')}")
+    soc = facts.number("battery.soc")
+    if soc <= facts.number("battery.soc_min") + 0.1:
+        found.append(f"the lowest state of charge, {say('battery.soc_min')}")
+    if soc >= facts.number("battery.soc_max") - 0.1:
+        found.append(f"the highest state of charge, {say('battery.soc_max')}")
+    for name in facts.members("machine"):
+        key = f"machine.{name}"
+        if 0.0 < facts.number(f"{key}.available") <= facts.number(f"{key}.running"):
+            found.append(f"the stock of {say.bare(f'{key}.name')}, {say.bare(f'{key}.available')} machines with work")
+    text = f"These limits bind now: {listed(found)}" if found else "No limit binds now"
+    if "plan.power_price" in facts:
+        text += f"; one more kWh of site power would be worth {say('plan.power_price')}"
+    return [say.close(text + ".")]
+
+
+def _source(facts: Facts, asked: str) -> list[Sentence]:
+    say = Say(facts)
+    text = f"Prices come from the source {say('source.name')}"
+    text += f": {say('source.credit')}" if "source.credit" in facts else ""
+    return [say.close(f"{text}; readings of the site come from: {say('source.state')}.")]
+
+
+def _plan(facts: Facts, asked: str) -> list[Sentence]:
+    say = Say(facts)
+    text = f"The plan is {say('plan.status')}, made by {say('plan.method')} in {say('plan.solve_time')}"
+    if "plan.objective" in facts:
+        text += f"; over its {say('plan.hours')} it is worth {say('plan.objective')}"
+    return [say.close(text + "."), *tell.spread_sentences(facts), *tell.change_sentences(facts)]
+
+
+def _what_if(facts: Facts, asked: str) -> list[Sentence]:
+    first = Sentence("I do not compute what would be: the what-if panel on the Plan page does. The break-evens are:")
+    out = [first]
+    for name in facts.members("machine"):
+        say = Say(facts)
+        out.append(say.close(f"{say.bare(f'machine.{name}.name')} {say(f'machine.{name}.strike')}."))
+    return out
+
+
+def _help(facts: Facts, asked: str) -> list[Sentence]:
+    return [Sentence("I explain the newest decision from the ledger. You can ask: " + _suggested())]
+
+
+Reply = Callable[[Facts, str], list[Sentence]]
+
+# The first pattern that is found, and whose reply has something to say, answers.
+TOPICS: tuple[tuple[str, str, Reply], ...] = (
+    ("help", r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example", _help),
+    ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would", _what_if),
+    (
+        "source",
+        r"\bfrom where\b|where (do|does|are|is)\b.*\b(from|come)|credit|licen[cs]e|attribution|data source",
+        _source,
+    ),
+    (
+        "forecast",
+        r"forecast|predict|how (sure|certain|confident)|confiden|uncertain|\bbands?\b|\berrors?\b|accura",
+        _forecast,
+    ),
+    ("risk", r"\brisk|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
+    ("limits", r"\blimits?\b|\bbind|bottleneck|constrain|shadow", _limits),
+    (
+        "auction",
+        r"auction|\bwho (gets|has|pays)|\bpay(s|ing|ments?)?\b|tenants?|bidders?|\bbids?\b|clearing|reserve price",
+        _auction,
+    ),
+    (
+        "stale",
+        r"stale|\bhow old\b|\bage\b|\bfresh|up to date|\bwrong\b|alarm|problem|warning|\bflag|broken|health|trust",
+        _stale,
+    ),
+    ("soc", r"\bsoc\b|state of charge|how full|stored|\bempty\b|battery level|energy (is )?left", _soc),
+    ("spread", r"spread|arbitrage|buy (low|at|and)|sell at", _spread),
+    (
+        "money",
+        r"money|\bearn|profit|p ?& ?l\b|\bpnl\b|margin|revenue|income|\bmade\b|\bmaking\b|\bmake\b|per hour",
+        _money,
+    ),
+    ("next", r"\bnext\b|upcoming|what (comes|happens|follows)|going to happen|what changes|later\b", _next),
+    ("at", r"\b([01]?\d|2[0-3])[:.h][0-5]\d\b", _at_hour),
+    (
+        "machine",
+        r"\bwhy\b|\bon\b|\boff\b|\bwhen\b|running|\bruns?\b|stopp|break-?even|strike|machine|miner|mining",
+        _machine,
+    ),
+    ("price", r"\bprices?\b|\bcosts?\b|expensive|cheap|hashprice|electricity", _price),
+    ("battery", r"batter|\bcharg|discharg|\bhold|\bidle|\brest", _battery),
+    ("plan", r"\bplan(ned|s)?\b|optimal|optimi|solver|objective", _plan),
+    ("bidder", r"\w", _bidder),
+    ("machine", r"\w", _machine),
+    ("next", r"\bwhen\b|\bsoon\b", _next),
+    ("now", r"\bdoing\b|\bstatus\b|what is (it|happening|going)|going on|summary|\bnow\b|\bwhy\b|\bsite\b", _now),
+)
