@@ -45,14 +45,14 @@ from gridpilot.domain import (
     iso,
     to_jsonable,
 )
-from gridpilot.errors import SourceError
+from gridpilot.errors import GatewayError, SourceError
 from gridpilot.forecast.ensemble import forecast, prepare
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
 from gridpilot.market.source import PriceSource, open_source
 from gridpilot.monitor import settle
 from gridpilot.monitor.decision import SITE
-from gridpilot.monitor.pnl import Prices
+from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
 from gridpilot.plan.problem import job_needs
 from gridpilot.plan.solve import plan as make_plan
 from gridpilot.risk.scenarios import plan_risk
@@ -177,9 +177,12 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     )
     if not dry_run:
         running = _running(engine.site, running, decision, sent, cycle_id)
+        meter = _meter(engine, history, now)
         with engine.ledger.transaction() as work:
             work.put_state(settle.KEY, running.to_json())
-            work.append("cycle", _summary(engine, result, history, running, wall), at=now, cycle_id=cycle_id)
+            work.append(
+                "cycle", {**_summary(engine, result, history, running, wall), "meter": meter}, at=now, cycle_id=cycle_id
+            )
         override.note_sent(engine.ledger, sent, now)
     return result
 
@@ -287,6 +290,28 @@ def _running(site: Site, running: settle.Running, decision: _Decision, sent: Dis
         tenants_usd_per_h=paid if sent.tenants_kw else 0.0,
         cycle_id=cycle_id,
     )
+
+
+def _meter(engine: Engine, history: PriceHistory, now: datetime) -> dict[str, Any] | None:
+    """The outside system's own money beside ours for the machines it reports; None where it has none.
+
+    A tick between our price and its reading shows as a difference: `api` is priced at its newest tick.
+    """
+    try:
+        reading = engine.gateway.read(now)
+    except GatewayError as error:
+        return {"error": str(error)}
+    if reading.revenue_usd_per_h is None or reading.cost_usd_per_h is None:
+        return None
+    prices = Prices.of(history)
+    revenue = sum(machine_revenue(engine.site, prices, reading.machines).values())
+    cost = machine_kw(engine.site, reading.machines) * prices.energy_usd_per_mwh / 1000.0
+    return {
+        "api_revenue_per_h": reading.revenue_usd_per_h,
+        "api_cost_per_h": reading.cost_usd_per_h,
+        "our_revenue_per_h": revenue,
+        "our_cost_per_h": cost,
+    }
 
 
 def _summary(

@@ -42,10 +42,10 @@ class Say:
         self.facts = facts
         self.cited: dict[str, None] = {}
 
-    def __call__(self, fact_id: str, digits: int = 3) -> str:
+    def __call__(self, fact_id: str) -> str:
         """The value with its unit."""
         self.cited[fact_id] = None
-        return self.facts[fact_id].text(digits)
+        return self.facts[fact_id].text()
 
     def bare(self, fact_id: str) -> str:
         """The value alone; a name as it is shown."""
@@ -117,6 +117,10 @@ def battery_sentence(facts: Facts) -> Sentence:
     if "battery.capacity" not in facts:
         return Sentence("This site has no battery.")
     text = _battery(say)
+    known = "battery.soc" in facts and "plan.marginal_value" in facts
+    resting = facts.number("battery.charging") < 0.05 and facts.number("battery.discharging") < 0.05
+    if resting and known and "battery.cost" not in say.cited:
+        text += f"; storing another costs {say('battery.cost')} now"
     if facts.number("plan.marginal_value_max") > facts.number("plan.marginal_value") * 1.001:
         text += f"; at most it is worth {say('plan.marginal_value_max')}, at {say.clock('plan.marginal_value_max')}"
     return say.close(text + ".")
@@ -139,23 +143,29 @@ def _battery(say: Say) -> str:
         return f"{verb}; the plan is {say('plan.status')} and puts no value on a stored kWh"
     worth = say("plan.marginal_value")
     if charging > 0.05:
-        return f"{verb}: a stored kWh is worth {worth}, and storing one costs {say('battery.cost')} now{_use(say)}"
+        costs = f"storing one costs {say('battery.cost')} now with losses"
+        return f"{verb}: a stored kWh is worth {worth}, and {costs}{_use(say)}"
     if discharging > 0.05:
-        return f"{verb}: a stored kWh brings {say('battery.brings')} now, and is worth {worth} when it is kept"
+        no_less = facts.number("battery.gap") <= 0.001 * abs(facts.number("battery.brings"))
+        kept = f"no less than the {worth}" if no_less else f"less than the {worth}"
+        return (
+            f"{verb}: a stored kWh brings {say('battery.brings')} now after losses, {kept} that it is worth when kept"
+        )
     return _holding(say, verb, worth)
 
 
 def _holding(say: Say, verb: str, worth: str) -> str:
     facts = say.facts
     soc, low, high = (facts.number(f"battery.{name}") for name in ("soc", "soc_min", "soc_max"))
-    costs = f"storing one costs {say('battery.cost')} now"
     if soc <= low + 0.1:
+        costs = f"storing one costs {say('battery.cost')} now"
         return f"{verb}, the lower limit of {say('battery.soc_min')}: a stored kWh is worth {worth}, and {costs}"
     if soc >= high - 0.1:
         return f"{verb}, the upper limit of {say('battery.soc_max')}: a stored kWh is worth {worth}{_use(say)}"
     if facts.number("battery.gap") > 0.0:
-        gap = f"{say('battery.gap')} more than it brings now after losses and wear"
-        return f"{verb}: a stored kWh is worth {worth}, {gap}, and {costs}{_use(say)}"
+        gap = f"{say.bare('battery.gap')} more than it brings now after losses and wear"
+        return f"{verb}: a stored kWh is worth {worth}, {gap}{_use(say)}"
+    costs = f"storing one costs {say('battery.cost')} now"
     return f"{verb}: a stored kWh is worth {worth}, it brings {say('battery.brings')} now, and {costs}"
 
 
@@ -179,7 +189,8 @@ def _machines(say: Say) -> list[str]:
     if on:
         parts.append(f"{listed(say.bare(f'machine.{name}.name') for name in on)} {_are(on)} on")
     if below:
-        strikes = listed(say(f"machine.{name}.strike") for name in below)
+        keys = [f"machine.{name}.strike" for name in below]
+        strikes = listed([*(say.bare(key) for key in keys[:-1]), say(keys[-1])])
         owner = "its break-even" if len(below) == 1 else "their break-evens"
         who = listed(say.bare(f"machine.{name}.name") for name in below)
         parts.append(f"{who} {_are(below)} off: power is at {say('price.energy')}, {owner} at {strikes}")
@@ -204,7 +215,9 @@ def _other_reason(say: Say, name: str) -> str:
         return "there is no work for it at this hour"
     if facts.number(f"machine.{name}.running") >= facts.number(f"machine.{name}.available"):
         return f"only {say.bare(f'machine.{name}.available')} have work at this hour"
-    return "what the grid limit leaves goes to loads that earn more"
+    if facts.number("plan.import") >= facts.number("grid.import_limit") - 1.0:
+        return f"the grid limit of {say('grid.import_limit')} goes to loads that earn more"
+    return f"the plan ({say('plan.status')}) leaves the rest off"
 
 
 def machine_sentence(facts: Facts, name: str) -> Sentence:

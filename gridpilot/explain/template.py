@@ -45,6 +45,7 @@ _ACT = re.compile(
     rf"^\W*(?:(?:please|now|ok|okay|hey|and|then|also|just|quickly|immediately|gridpilot|pilot)\W+)*"
     rf"(?:(?:can|could|would|will) you (?:please |now |just )?|i (?:want|need|order|command|would like) you to |"
     rf"(?:let'?s|you (?:must|should|have to|shall)|go ahead and|make sure to|do) )?(?:please )?(?:{_VERBS})\b"
+    r"(?! (?:or|what|when|why|how|low|high|and sell|and discharge)\b)"
     rf"|\b(?:and|then|now) (?:please )?(?:dispatch|stop|switch off|switch on|shut down|turn off|turn on|set)\b",
     re.IGNORECASE,
 )
@@ -112,7 +113,17 @@ def _now(facts: Facts, asked: str) -> list[Sentence]:
 
 def _battery(facts: Facts, asked: str) -> list[Sentence]:
     trouble = tell.control_sentence(facts)
-    return [*([trouble] if trouble else []), tell.battery_sentence(facts)]
+    return [*([trouble] if trouble else []), *_not_so(facts, asked), tell.battery_sentence(facts)]
+
+
+def _not_so(facts: Facts, asked: str) -> list[Sentence]:
+    """What the question takes for granted of the battery, where it is not so."""
+    if "battery.power" not in facts:
+        return []
+    for verb, pattern in (("discharging", r"\bdischarg"), ("charging", r"\bcharg")):
+        if re.search(pattern, asked, re.IGNORECASE) and facts.number(f"battery.{verb}") < 0.05:
+            return [Sentence(f"It is not {verb} now.", (f"battery.{verb}",))]
+    return []
 
 
 def _named(facts: Facts, group: str, asked: str) -> list[str]:
@@ -218,8 +229,8 @@ def _forecast(facts: Facts, asked: str) -> list[Sentence]:
     for name in ("lowest", "highest"):
         key = f"forecast.{name}"
         band = f"{say.bare(f'{key}_lower')} to {say(f'{key}_upper')}"
-        ends.append(f"{name} {say(key)} at {say.clock(key)} (band {band})")
-    text = f"In the next {say('forecast.hours')} power is expected {listed(ends)}; the band is made to hold "
+        ends.append(f"{name} at {say.clock(key)}, {say(key)} (band {band})")
+    text = f"Over the next {say('forecast.hours')} the price is forecast {listed(ends)}; the band is made to hold "
     out = [say.close(f"{text}{say('forecast.level')} of the prices. Method: {say('forecast.method')}.")]
     say = Say(facts)
     if "forecast.error" in facts:
@@ -291,7 +302,7 @@ def _source(facts: Facts, asked: str) -> list[Sentence]:
     say = Say(facts)
     text = f"Prices come from the source {say('source.name')}"
     text += f": {say('source.credit')}" if "source.credit" in facts else ""
-    return [say.close(f"{text}; readings of the site come from: {say('source.state')}.")]
+    return [say.close(f"{text}; readings of the site: {say('source.state')}.")]
 
 
 def _plan(facts: Facts, asked: str) -> list[Sentence]:

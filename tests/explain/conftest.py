@@ -36,10 +36,11 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import AUTO, PilotState
 from gridpilot.monitor.settle import Settlement
 
-AT = datetime(2024, 6, 24, 17, 0, tzinfo=UTC)  # 19:00 in Rotterdam
+START = datetime(2024, 6, 24, 17, 0, tzinfo=UTC)  # 19:00 in Rotterdam: the interval that runs
+AT = START + timedelta(minutes=12)
 MARA_UNITS = Units("index", "index/W", "index per hash rate", "index per token rate", 1e6, 1.0, 1.0)
 EVENING = [96.0, 120.0, 110.0, 90.0, 70.0, 50.0, 40.0, 35.0, 30.0, 28.0, 30.0, 45.0]
-PRICES = np.array(EVENING + [60.0, 55.0, 40.0, 20.0, -5.0, 10.0, 30.0, 60.0, 80.0, 95.0, 130.0, 125.0])
+PRICES = np.array([*EVENING, 60.0, 55.0, 40.0, 20.0, -5.0, 10.0, 30.0, 60.0, 80.0, 95.0, 130.0, 125.0])
 T = len(PRICES)
 STEP = timedelta(hours=1)
 
@@ -57,7 +58,7 @@ class Story:
     scale: float = 1.0  # of the prices
     hash_price: float = 55.0
     token_price: float = 0.6
-    machines: dict[str, int] = field(default_factory=lambda: {"hydro": 45, "gpu": 10})
+    machines: dict[str, int] = field(default_factory=lambda: {"hydro": 40, "gpu": 10})
     marginal: float | None = 0.118
     power_price: float | None = 0.096
     status: str = "optimal"
@@ -65,7 +66,7 @@ class Story:
     flags: tuple[DataFlag, ...] = (DataFlag("INTERPOLATED", "hashprice: monthly means, linear between mid-months"),)
     tenant: str = "render-farm"
     displaced: str = "air"
-    price_age: timedelta = timedelta(minutes=12)
+    price_at: datetime = START
     risk_status: str = "ok"
     pilot: PilotState | None = field(default_factory=lambda: PilotState(AUTO, ""))
 
@@ -84,8 +85,8 @@ def _forecast(story: Story) -> Forecast:
         return Band(values, values - spread, values + spread, spread / 1.28, quantiles, "mix of naive, ridge")
 
     return Forecast(
-        origin=AT,
-        timestamp=stamps(AT + STEP, T),
+        origin=START,
+        timestamp=stamps(START + STEP, T),
         step_s=3600,
         energy=band(point, wide),
         hash=band(np.full(T, story.hash_price), np.zeros(T)),
@@ -105,7 +106,12 @@ def _plan(story: Story) -> Plan:
     loads = {"hydro": np.full(T, 241.2), "gpu": np.full(T, 102.0), "air": air, "immersion": immersion}
     loads |= {story.tenant: np.full(T, 60.0), "cold-store": np.full(T, 40.0), "training": np.zeros(T)}
     outlook = PriceOutlook(
-        stamps(AT, T), 3600, PRICES * story.scale, np.full(T, story.hash_price), np.full(T, story.token_price), story.units
+        stamps(START, T),
+        3600,
+        PRICES * story.scale,
+        np.full(T, story.hash_price),
+        np.full(T, story.token_price),
+        story.units,
     )
     nan = float("nan")
     worth = np.full(T, nan if story.marginal is None else story.marginal)
@@ -115,7 +121,7 @@ def _plan(story: Story) -> Plan:
         status=story.status,
         method="highs" if story.status == "optimal" else "heuristic",
         objective_usd=412.5,
-        timestamp=stamps(AT, T),
+        timestamp=stamps(START, T),
         step_s=3600,
         soc_start_frac=nan if story.soc is None else story.soc,
         charge_kw=charge,
@@ -194,7 +200,7 @@ def _cycle(story: Story, wall: datetime) -> dict[str, Any]:
         "credit": "Ember, European wholesale electricity prices, CC BY 4.0",
         "step_s": 3600,
         "units": to_jsonable(story.units),
-        "price_at": iso(AT - story.price_age),
+        "price_at": iso(story.price_at),
         "prices": {
             "energy_usd_per_mwh": float(PRICES[0]) * story.scale,
             "hash": story.hash_price,
@@ -222,7 +228,7 @@ def write(path: Path, story: Story) -> Ledger:
     n = 24 * 40
     past = 60.0 + 40.0 * np.sin(np.arange(n) / 24.0 * 2 * np.pi)
     energy = np.append(past, PRICES[0]) * story.scale
-    times_, flat = stamps(AT - n * STEP, n + 1), np.full(n + 1, story.hash_price)
+    times_, flat = stamps(START - n * STEP, n + 1), np.full(n + 1, story.hash_price)
     history = PriceHistory("replay", times_, 3600, energy, flat, np.full(n + 1, story.token_price), story.units)
     ledger.record_prices(history, AT)
     ledger.put_state("site", to_jsonable(story.site))
@@ -230,12 +236,12 @@ def write(path: Path, story: Story) -> Ledger:
         story.pilot.save(ledger)
     money = {"hash": 80.0, "token": 210.0, "tenants": 14.8, "jobs": 0.0, "export": 3.0, "import": 95.0, "wear": 0.1}
     for hours in (3, 2):
-        start = AT - hours * STEP
+        start = START - hours * STEP
         settled = Settlement(start, start + STEP, 1.0, 106.35, 98.1, money, 570.0, 0.0, "earlier")
         ledger.append("settlement", to_jsonable(settled), at=start + STEP, cycle_id="earlier")
     early = report.forecast_record(_forecast(story))
-    early["timestamp"] = [iso(AT - (6 - i) * STEP) for i in range(T)]
-    ledger.append("forecast", early, at=AT - 7 * STEP, cycle_id="earlier")
+    early["timestamp"] = [iso(START - (6 - i) * STEP) for i in range(T)]
+    ledger.append("forecast", early, at=START - 7 * STEP, cycle_id="earlier")
     entries = [
         ("forecast", report.forecast_record(_forecast(story))),
         ("plan", report.plan_json(_plan(story))),

@@ -1,0 +1,180 @@
+"""Whole cycles on real parts: the replay, a real SQLite ledger, the MARA stand-in over loopback HTTP."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gridpilot.config import DATA, Settings, load_site
+from gridpilot.cycle import STAGES, Engine, open_engine, run_cycle
+from gridpilot.errors import LedgerError, SourceError
+from gridpilot.ledger.store import Ledger
+from gridpilot.mara_server import MaraServer
+from gridpilot.market.replay import ReplaySource
+from gridpilot.monitor import settle
+from gridpilot.monitor.decision import load
+from gridpilot.plan.safety import check_dispatch
+
+WALL = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture
+def engine(ledger: Ledger) -> Engine:
+    return open_engine(Settings(source="replay"), ledger)
+
+
+def step(engine: Engine) -> None:
+    source = engine.source
+    assert isinstance(source, ReplaySource)
+    source.clock = source.clock.stepped(WALL).with_speed(WALL, 0.0)
+
+
+def test_run_cycle__replay__decides_records_and_sends(engine: Engine) -> None:
+    result = run_cycle(engine, WALL)
+    assert result.plan.status == "optimal"
+    assert result.dispatch.status == "applied"
+    assert result.dispatch.constraints_satisfied
+    assert result.dispatch.grid_kw <= engine.site.import_kw + 1e-6
+    assert set(result.timings_ms) == {*STAGES, "total"}
+    kinds = [entry.kind for entry in engine.ledger.entries(cycle_id=result.cycle_id, newest_first=False)]
+    assert kinds == ["forecast", "plan", "auction", "risk", "intent", "result", "cycle"]
+    assert engine.ledger.verify().ok
+
+
+def test_run_cycle__public_json__has_the_contract_keys_and_no_nan(engine: Engine) -> None:
+    body = json.loads(json.dumps(run_cycle(engine, WALL, dry_run=True).to_json(), allow_nan=False))
+    keys = ["cycle_id", "at", "source", "flags", "forecast", "plan", "auction", "risk", "dispatch", "timings_ms"]
+    assert list(body) == keys
+    assert list(body["dispatch"])[:5] == ["machines", "total_power_kw", "payload", "constraints_satisfied", "status"]
+    assert set(body["timings_ms"]) == {*STAGES, "total"}
+    wanted = (
+        "method timestamp predicted_price lower_bound upper_bound quantiles sigma_energy sigma_hash sigma_token flags"
+    )
+    assert set(wanted.split()) <= set(body["forecast"])
+    wanted = "status objective_usd solve_ms timestamp charge_kw discharge_kw soc_frac import_kw export_kw loads_kw"
+    assert {*wanted.split(), "marginal_value_usd_per_kwh", "attempts"} <= set(body["plan"])
+    assert {"welfare", "allocation", "payments", "clearing_price", "method", "exact", "solve_ms"} <= set(
+        body["auction"]
+    )
+    assert {"var", "cvar", "max_drawdown", "volatility", "risk_adjustment_factor", "n"} <= set(body["risk"])
+
+
+def test_run_cycle__dry_run__writes_and_sends_nothing(engine: Engine) -> None:
+    result = run_cycle(engine, WALL, dry_run=True)
+    assert result.dispatch.status == "dry-run"
+    assert engine.ledger.count() == 0
+    assert engine.gateway.read(WALL).power_kw == 0.0
+
+
+def test_run_cycle__a_day_of_steps__auction_follows_the_plan_and_money_adds_up(engine: Engine) -> None:
+    for _ in range(24):
+        result = run_cycle(engine, WALL)
+        assert result.dispatch.constraints_satisfied
+        assert check_dispatch(engine.site, _state_of(engine), result.dispatch, step_s=1.0) == ()
+        for name, kw in result.plan.loads_kw.items():
+            assert result.auction.kw(name) == pytest.approx(float(kw[0]), abs=0.2), name
+        step(engine)
+    entries = engine.ledger.entries("settlement", limit=100, newest_first=False)
+    assert len(entries) == 23
+    for before, after in itertools.pairwise(entries):
+        assert before.body["end"] == after.body["start"]
+    for entry in entries:
+        money = entry.body["money"]
+        income = sum(money[name] for name in ("hash", "token", "tenants", "jobs", "export"))
+        assert entry.body["profit_usd"] == pytest.approx(income - money["import"] - money["wear"], abs=1e-9)
+    running = settle.load(engine.ledger)
+    assert running is not None
+    assert engine.site.battery.soc_min - 1e-6 <= running.soc_frac <= engine.site.battery.soc_max + 1e-6
+
+
+def _state_of(engine: Engine):  # type: ignore[no-untyped-def]
+    from gridpilot.domain import SiteState
+
+    running = settle.load(engine.ledger)
+    assert running is not None
+    return SiteState(running.at, running.soc_frac)
+
+
+def test_run_cycle__battery_energy__matches_the_change_in_state_of_charge(engine: Engine) -> None:
+    first = run_cycle(engine, WALL)
+    before = settle.load(engine.ledger)
+    step(engine)
+    run_cycle(engine, WALL)
+    after = settle.load(engine.ledger)
+    entry = engine.ledger.latest("settlement")
+    assert before is not None and after is not None and entry is not None
+    assert first.dispatch.battery_kw > 0.0  # the replay starts with a cheap hour before a spike
+    stored = (after.soc_frac - before.soc_frac) * engine.site.battery.capacity_kwh
+    assert stored == pytest.approx(entry.body["battery_kwh"] * engine.site.battery.efficiency_charge)
+
+
+def test_load__after_a_cycle__gives_the_decision_back(engine: Engine) -> None:
+    assert load(engine.ledger) is None
+    result = run_cycle(engine, WALL)
+    snap = load(engine.ledger)
+    assert snap is not None
+    assert snap.site == engine.site
+    assert (snap.cycle_id, snap.at) == (result.cycle_id, result.at.replace(microsecond=0))
+    assert snap.plan["soc_frac"] == result.plan.soc_frac.tolist()
+
+
+def test_run_cycle__ledger_that_cannot_be_written__sends_nothing(engine: Engine, tmp_path: Path) -> None:
+    run_cycle(engine, WALL)
+    running = engine.gateway.read(WALL).machines
+    step(engine)
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", read_only=True) as read_only:
+        engine.ledger = read_only
+        with pytest.raises(LedgerError):
+            run_cycle(engine, WALL)
+    assert engine.gateway.read(WALL).machines == running
+
+
+# --- MARA ------------------------------------------------------------------------------------
+
+
+def test_run_cycle__mara__api_money_equals_ours(ledger: Ledger) -> None:
+    with MaraServer(seed=3) as server:
+        engine = open_engine(Settings(source="mara", mara_url=server.url), ledger)
+        for _ in range(3):
+            result = run_cycle(engine, datetime.now(UTC))
+            assert result.dispatch.status == "applied"
+            assert result.dispatch.machine_kw <= 1000.0
+            entry = ledger.latest("cycle")
+            assert entry is not None
+            meter = entry.body["meter"]
+            assert meter["our_revenue_per_h"] == pytest.approx(meter["api_revenue_per_h"], rel=1e-9)
+            assert meter["our_cost_per_h"] == pytest.approx(meter["api_cost_per_h"], rel=1e-9)
+            rate = entry.body["rate"]
+            assert sum(rate["machines"].values()) == pytest.approx(meter["api_revenue_per_h"], rel=1e-9)
+            server.tick()
+
+
+def test_run_cycle__mara__stock_limits_of_the_site_file_and_power_of_the_inventory(ledger: Ledger) -> None:
+    with MaraServer(seed=3) as server:
+        engine = open_engine(Settings(source="mara", mara_url=server.url), ledger)
+    stock = load_site(DATA / "site-mara.toml")
+    assert {m.type: m.count for m in engine.site.machines} == {m.type: m.count for m in stock.machines}
+    assert engine.site.machine("hydro").rate == 10000
+
+
+def test_F09_run_cycle__mara_gives_no_prices__stale_ones_then_no_decision(ledger: Ledger) -> None:
+    with MaraServer(seed=3) as server:
+        engine = open_engine(Settings(source="mara", mara_url=server.url), ledger)
+        now = datetime.now(UTC)
+        run_cycle(engine, now)
+        server.set_faults({"empty": True})
+        stale = run_cycle(engine, now + timedelta(minutes=8), dry_run=True)
+        assert [flag.severity for flag in stale.flags if flag.code == "STALE"] == ["warn"]
+        with pytest.raises(SourceError, match="STALE"):
+            run_cycle(engine, now + timedelta(hours=1), dry_run=True)
