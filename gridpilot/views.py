@@ -8,26 +8,46 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import numpy.typing as npt
 
 from gridpilot.config import Settings, load_settings, load_site, site_from_json
 from gridpilot.domain import Array, Site, Times, Units, as_array
 from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
-from gridpilot.monitor import decision
+from gridpilot.monitor import decision, reading
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.health import PilotState
+from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
 
 if TYPE_CHECKING:
     from gridpilot.domain import AuctionResult
+    from gridpilot.explain.fact import Facts
+    from gridpilot.explain.sentences import Sentence
 
 
-__all__ = ["Change", "Snapshot", "Strike", "load_values", "next_changes", "strikes", "times", "values"]
+__all__ = [
+    "Change",
+    "PlanParts",
+    "Reason",
+    "SeriesStats",
+    "Snapshot",
+    "Strike",
+    "Track",
+    "load_values",
+    "next_changes",
+    "plan_parts",
+    "series_stats",
+    "strikes",
+    "times",
+    "values",
+    "why",
+]
 
 # --- the ledger behind every view ------------------------------------------------------------
 
@@ -156,6 +176,33 @@ def snapshot(cycle_id: str = "") -> Snapshot | None:
     return decision.load(ledger(), cycle_id)
 
 
+def track(hours: float = 8.0) -> Track | None:
+    """What was set in the last hours, up to the running interval; None before the first cycle."""
+    snap = snapshot()
+    return None if snap is None else reading.track(ledger(), snap, hours)
+
+
+def facts() -> Facts:
+    """The facts of the newest decision, with their ages by now; empty before the first one."""
+    from gridpilot.explain.facts import gather
+
+    return gather(ledger(), _wall())
+
+
+def now_sentence() -> Sentence:
+    """What the site does and why, in one sentence; its text is ready for Markdown."""
+    from gridpilot.explain.sentences import now_sentence as say
+
+    return say(facts())
+
+
+def spread_sentences() -> tuple[Sentence, ...]:
+    """Each purchase of the plan with the sale that follows."""
+    from gridpilot.explain.sentences import spread_sentences as say
+
+    return say(facts())
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
     """Recorded prices, oldest first: energy in the source's own unit, hash and token too."""
@@ -235,8 +282,13 @@ class LiveScore:
 
     member: str
     mae: float
-    n: int
+    n: int  # forecast values compared
     coverage_frac: float  # of the 80 % band; NaN for a member without one
+    intervals: int = 0  # different intervals behind n: each is forecast many times
+    coverage: Mapping[float, float] = field(default_factory=dict)  # band -> share of prices inside
+
+
+BANDS = {0.5: ("0.25", "0.75"), 0.8: ("0.1", "0.9"), 0.9: ("0.05", "0.95")}
 
 
 def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
@@ -247,29 +299,34 @@ def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
     store = ledger()
     rows = store.prices(snap.cycle["source"], since=snap.at - timedelta(days=days + 2))
     came = {"energy": rows.energy_usd_per_mwh, "hash": rows.hash_price, "token": rows.token_price}[price]
-    actual = dict(zip(rows.timestamp.tolist(), came.tolist(), strict=True))
-    errors: dict[str, list[float]] = {}
-    inside: list[bool] = []
+    known = np.isfinite(came)
+    stamps, actual = rows.timestamp[known], came[known]
+    errors: dict[str, list[Array]] = {}
+    inside: dict[float, list[npt.NDArray[np.bool_]]] = {}
+    seen: list[Times] = []
     for entry in store.entries("forecast", since=snap.at - timedelta(days=days), limit=2000):
-        band = entry.body["bands"][price]
-        forecasts = {"in force": band["point"], **band["members"]}
-        for i, stamp in enumerate(times(entry.body["timestamp"]).tolist()):
-            value = actual.get(stamp)
-            if value is None or np.isnan(value) or band["point"][i] is None:
-                continue
-            for member, path in forecasts.items():
-                errors.setdefault(member, []).append(abs(path[i] - value))
-            inside.append(band["lower"][i] <= value <= band["upper"][i])
+        band, ahead = entry.body["bands"][price], times(entry.body["timestamp"])
+        point = values(band["point"])
+        place = np.searchsorted(stamps, ahead).clip(max=max(0, len(stamps) - 1))
+        true = np.isfinite(point) & (stamps[place] == ahead) if len(stamps) else np.zeros(len(ahead), dtype=bool)
+        if not true.any():
+            continue
+        came_true = actual[place[true]]
+        seen.append(ahead[true])
+        for member, path in {"in force": band["point"], **band["members"]}.items():
+            errors.setdefault(member, []).append(np.abs(values(path)[true] - came_true))
+        for level, (low, high) in BANDS.items():
+            lower, upper = (values(band["quantiles"][q])[true] for q in (low, high))
+            inside.setdefault(level, []).append((lower <= came_true) & (came_true <= upper))
     scale = snap.units.energy_usd_per_mwh if price == "energy" else 1.0
-    return [
-        LiveScore(
-            member,
-            float(np.mean(found)) / scale,
-            len(found),
-            float(np.mean(inside)) if member == "in force" else float("nan"),
-        )
-        for member, found in errors.items()
-    ]
+    intervals = len(np.unique(np.concatenate(seen))) if seen else 0
+    coverage = {level: float(np.mean(np.concatenate(found))) for level, found in inside.items()}
+    return [_live_score(member, np.concatenate(found) / scale, intervals, coverage) for member, found in errors.items()]
+
+
+def _live_score(member: str, errors: Array, intervals: int, coverage: Mapping[float, float]) -> LiveScore:
+    own = coverage if member == "in force" else {}
+    return LiveScore(member, float(np.mean(errors)), len(errors), own.get(0.8, float("nan")), intervals, own)
 
 
 def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:

@@ -262,11 +262,24 @@ def _change(facts: Facts, key: str) -> Sentence:
     else:
         span = f"from {say.bare(f'{key}.before')} to {say(f'{key}.after')}"
         what = f"{say.bare(f'{key}.what')} {kind} {span}"
-    text = f"At {say.clock(f'{key}.price')} {what}, with power at {say(f'{key}.price')}"
-    for side in ("brings", "costs"):
+    text = f"At {say.clock(f'{key}.price')} {what}, with power at {say(f'{key}.price')}{_crossing(say, key, kind)}"
+    for side in ("brings",) if kind != "charges" else ("brings", "costs"):  # what else costs is forced by a limit
         if facts.number(f"{key}.{side}") >= 0.005:
             text += f": that {side} {say(f'{key}.{side}')} over its run"
     return say.close(text + ".")
+
+
+def _crossing(say: Say, key: str, kind: str) -> str:
+    """The break-even that the price passes, where that is why a machine type changes."""
+    facts = say.facts
+    what = facts.word(f"{key}.what")
+    for name in facts.members("machine"):
+        strike = f"machine.{name}.strike"
+        if facts.word(f"machine.{name}.name") == what:
+            above = facts.number(f"{key}.price") > facts.number(strike)
+            if above == (kind == "falls"):
+                return f", {'above' if above else 'below'} its break-even of {say(strike)}"
+    return ""
 
 
 def spread_sentences(facts: Facts) -> tuple[Sentence, ...]:
@@ -286,6 +299,9 @@ def spread_sentences(facts: Facts) -> tuple[Sentence, ...]:
 def tenant_sentence(facts: Facts, name: str) -> Sentence:
     """What a bidder got, what it pays, and whose loss the payment is."""
     say, key = Say(facts), f"bidder.{name}"
+    if facts.number(f"{key}.asked") < 0.05:
+        say(f"{key}.asked")
+        return say.close(f"Bidder {say.bare(f'{key}.name')} asks for nothing now.")
     text = f"Bidder {say.bare(f'{key}.name')} gets {say.bare(f'{key}.kw')} of {say(f'{key}.asked')}"
     if facts.number(f"{key}.kw") < 0.05:
         below = "auction.price" in facts

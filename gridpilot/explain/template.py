@@ -37,9 +37,9 @@ SECRET = "I tell only what the ledger says of the decisions. I hold no keys or s
 UNKNOWN = "I do not know that. I can explain the newest decision from the ledger. You can ask: "
 
 _VERBS = (
-    r"dispatch|stop|start|switch|turn|set|shut|charge|discharge|sell|buy|run|release|override|kill|cancel|send|"
-    r"change|increase|decrease|reduce|raise|lower|curtail|shed|enable|disable|restart|reset|delete|drop|insert|write|"
-    r"update|hold|activate|trip|reboot|execute|put|power (?:off|on|up|down)"
+    r"dispatch|stop|start|switch|turn|set(?! points?\b)|shut|charge(?! level)|discharge|sell|buy|run|release|override|"
+    r"kill|cancel|send|change(?! of)|increase|decrease|reduce|raise|lower(?! limit)|curtail|shed|enable|disable|restart|"
+    r"reset|delete|drop|insert|write|update(?! me)|hold(?! on)|activate|trip|reboot|execute|put|power (?:off|on|up|down)"
 )
 _ACT = re.compile(
     rf"^\W*(?:(?:please|now|ok|okay|hey|and|then|also|just|quickly|immediately|gridpilot|pilot)\W+)*"
@@ -332,6 +332,7 @@ Reply = Callable[[Facts, str], list[Sentence]]
 TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("help", r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example", _help),
     ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would", _what_if),
+    ("at", r"\b([01]?\d|2[0-3])[:.h][0-5]\d\b", _at_hour),
     (
         "source",
         r"\bfrom where\b|where (do|does|are|is)\b.*\b(from|come)|credit|licen[cs]e|attribution|data source",
@@ -362,7 +363,6 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         _money,
     ),
     ("next", r"\bnext\b|upcoming|what (comes|happens|follows)|going to happen|what changes|later\b", _next),
-    ("at", r"\b([01]?\d|2[0-3])[:.h][0-5]\d\b", _at_hour),
     (
         "machine",
         r"\bwhy\b|\bon\b|\boff\b|\bwhen\b|running|\bruns?\b|stopp|break-?even|strike|machine|miner|mining",

@@ -1,0 +1,216 @@
+"""What recorded decisions and prices say, for the screens: nothing is decided here, and gaps stay gaps.
+
+Prices are in the source's own unit (`Units.energy`) where a docstring does not say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from gridpilot.domain import Array, Site, Times, as_array, as_times, to_stamp, to_utc
+from gridpilot.ledger.store import Ledger
+from gridpilot.monitor.decision import Change, Snapshot, load_values, times, values
+
+SET = ("applied", "mismatch")  # of a dispatch: the site took the set points, or some of them
+
+
+# --- what was set --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """The set points of past intervals up to the running one, on an even grid; NaN where nothing was set.
+
+    timestamp (N,); loads_kw: machine types, jobs, tenants and cooling -> (N,); battery_kw (N,) charging
+    positive; grid_kw (N,) import positive; soc_frac (N,) at the decision, so near the START of the interval.
+    """
+
+    timestamp: Times
+    loads_kw: Mapping[str, Array]
+    battery_kw: Array
+    grid_kw: Array
+    soc_frac: Array
+
+
+def track(ledger: Ledger, snap: Snapshot, hours: float) -> Track:
+    """The recorded set points of the last hours; the newest decision of an interval holds."""
+    last = to_stamp(datetime.fromisoformat(snap.cycle["price_at"]))
+    step = np.timedelta64(snap.step_s, "s")
+    entries = ledger.entries("cycle", since=snap.at - timedelta(hours=hours), until=None, limit=5000)
+    bodies = {to_stamp(datetime.fromisoformat(e.body["price_at"])): e.body for e in reversed(entries)}
+    own = {at: b for at, b in bodies.items() if b["source"] == snap.cycle["source"] and at <= last}
+    first = min(own, default=last)
+    stamps = as_times(np.arange(first, last + step, step))
+    names = [*(m.type for m in snap.site.machines), *(j.name for j in snap.site.jobs)]
+    names += [*(t.name for t in snap.site.tenants), "cooling"]
+    rows: dict[str, list[float]] = {name: [] for name in (*names, "=battery", "=grid", "=soc")}
+    for stamp in stamps:
+        body = own.get(stamp)
+        found = _set_kw(snap.site, body["dispatch"]) if body and body["dispatch"]["status"] in SET else {}
+        found["=soc"] = np.nan if body is None or body["soc_frac"] is None else body["soc_frac"]
+        for name, row in rows.items():
+            row.append(found.get(name, np.nan))
+    arrays = {name: as_array(row) for name, row in rows.items()}
+    return Track(stamps, {name: arrays[name] for name in names}, arrays["=battery"], arrays["=grid"], arrays["=soc"])
+
+
+def _set_kw(site: Site, sent: Mapping[str, Any]) -> dict[str, float]:
+    out = {m.type: sent["machines"].get(m.type, 0) * m.power_kw for m in site.machines}
+    out |= {job.name: sent["jobs_kw"].get(job.name, 0.0) for job in site.jobs}
+    out |= {tenant.name: sent["tenants_kw"].get(tenant.name, 0.0) for tenant in site.tenants}
+    return out | {"cooling": sent["cooling_kw"], "=battery": sent["battery_kw"], "=grid": sent["grid_kw"]}
+
+
+# --- why a planned change comes ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a set point changes. `limit` is the energy price behind it, NaN where there is none.
+
+    kind: under or over (power against `limit`), empty or full (the battery), work (the work at hand changes
+    with the hour), deadline (a job's cheapest hours), room (the connection is full), later (energy is kept
+    for a better hour), plan (none of these).
+    """
+
+    kind: str
+    limit: float = float("nan")
+
+
+def why(snap: Snapshot, change: Change) -> Reason:
+    """The reason of a planned change, from the plan's own prices, worths and limits."""
+    stamps = times(snap.plan["timestamp"])
+    t = int(np.searchsorted(stamps, to_stamp(change.at)))
+    if change.what == "battery":
+        return _battery_why(snap, change, t)
+    worth = load_values(snap).get(change.what)
+    limit = float("nan")
+    if worth is not None:
+        limit = float(snap.shown(1000.0 * worth[t] / (1.0 + snap.site.cooling.kw_per_kw)))
+    more = change.after_kw > change.before_kw
+    if any(job.name == change.what for job in snap.site.jobs):
+        return Reason("deadline", limit)
+    before = float(snap.shown(snap.plan["energy_usd_per_mwh"][t - 1]))
+    if more and change.energy_price < limit <= before:
+        return Reason("under", limit)
+    if not more and change.energy_price > limit:
+        return Reason("over", limit)
+    if _work_changes(snap, change.what, stamps, t):
+        return Reason("work", limit)
+    full = max(values(snap.plan["import_kw"])[t - 1 : t + 1]) >= snap.site.import_kw - 1.0
+    return Reason("room" if full else "under" if more and change.energy_price < limit else "plan", limit)
+
+
+def _battery_why(snap: Snapshot, change: Change, t: int) -> Reason:
+    """Charging pays under worth x efficiency - wear, discharging over worth / efficiency + wear."""
+    battery, worth = snap.site.battery, values(snap.plan["marginal_value_usd_per_kwh"])[t]
+    known = snap.plan["status"] == "optimal"  # a fallback has no shadow prices
+    charge = float(snap.shown(1000.0 * (worth * battery.efficiency_charge - battery.wear_usd_per_kwh)))
+    discharge = float(snap.shown(1000.0 * (worth / battery.efficiency_discharge + battery.wear_usd_per_kwh)))
+    if change.after_kw > 1.0:
+        return Reason("under", charge if known else float("nan"))
+    if change.after_kw < -1.0:
+        return Reason("over", discharge if known else float("nan"))
+    soc = float(values(snap.plan["soc_frac"])[t - 1])
+    if soc <= battery.soc_min + 0.005:
+        return Reason("empty")
+    return Reason("full" if soc >= battery.soc_max - 0.005 else "later")
+
+
+def _work_changes(snap: Snapshot, name: str, stamps: Times, t: int) -> bool:
+    shares = next((m.demand_by_hour for m in snap.site.machines if m.type == name), ())
+    zone = ZoneInfo(snap.site.timezone)
+    before, after = (to_utc(stamps[i]).astimezone(zone).hour for i in (t - 1, t))
+    return bool(shares) and shares[before] != shares[after]
+
+
+# --- what a plan's worth is made of --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlanParts:
+    """The plan's objective, split [$ over the horizon]; `loads` less their energy and cooling at the plan's prices.
+
+    Energy is bought and sold at one price, so the split is exact: total = loads + trade - wear + stored.
+    """
+
+    total: float
+    loads: Mapping[str, float]
+    trade: float  # sold less bought by the battery
+    wear: float
+    stored: float  # what the change in stored energy counts at the end
+
+    @property
+    def battery(self) -> float:
+        """All that the battery adds to the objective."""
+        return self.trade - self.wear + self.stored
+
+
+def plan_parts(snap: Snapshot) -> PlanParts:
+    """Where the plan's value comes from."""
+    plan, battery, hours = snap.plan, snap.site.battery, snap.step_s / 3600.0
+    price = values(plan["energy_usd_per_mwh"]) / 1000.0
+    charge, discharge = values(plan["charge_kw"]), values(plan["discharge_kw"])
+    gross = 1.0 + snap.site.cooling.kw_per_kw
+    worth = load_values(snap)
+    loads = {
+        name: hours * float(np.sum((worth[name] - gross * price) * values(kw)))
+        for name, kw in plan["loads_kw"].items()
+        if name in worth
+    }
+    soc = values([plan["soc_start_frac"], plan["soc_frac"][-1]])
+    stored_kwh = float(np.nan_to_num(soc[1] - soc[0])) * battery.capacity_kwh
+    return PlanParts(
+        total=float(plan["objective_usd"]),
+        loads=loads,
+        trade=hours * float(np.sum(price * (discharge - charge))),
+        wear=hours * battery.wear_usd_per_kwh * float(np.sum(charge + discharge)),
+        stored=stored_kwh * float(plan["terminal_usd_per_mwh"]) / 1000.0,
+    )
+
+
+# --- what a price series is like -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesStats:
+    """Figures of recorded values over a span; NaN where there are too few."""
+
+    name: str
+    unit: str
+    records: int
+    missing: int  # intervals of the span without a value
+    low: float
+    mean: float
+    high: float
+    change_sd: float  # standard deviation of the change from one interval to the next
+    negative: int
+
+
+def series_stats(name: str, unit: str, timestamp: Times, series: Array, step_s: int) -> SeriesStats:
+    """Figures of one price over the intervals from its first to its last timestamp."""
+    known = np.isfinite(series)
+    nan = float("nan")
+    if not known.any():
+        return SeriesStats(name, unit, 0, len(series), nan, nan, nan, nan, 0)
+    span = int((timestamp[-1] - timestamp[0]).astype(np.int64)) // step_s + 1
+    y = series[known]
+    neighbours = np.diff(timestamp[known]).astype(np.int64) == step_s
+    change = np.diff(y)[neighbours]
+    return SeriesStats(
+        name,
+        unit,
+        int(known.sum()),
+        span - int(known.sum()),
+        float(y.min()),
+        float(y.mean()),
+        float(y.max()),
+        float(change.std()) if len(change) > 1 else nan,
+        int(np.sum(y < 0.0)),
+    )

@@ -1,0 +1,217 @@
+"""The public command line as a person or a program calls it: real processes, exit codes, one line on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gridpilot.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+HOURS = [f"2024-06-{1 + i // 24:02d}T{i % 24:02d}:00:00Z" for i in range(24 * 6)]
+PRICES = "timestamp,energy_price\n" + "".join(f"{at},{50 + 40 * (i % 24 in (18, 19))}\n" for i, at in enumerate(HOURS))
+BATTERY_ALONE = "machines = []\n[battery]\nterminal_usd_per_mwh = 40\n"
+
+
+@pytest.fixture(autouse=True)
+def _own_ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRIDPILOT_DB_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+def write(tmp_path: Path, name: str, text: str) -> str:
+    path = tmp_path / name
+    path.write_text(text)
+    return str(path)
+
+
+def ok(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    assert main([*words, "--json"]) == 0
+    seen = capsys.readouterr()
+    assert seen.err == ""
+    return json.loads(seen.out)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(list(words)) == 2
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    assert seen.err.startswith("gridpilot: ") and seen.err.count("\n") == 1
+    return seen.err
+
+
+# --- each command ----------------------------------------------------------------------------
+
+
+def test_cycle__process__one_json_object_and_a_verified_ledger(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONWARNINGS": "error"}
+    run = [sys.executable, "-m", "gridpilot", "cycle", "--json"]
+    done = subprocess.run(run, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    body = json.loads(done.stdout)
+    assert body["dispatch"]["status"] == "applied"
+    assert body["dispatch"]["total_power_kw"] <= 1000.0
+    check = [sys.executable, "-m", "gridpilot", "verify-ledger", "--json"]
+    verified = subprocess.run(check, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert json.loads(verified.stdout)["ok"] is True
+
+
+def test_cycle__csv_source__decides_as_of_the_newest_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, "prices.csv", PRICES)
+    body = ok(capsys, "cycle", "--source", f"csv:{path}", "--dry-run")
+    assert (body["source"], body["at"]) == ("csv", "2024-06-06T23:00:00Z")
+    assert body["dispatch"]["status"] == "dry-run"
+
+
+def test_forecast__file__a_day_of_ordered_bands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = ok(capsys, "forecast", "--prices", write(tmp_path, "p.csv", PRICES))
+    assert body["timestamp"][0] == "2024-06-07T00:00:00Z"
+    assert len(body["predicted_price"]) == len(body["timestamp"]) == 24
+    for low, mid, high in zip(body["lower_bound"], body["predicted_price"], body["upper_bound"], strict=True):
+        assert low <= mid <= high
+    assert {"sigma_energy", "sigma_hash", "sigma_token", "quantiles", "method", "flags"} <= set(body)
+
+
+def test_forecast__target_and_horizon__used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = PRICES.replace("energy_price", "spot")
+    path = write(tmp_path, "p.csv", text)
+    assert len(ok(capsys, "forecast", "--prices", path, "--target", "spot", "--horizon", "48")["timestamp"]) == 48
+
+
+def test_plan__battery_alone__buys_low_and_sells_high(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"{at},{price}\n" for at, price in zip(HOURS, [20.0, 200.0], strict=False))
+    prices = write(tmp_path, "p.csv", "timestamp,energy_price\n" + rows)
+    site = write(tmp_path, "s.toml", BATTERY_ALONE)
+    body = ok(capsys, "plan", "--prices", prices, "--site", site, "--soc", "0.5")
+    assert body["status"] == "optimal" and body["loads_kw"] == {}
+    assert body["charge_kw"][0] == pytest.approx(250.0)
+    assert body["discharge_kw"][1] == pytest.approx(250.0)
+    stored = 250 * 0.94 - 250 / 0.94
+    money = -250 * 0.020 + 250 * 0.200 - 500 * 0.0002 + stored * 0.040
+    assert body["objective_usd"] == pytest.approx(money, rel=1e-9)
+
+
+def test_auction__file__payments_are_what_the_others_lose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "bidder,service,kw,price_usd_per_kwh\na,inference,60,0.30\nb,training,60,0.20\nc,cooling,60,0.10\n"
+    body = ok(capsys, "auction", "--bids", write(tmp_path, "b.csv", rows), "--capacity-kw", "100")
+    got = {row["bidder"]: row["kw"] for row in body["allocation"]}
+    assert got == {"a": 60.0, "b": 40.0, "c": 0.0}
+    paid = {row["bidder"]: row["usd_per_h"] for row in body["payments"]}
+    assert paid["a"] == pytest.approx(20 * 0.20 + 40 * 0.10)  # b's lost 20 kW, then c's 40
+    assert paid["b"] == pytest.approx(40 * 0.10)
+    assert body["clearing_price"] == pytest.approx(0.20)
+
+
+def test_risk__sample__var_and_cvar_are_losses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "pnl_usd\n" + "".join(f"{value}\n" for value in range(-10, 90))
+    body = ok(capsys, "risk", "--pnl", write(tmp_path, "r.csv", rows), "--alpha", "0.95")
+    assert body["n"] == 100
+    assert body["cvar"] == pytest.approx(8.0)  # the mean of -10, -9, -8, -7, -6
+    assert 5.0 <= body["var"] <= 6.0
+
+
+# --- bad input: exit code 2, one line --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty"),
+        ("when,energy_price\n2024-06-01T00:00:00Z,5\n", "timestamp"),
+        ("timestamp,price\n2024-06-01T00:00:00Z,5\n", "energy_price"),
+        ("timestamp,energy_price\n2024-06-01T00:00:00,5\n2024-06-01T01:00:00,5\n", "zone"),
+        ("timestamp,energy_price\n2024-06-01T00:00:00Z,many\n2024-06-01T01:00:00Z,few\n", "no usable energy_price"),
+    ],
+)
+def test_plan__bad_prices__one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    line = refused(capsys, "plan", "--prices", write(tmp_path, "p.csv", text), "--soc", "0.5")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plan", "--prices", "nowhere.csv", "--soc", "0.5"], "nowhere.csv"),
+        (["plan", "--prices", "p.csv", "--soc", "68.7"], "fraction from 0 to 1"),
+        (["plan", "--prices", "p.csv", "--soc", "nan"], "--soc"),
+        (["forecast", "--prices", "p.csv", "--horizon", "0"], "--horizon"),
+        (["auction", "--bids", "nowhere.csv", "--capacity-kw", "10"], "nowhere.csv"),
+        (["auction", "--bids", "b.csv", "--capacity-kw", "-1"], "0 or more"),
+        (["risk", "--pnl", "nowhere.csv"], "nowhere.csv"),
+        (["risk", "--pnl", "p.csv", "--alpha", "1.5"], "--alpha"),
+        (["cycle", "--source", "crystal-ball"], "replay, mara, csv:PATH"),
+        (["cycle", "--source", "csv:nowhere.csv"], "nowhere.csv"),
+        (["dance"], "dance"),
+        ([], "COMMAND"),
+    ],
+)
+def test_command__bad_option__one_clear_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("this is = not [ toml", "TOML"),
+        ("[battery]\nsoc_min = 0.95\n", "soc_max"),
+        ("[battery]\nefficency_charge = 0.9\n", "efficency_charge"),
+        ("[grid]\nimport_kw = '1 MW'\n", "expected a number"),
+        ("timezone = 'Europe/Atlantis'\n", "IANA"),
+        ("[[machines]]\ntype = 'x'\ncount = 2.5\npower_w = 1\nrate = 1\nproduct = 'hash'\n", "whole number"),
+        ("[[machines]]\ntype = 'x'\n", "missing"),
+        ("[[jobs]]\nname='j'\nenergy_kwh=1\nmax_kw=1\nvalue_usd_per_kwh=1\ndeadline='soon'\n", "ISO 8601"),
+    ],
+)
+def test_plan__bad_site_file__one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    site, prices = write(tmp_path, "s.toml", text), write(tmp_path, "p.csv", PRICES)
+    assert said in refused(capsys, "plan", "--prices", prices, "--site", site, "--soc", "0.5")
+
+
+def test_auction__bad_rows__refused_with_a_reason_and_the_rest_cleared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "bidder,service,kw,price_usd_per_kwh\na,x,10,0.3\nb,x,many,0.2\nc,x,-5,0.2\nd,x,5,nan\ne,x,1e308,0.1\n"
+    body = ok(capsys, "auction", "--bids", write(tmp_path, "b.csv", rows), "--capacity-kw", "100")
+    assert {row["bidder"] for row in body["rejected"]} == {"b", "c", "d", "e"}
+    assert [row["bidder"] for row in body["allocation"]] == ["a"]
+
+
+def test_setting__wrong_value__names_the_variable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRIDPILOT_REPLAY_SPEED", "fast")
+    assert "GRIDPILOT_REPLAY_SPEED" in refused(capsys, "cycle")
+
+
+def test_verify_ledger__edited_entry__names_it_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import sqlite3
+
+    ok(capsys, "cycle")
+    with sqlite3.connect(tmp_path / "ledger.db") as raw:
+        raw.execute("DROP TRIGGER entries_no_update")
+        raw.execute("UPDATE entries SET body = replace(body, 'optimal', 'perfect') WHERE kind = 'plan'")
+    raw.close()
+    assert main(["verify-ledger"]) == 1
+    seen = capsys.readouterr()
+    assert "does not verify" in seen.err
+    assert "2" in seen.err  # the plan is the second entry
+
+
+def test_cycle__unreachable_api__one_line_and_exit_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRIDPILOT_MARA_URL", "http://127.0.0.1:9")
+    assert main(["cycle", "--source", "mara"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,219 @@
+"""The pilot as a real process: one writer, commands at once, kill and restart, a clean end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gridpilot.config import Settings
+from gridpilot.dispatch import override
+from gridpilot.dispatch.override import Command
+from gridpilot.errors import LeaseHeld
+from gridpilot.ledger.store import Ledger
+from gridpilot.mara_server import MaraServer
+from gridpilot.monitor import settle
+from gridpilot.monitor.health import AUTO, ESTOP, FAILSAFE, HOLD, OVERRIDE, PilotState
+from gridpilot.pilot import Pilot, one_cycle
+
+ROOT = Path(__file__).resolve().parent.parent
+WAIT_S = 30.0
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@contextmanager
+def pilot_process(url: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    env = {**os.environ, "GRIDPILOT_DB_URL": url, **{f"GRIDPILOT_{k.upper()}": v for k, v in settings.items()}}
+    command = [sys.executable, "-m", "gridpilot", "pilot"]
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {WAIT_S:g} s for {what}"
+        time.sleep(0.05)
+
+
+def cycles(ledger: Ledger) -> int:
+    return len(ledger.entries("cycle", limit=1000))
+
+
+def estop(now: datetime) -> Command:
+    return Command(now, "anna", "smoke in hall 2", "estop", {}, now, 0)
+
+
+def test_pilot__process__cycles_obeys_a_stop_and_ends_cleanly(url: str) -> None:
+    with Ledger.open(url) as ledger, pilot_process(url, replay_speed="0") as process:
+        until(lambda: cycles(ledger) >= 1, "the first cycle")
+        assert PilotState.load(ledger).control == AUTO
+        running = settle.load(ledger)
+        assert running is not None and sum(running.machines.values()) > 0
+
+        override.submit(ledger, estop(datetime.now(UTC)))
+        until(lambda: PilotState.load(ledger).control == ESTOP and cycles(ledger) >= 2, "the emergency stop")
+        stopped = ledger.latest("result")
+        assert stopped is not None
+        assert stopped.body["status"] == "applied"
+        assert set(stopped.body["actual"].values()) == {0}
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert ledger.lease_holder("pilot", datetime.now(UTC)) is None
+        assert ledger.verify().ok
+
+
+def test_pilot__second_process__refuses_with_one_line(url: str) -> None:
+    with Ledger.open(url) as ledger, pilot_process(url):
+        until(lambda: cycles(ledger) >= 1, "the first cycle")
+        with pilot_process(url) as second:
+            _out, said = second.communicate(timeout=WAIT_S)
+        assert second.returncode == 1
+        assert said.startswith("gridpilot: ") and said.count("\n") == 1 and "lease" in said
+        with pytest.raises(LeaseHeld):
+            one_cycle(Settings(db_url=url), datetime.now(UTC))
+        assert one_cycle(Settings(db_url=url), datetime.now(UTC), dry_run=True).dispatch.status == "dry-run"
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 0.9])
+def test_F43_pilot__killed__chain_whole_and_a_new_one_takes_over(url: str, after_s: float) -> None:
+    with Ledger.open(url) as ledger:
+        with pilot_process(url, replay_speed="3600") as process:
+            until(lambda: cycles(ledger) >= 1, "the first cycle")
+            time.sleep(after_s)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        before = cycles(ledger)
+        assert ledger.verify().ok
+        with pilot_process(url, replay_speed="3600"):
+            until(lambda: cycles(ledger) > before, "a cycle of the next pilot")
+        assert ledger.verify().ok
+        intents = {entry.seq for entry in ledger.entries("intent", limit=1000)}
+        settled = [entry.body["intent"] for entry in ledger.entries("result", limit=1000)]
+        assert len(settled) == len(set(settled)), "one result for each intent"
+        assert set(settled) <= intents
+
+
+def test_pilot__replay_clock__steps_and_speed_follow_commands_and_survive_a_restart(url: str) -> None:
+    def command(target: dict[str, float]) -> Command:
+        now = datetime.now(UTC)
+        return Command(now, "anna", "replay clock", "clock", target, now, 0)
+
+    with Ledger.open(url) as ledger:
+        pilot = Pilot(Settings(db_url=url, replay_speed=0.0), ledger)
+        pilot.tick(datetime.now(UTC))
+        first = ledger.latest("cycle")
+        override.submit(ledger, command({"step_s": 3600}))
+        pilot.tick(datetime.now(UTC))
+        second = ledger.latest("cycle")
+        assert first is not None and second is not None
+        assert second.at == datetime(2024, 6, 24, 13, tzinfo=UTC) > first.at
+        override.submit(ledger, command({"speed": 60.0}))
+        pilot.tick(datetime.now(UTC))
+        assert PilotState.load(ledger).speed == 60.0
+        pilot.close(datetime.now(UTC))
+
+        # a day later in the world the replay goes on where it was, not 60 days later
+        later = datetime.now(UTC) + timedelta(days=1)
+        again = Pilot(Settings(db_url=url, replay_speed=0.0), ledger)
+        again.tick(later)
+        assert again.engine is not None
+        assert again.engine.source.present(later) - second.at < timedelta(minutes=30)
+        again.close(later)
+
+
+def test_pilot__override__is_followed_until_it_expires(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        pilot = Pilot(Settings(db_url=url, replay_speed=0.0), ledger)
+        wall = datetime.now(UTC)
+        pilot.tick(wall)
+        assert pilot.engine is not None
+        now = pilot.engine.source.present(wall)
+        target = {"hydro": 3, "gpu": 2}
+        until_ = now + timedelta(minutes=30)
+        given = override.submit(
+            ledger, Command(now, "anna", "fan test", "machines", target, until_, override.version(ledger))
+        )
+        pilot.tick(wall)
+        running = settle.load(ledger)
+        assert running is not None
+        assert (running.machines["hydro"], running.machines["gpu"]) == (3, 2)
+        assert PilotState.load(ledger).control == OVERRIDE
+
+        step = Command(datetime.now(UTC), "anna", "replay clock", "clock", {"step_s": 3600}, wall, 0)
+        override.submit(ledger, step)
+        pilot.tick(datetime.now(UTC))
+        pilot.tick(datetime.now(UTC))
+        running = settle.load(ledger)
+        assert running is not None and running.machines["hydro"] > 3
+        assert PilotState.load(ledger).control == AUTO
+        rows = {row["id"]: row["status"] for row in ledger.commands()}
+        assert rows[given.id] == "expired"
+        pilot.close(datetime.now(UTC))
+
+
+def test_F08_pilot__api_down_at_the_start__fail_safe_and_recovers_by_itself(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gridpilot.pilot.RETRY_S", 0.0)
+    with Ledger.open(url) as ledger:
+        server = MaraServer(seed=5)
+        with server:
+            address = server.url
+            server.set_faults({"status": 404, "status_times": 2})
+            pilot = Pilot(Settings(db_url=url, source="mara", mara_url=address), ledger)
+            pilot.tick(datetime.now(UTC))
+            state = PilotState.load(ledger)
+            assert state.control == FAILSAFE
+            assert "404" in state.alarm and state.advice
+            until(lambda: pilot.tick(datetime.now(UTC)) is None and cycles(ledger) == 1, "a good cycle")
+            assert PilotState.load(ledger).control == AUTO
+            assert PilotState.load(ledger).alarm == ""
+            pilot.close(datetime.now(UTC))
+
+
+def test_F09_pilot__api_goes_away__holds_while_the_set_points_are_valid_then_everything_off(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gridpilot.pilot.RETRY_S", 0.0)
+    with Ledger.open(url) as ledger, MaraServer(seed=5) as server:
+        wall = datetime.now(UTC)
+        pilot = Pilot(Settings(db_url=url, source="mara", mara_url=server.url), ledger)
+        pilot.tick(wall)
+        good = settle.load(ledger)
+        assert good is not None and sum(good.machines.values()) > 0
+        assert pilot.engine is not None
+        beat = ledger.last_beat()
+
+        server.set_faults({"status": 503})
+        pilot.interval = None  # an interval begins
+        pilot.tick(good.valid_until - timedelta(seconds=1))
+        assert PilotState.load(ledger).control == HOLD
+        server.set_faults({})
+        assert pilot.engine.gateway.read(wall).machines == good.machines
+
+        server.set_faults({"empty": True})  # machines answer again, prices are gone for too long
+        pilot.tick(wall + timedelta(minutes=20))
+        assert PilotState.load(ledger).control == FAILSAFE
+        assert sum(pilot.engine.gateway.read(wall).machines.values()) == 0
+        assert ledger.last_beat() == beat, "the heartbeat is for good cycles"
+        assert {entry.body["code"] for entry in ledger.entries("alarm")} == {"NO_DECISION"}
+        pilot.close(datetime.now(UTC))
