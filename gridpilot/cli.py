@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 
 from gridpilot import report
 from gridpilot.config import DATA, Settings, load_settings, load_site
-from gridpilot.domain import DataFlag, PriceOutlook, SiteState, to_jsonable, to_utc
+from gridpilot.domain import DataFlag, PriceOutlook, SiteState
 from gridpilot.errors import DataError, GridPilotError, InputError
+from gridpilot.values import to_jsonable, to_utc
 
 Result = dict[str, Any]
 

@@ -28,7 +28,6 @@ from gridpilot.dispatch import override, reconcile
 from gridpilot.dispatch.gateway import MachineGateway, MaraGateway, SimulatedGateway
 from gridpilot.dispatch.machines import to_dispatch
 from gridpilot.domain import (
-    Array,
     AuctionResult,
     Band,
     Bid,
@@ -41,9 +40,6 @@ from gridpilot.domain import (
     RiskReport,
     Site,
     SiteState,
-    as_array,
-    iso,
-    to_jsonable,
 )
 from gridpilot.errors import GatewayError, SourceError
 from gridpilot.forecast.ensemble import forecast, prepare
@@ -56,6 +52,7 @@ from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
 from gridpilot.plan.problem import job_needs
 from gridpilot.plan.solve import plan as make_plan
 from gridpilot.risk.scenarios import plan_risk
+from gridpilot.values import Array, as_array, iso, to_jsonable
 
 HORIZON_S = 24 * 3600
 STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch", "ledger")

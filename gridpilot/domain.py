@@ -11,71 +11,13 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gridpilot.errors import DataError
-
-Array = npt.NDArray[np.float64]
-Times = npt.NDArray[np.datetime64]
-
-
-# --- helpers -------------------------------------------------------------------------------
-
-
-def as_array(values: Any) -> Array:
-    """A read-only float64 copy of `values`."""
-    out = np.array(values, dtype=np.float64)
-    out.setflags(write=False)
-    return out
-
-
-def as_times(values: Any) -> Times:
-    """A read-only datetime64[s] copy of `values` (naive means UTC here; adapters refuse naive input)."""
-    out = np.array(values, dtype="datetime64[s]")
-    out.setflags(write=False)
-    return out
-
-
-def to_utc(stamp: np.datetime64) -> datetime:
-    """One element of a time array as an aware datetime."""
-    return datetime.fromtimestamp(int(stamp.astype("datetime64[s]").astype(np.int64)), tz=UTC)
-
-
-def to_stamp(moment: datetime) -> np.datetime64:
-    """An aware datetime as an element of a time array; a naive one is refused."""
-    if moment.tzinfo is None:
-        raise DataError(f"time {moment} has no zone: give it in UTC, as 2024-06-12T14:00:00Z")
-    return np.datetime64(int(moment.timestamp()), "s")
-
-
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC with a Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def to_jsonable(value: Any) -> Any:
-    """Plain JSON types of any domain object; NaN and infinity become null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, np.ndarray):
-        if np.issubdtype(value.dtype, np.datetime64):
-            return [iso(to_utc(t)) for t in value]
-        return [to_jsonable(v) for v in value.tolist()]
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, Mapping):
-        return {str(k): to_jsonable(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_jsonable(v) for v in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, np.generic):
-        return to_jsonable(value.item())
-    return value
+from gridpilot.values import Array, Times, as_array, as_times, to_utc
 
 
 def _require(ok: bool, message: str) -> None:
@@ -91,9 +33,6 @@ def _finite(name: str, value: float, low: float = -math.inf, high: float = math.
 def _shapes(owner: str, length: int, **arrays: Array | Times) -> None:
     for name, array in arrays.items():
         _require(array.shape == (length,), f"{owner}.{name} has shape {array.shape}: expected ({length},)")
-
-
-# --- the site ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +190,6 @@ class Site:
         raise KeyError(type_)
 
 
-# --- prices --------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Units:
     """What a source's numbers mean, and how they become $ per hour.
@@ -346,9 +282,6 @@ def value_usd_per_kwh(machine: MachineType, units: Units, hash_price: Array, tok
     return as_array(np.nan_to_num(machine.rate * np.asarray(price) * factor / machine.power_kw, nan=0.0))
 
 
-# --- forecast ------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Band:
     """A forecast of one price: (H,) arrays in the price's own unit; lower and upper are the 10 and 90 % quantiles."""
@@ -433,9 +366,6 @@ class PriceOutlook:
     def step_h(self) -> float:
         """Length of a step in hours."""
         return self.step_s / 3600.0
-
-
-# --- state, plan, auction, risk, dispatch --------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

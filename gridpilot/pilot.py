@@ -22,12 +22,13 @@ from typing import Any
 from gridpilot.config import Settings
 from gridpilot.cycle import CycleResult, Engine, open_engine, run_cycle
 from gridpilot.dispatch import emergency, override, reconcile
-from gridpilot.domain import SiteState, iso
+from gridpilot.domain import SiteState
 from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, SafetyError
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock, ReplaySource
 from gridpilot.monitor import settle
 from gridpilot.monitor.health import AUTO, ESTOP, FAILSAFE, HOLD, OVERRIDE, PilotState
+from gridpilot.values import iso
 
 LEASE = "pilot"
 LEASE_S = 30.0  # longer than the slowest cycle: three HTTP deadlines of 10 s fail before it ends

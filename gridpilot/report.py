@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from gridpilot.domain import AuctionResult, Band, Dispatch, Forecast, Plan, RiskReport, to_jsonable
+from gridpilot.domain import AuctionResult, Band, Dispatch, Forecast, Plan, RiskReport
+from gridpilot.values import to_jsonable
 
 
 def _band(band: Band) -> dict[str, Any]:

@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gridpilot.config import Settings, load_settings, load_site, site_from_json
-from gridpilot.domain import Array, Site, Times, Units, as_array
+from gridpilot.domain import Site, Units
 from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision, reading
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
+from gridpilot.values import Array, Times, as_array, to_utc
 
 if TYPE_CHECKING:
     from gridpilot.domain import AuctionResult
@@ -105,7 +106,8 @@ def status() -> Status:
     cycle = store.latest("cycle")
     alive = store.lease_holder("pilot", wall) is not None
     site = current_site()
-    at = pilot.present(wall) if alive else (cycle.at if cycle else None)
+    runs_on = alive and not (cycle and cycle.body["source"] == "csv")  # a file's time is its newest row
+    at = pilot.present(wall) if runs_on else (cycle.at if cycle else None)
     price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
     source = cycle.body["source"] if cycle else _settings().source.partition(":")[0]
     return Status(
@@ -228,6 +230,31 @@ def prices(hours: float = 24 * 30) -> Prices | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PriceReference:
+    """What the energy price now is read against, in the source's unit."""
+
+    name: str
+    value: float
+    day: Array  # prices of the last 24 h, the running interval last
+
+
+def price_reference() -> PriceReference | None:
+    """The same interval yesterday, or else the median of the last 30 days; None without an earlier price."""
+    snap, past = snapshot(), prices()
+    if snap is None or past is None or len(past.timestamp) < 2:
+        return None
+    zone = ZoneInfo(snap.site.timezone)
+    day = past.energy[past.timestamp > past.timestamp[-1] - np.timedelta64(1, "D")]
+    same = np.flatnonzero(past.timestamp == past.timestamp[-1] - np.timedelta64(1, "D"))
+    if len(same):
+        at = to_utc(past.timestamp[same[0]]).astimezone(zone)
+        return PriceReference(f"yesterday {at:%H:%M}", float(past.energy[same[0]]), day)
+    hours = float((past.timestamp[-1] - past.timestamp[0]).astype(np.int64)) / 3600.0
+    span = "30 days" if hours >= 24 * 29 else f"{hours:.0f} h"
+    return PriceReference(f"median of {span}", float(np.median(past.energy)), day)
+
+
 # --- money -----------------------------------------------------------------------------------
 
 
@@ -292,7 +319,7 @@ BANDS = {0.5: ("0.25", "0.75"), 0.8: ("0.1", "0.9"), 0.9: ("0.05", "0.95")}
 
 
 def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
-    """Mean absolute error of each member over the recorded forecasts of the last days, against what came."""
+    """Mean absolute error of each member over the newest 200 forecasts of the last days, against what came."""
     snap = snapshot()
     if snap is None:
         return []
@@ -304,7 +331,7 @@ def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
     errors: dict[str, list[Array]] = {}
     inside: dict[float, list[npt.NDArray[np.bool_]]] = {}
     seen: list[Times] = []
-    for entry in store.entries("forecast", since=snap.at - timedelta(days=days), limit=2000):
+    for entry in store.entries("forecast", since=snap.at - timedelta(days=days), limit=200):
         band, ahead = entry.body["bands"][price], times(entry.body["timestamp"])
         point = values(band["point"])
         place = np.searchsorted(stamps, ahead).clip(max=max(0, len(stamps) - 1))

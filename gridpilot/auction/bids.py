@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gridpilot.domain import Bid, Plan, PriceOutlook, Site, SiteState, to_utc, value_usd_per_kwh
+from gridpilot.domain import Bid, Plan, PriceOutlook, Site, SiteState, value_usd_per_kwh
 from gridpilot.errors import DataError
 from gridpilot.plan.problem import available_kw
+from gridpilot.values import to_utc
 
 COLUMNS = ("bidder", "service", "kw", "price_usd_per_kwh")
 MAX_BYTES = 100_000_000

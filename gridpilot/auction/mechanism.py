@@ -19,7 +19,7 @@ from gridpilot.errors import DataError
 
 DIVISIBLE = "merit order, VCG payments"
 MIXED = "exact search over all-or-nothing bids, VCG payments"
-MOST_INDIVISIBLE = 16  # 65,536 subsets at the most
+MOST_INDIVISIBLE = 12  # 4,096 subsets at the most, for each winner
 KW = 1e-12  # below this an amount is rounding
 
 
@@ -35,7 +35,7 @@ def clear(bids: Sequence[Bid], capacity_kw: float, reserve_usd_per_kwh: float = 
     """Clear one auction. Ties go by bidder, service, and the order of the bids.
 
     A bid of zero kW, below zero or below the reserve gets nothing and is listed in `rejected`. All-or-nothing
-    bids are decided by exact search; of more than 16 the ones of least value are refused, and the result then
+    bids are decided by exact search; of more than 12 the ones of least value are refused, and the result then
     says that it is not exact. DataError for a capacity or reserve that is negative or not finite.
     """
     start = time.perf_counter()

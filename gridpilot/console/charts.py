@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from gridpilot.console.sun import nights
 from gridpilot.console.theme import LIGHT, hue
-from gridpilot.domain import Array, Site, Times, to_utc
+from gridpilot.domain import Site
+from gridpilot.values import Array, Times, to_utc
 
 Figure = dict[str, Any]
 Floats = npt.ArrayLike

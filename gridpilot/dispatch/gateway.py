@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from gridpilot.domain import Battery, Dispatch, Reading, Site, iso
+from gridpilot.domain import Battery, Dispatch, Reading, Site
 from gridpilot.errors import ConfigError, DataError, GatewayError, Refused, SourceError
 from gridpilot.market.mara import MACHINE_KEYS
+from gridpilot.values import iso
 
 Load = Callable[[], Mapping[str, Any] | None]
 Save = Callable[[dict[str, Any]], object]

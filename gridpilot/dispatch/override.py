@@ -26,8 +26,9 @@ from typing import Any
 from gridpilot.dispatch.emergency import failsafe
 from gridpilot.dispatch.journal import CommandStore, CommandWork
 from gridpilot.dispatch.machines import from_counts
-from gridpilot.domain import Dispatch, Site, SiteState, iso
+from gridpilot.domain import Dispatch, Site, SiteState
 from gridpilot.errors import Conflict, InputError
+from gridpilot.values import iso
 
 OVERRIDES = ("machines", "battery_kw", "hold")
 KINDS = (*OVERRIDES, "estop", "estop_release", "clock")

@@ -16,8 +16,9 @@ from typing import Any
 
 from gridpilot.dispatch.gateway import MachineGateway
 from gridpilot.dispatch.journal import Journal, Record
-from gridpilot.domain import Dispatch, iso
+from gridpilot.domain import Dispatch
 from gridpilot.errors import GatewayError, Refused, SafetyError
+from gridpilot.values import iso
 
 PUTS = 2  # the command, and once more when the machines show another state
 LOOK_BACK = 50  # intents that a start looks at; more than one without a result is rare

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from gridpilot.domain import Array, MachineType, to_utc
+from gridpilot.domain import MachineType
 from gridpilot.explain.fact import Fact, Facts, inert
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision
@@ -24,6 +24,7 @@ from gridpilot.monitor.decision import Snapshot, Strike, next_changes, strikes, 
 from gridpilot.monitor.health import KEY as PILOT
 from gridpilot.monitor.health import PilotState
 from gridpilot.plan.problem import available_kw
+from gridpilot.values import Array, to_utc
 
 __all__ = ["Fact", "Facts", "gather", "inert"]
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from gridpilot.explain.fact import MINUS, Fact, inert
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+SMALLEST = 1e-7  # of a value that must keep a leading digit; below it `fact.written` may round to zero
 
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:T(\d{2}):(\d{2})(?::\d{2})?(?:Z|[+-]\d{2}:\d{2})?)?")
 _DATE = re.compile(rf"(?i)(\d{{1,2}})\.? ({'|'.join(MONTHS)})[a-z]*\.?(?: (\d{{4}}))?")
@@ -76,4 +77,4 @@ def _is(token: str, value: float) -> bool:
     step = 10.0 ** (min(zeros, max(0, len(digits) - 3)) - len(decimals))
     if abs(number - value) > 0.5 * step + 1e-9 * max(1.0, abs(value)):
         return False
-    return number == value or abs(number - value) <= 0.05 * abs(value)
+    return abs(number - value) <= 0.05 * abs(value) or abs(value) < SMALLEST

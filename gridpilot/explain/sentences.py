@@ -184,10 +184,12 @@ def _machines(say: Say) -> list[str]:
     names = facts.members("machine")
     on = [name for name in names if facts.number(f"machine.{name}.running") > 0]
     off = [name for name in names if name not in on]
+    if facts.word("dispatch.origin") in ORIGINS:
+        who = listed(say.bare(f"machine.{name}.name") for name in off)
+        by = "" if "battery.capacity" in facts else f", because {_other_reason(say, '')}"
+        return [*_running(say, on), *([f"{who} {_are(off)} off{by}"] if off else [])]
     below = [name for name in off if facts.number(f"machine.{name}.strike") <= facts.number("price.energy")]
-    parts = []
-    if on:
-        parts.append(f"{listed(say.bare(f'machine.{name}.name') for name in on)} {_are(on)} on")
+    parts = _running(say, on)
     if below:
         keys = [f"machine.{name}.strike" for name in below]
         strikes = listed([*(say.bare(key) for key in keys[:-1]), say(keys[-1])])
@@ -198,6 +200,17 @@ def _machines(say: Say) -> list[str]:
         if name not in below:
             parts.append(f"{say.bare(f'machine.{name}.name')} is off: {_other_reason(say, name)}")
     return parts
+
+
+def _running(say: Say, names: list[str]) -> list[str]:
+    """Who is on; with the count, where machines that have work are left off."""
+    parts = []
+    for name in names:
+        key = f"machine.{name}"
+        some = say.facts.number(f"{key}.running") < say.facts.number(f"{key}.available")
+        count = f" ({say.bare(f'{key}.running')} of {say.bare(f'{key}.available')})" if some else ""
+        parts.append(say.bare(f"{key}.name") + count)
+    return [f"{listed(parts)} {_are(names)} on"] if parts else []
 
 
 def _are(names: list[str]) -> str:
@@ -229,11 +242,10 @@ def machine_sentence(facts: Facts, name: str) -> Sentence:
     shown = f"{say.bare(f'{key}.name')}: {say.bare(f'{key}.running')} of {say.bare(f'{key}.count')} machines on"
     power = f"power is at {say('price.energy')}, break-even at {say(f'{key}.strike')}"
     text = f"{shown}; {power}"
-    if earns and running < count:
+    if facts.word("dispatch.origin") in ORIGINS or (earns and running < count):
         text += f"; {_other_reason(say, name)}"
     elif not earns and running > 0:
-        origin = facts.word("dispatch.origin")
-        text += f"; {ORIGINS.get(origin, 'the plan runs them at a loss now')}"
+        text += "; the plan runs them at a loss now"
     if f"{key}.returns" in facts:
         text += f"; they return at {say.clock(f'{key}.returns')}, when power is expected at {say(f'{key}.returns')}"
     elif f"{key}.stops" in facts:

@@ -38,8 +38,9 @@ UNKNOWN = "I do not know that. I can explain the newest decision from the ledger
 
 _VERBS = (
     r"dispatch|stop|start|switch|turn|set(?! points?\b)|shut|charge(?! level)|discharge|sell|buy|run|release|override|"
-    r"kill|cancel|send|change(?! of)|increase|decrease|reduce|raise|lower(?! limit)|curtail|shed|enable|disable|restart|"
-    r"reset|delete|drop|insert|write|update(?! me)|hold(?! on)|activate|trip|reboot|execute|put|power (?:off|on|up|down)"
+    r"kill|cancel|send|change(?! of)|increase|decrease|reduce|raise|lower(?! limit)|curtail|shed|enable|disable|"
+    r"restart|reset|delete|drop|insert|write|update(?! me)|hold(?! on)|activate|trip|reboot|execute|put|"
+    r"power (?:off|on|up|down)"
 )
 _ACT = re.compile(
     rf"^\W*(?:(?:please|now|ok|okay|hey|and|then|also|just|quickly|immediately|gridpilot|pilot)\W+)*"

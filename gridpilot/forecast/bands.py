@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridpilot.domain import Array, Band
+from gridpilot.domain import Band
+from gridpilot.values import Array
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 NORMAL = (-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449)  # standard normal quantiles at LEVELS

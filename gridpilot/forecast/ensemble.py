@@ -16,11 +16,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from gridpilot.domain import Array, Band, DataFlag, Forecast, PriceHistory
+from gridpilot.domain import Band, DataFlag, Forecast, PriceHistory
 from gridpilot.errors import DataError, GridPilotError
 from gridpilot.forecast import bands
 from gridpilot.forecast.features import DAY_S, Index, Series
 from gridpilot.forecast.models import MODELS, Forecaster, LastValue
+from gridpilot.values import Array
 
 PRICES = ("energy", "hash", "token")
 CALIBRATION_DAYS = 56  # eight weeks: each weekday eight times, and still about the present

@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from gridpilot.domain import Array, Times, as_array, as_times
 from gridpilot.errors import DataError
+from gridpilot.values import Array, Times, as_array, as_times
 
 Index = npt.NDArray[np.int64]
 

@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 
-from gridpilot.domain import Array
 from gridpilot.forecast.features import (
     DAY_S,
     Index,
@@ -24,6 +23,7 @@ from gridpilot.forecast.features import (
     lookback,
     same_time,
 )
+from gridpilot.values import Array
 
 
 class Forecaster(Protocol):

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gridpilot.domain import to_jsonable
 from gridpilot.errors import DataError, LedgerError
+from gridpilot.values import to_jsonable
 
 GENESIS = "0" * 64
 HEAD_LINE = 85  # bytes of a head file: 19 digits, a blank, 64 hex digits, a line end

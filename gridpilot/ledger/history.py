@@ -8,9 +8,10 @@ from datetime import datetime
 import numpy as np
 from sqlalchemy import Connection, insert, select
 
-from gridpilot.domain import Array, PriceHistory, Times, as_array, as_times
+from gridpilot.domain import PriceHistory
 from gridpilot.ledger import schema
 from gridpilot.ledger.chain import to_text
+from gridpilot.values import Array, Times, as_array, as_times
 
 
 @dataclass(frozen=True, slots=True)

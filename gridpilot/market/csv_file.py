@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gridpilot.domain import Array, DataFlag, PriceHistory, Site, Units, as_array, as_times
+from gridpilot.domain import DataFlag, PriceHistory, Site, Units
 from gridpilot.errors import ConfigError, DataError
 from gridpilot.market.quality import Rows, known_at, plausibility, regularise, staleness
+from gridpilot.values import Array, as_array, as_times
 
 MAX_BYTES = 100_000_000
 HEADER = "timestamp,energy_price[,hash_price,token_price]"

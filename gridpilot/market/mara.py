@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from pydantic import SecretStr
 
-from gridpilot.domain import DataFlag, MachineType, PriceHistory, Site, Units, as_array, as_times, iso
+from gridpilot.domain import DataFlag, MachineType, PriceHistory, Site, Units
 from gridpilot.errors import ConfigError, DataError, RateLimited, Refused, SourceError
 from gridpilot.market.http import Http, Policy, Reply, Stats
 from gridpilot.market.quality import Rows, known_at, plausibility, regularise, revision, staleness
+from gridpilot.values import as_array, as_times, iso
 
 MACHINE_KEYS = {
     "air": "air_miners",

@@ -23,8 +23,9 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from gridpilot.domain import Array, DataFlag, PriceHistory, Times, iso, to_stamp, to_utc
+from gridpilot.domain import DataFlag, PriceHistory
 from gridpilot.errors import DataError, SourceError
+from gridpilot.values import Array, Times, iso, to_stamp, to_utc
 
 MAX_BAD_FRAC = 0.20  # share of rows that may be dropped or filled
 MIN_AFTER_GAP = 48  # rows after a long gap that still make a history

@@ -18,20 +18,9 @@ from typing import Any
 import numpy as np
 
 from gridpilot.config import DATA
-from gridpilot.domain import (
-    Array,
-    DataFlag,
-    PriceHistory,
-    Site,
-    Times,
-    Units,
-    as_array,
-    as_times,
-    iso,
-    to_stamp,
-    to_utc,
-)
+from gridpilot.domain import DataFlag, PriceHistory, Site, Units
 from gridpilot.errors import ConfigError, DataError, SourceError
+from gridpilot.values import Array, Times, as_array, as_times, iso, to_stamp, to_utc
 
 # Monday 24 June 2024, 14:00 in Amsterdam: power is cheap (26 EUR/MWh), six hours later the month's highest
 # price comes (203 EUR/MWh at 20:00), and the next day at 13:00 it is -20. So the first day shows it all:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from gridpilot.config import site_from_json
-from gridpilot.domain import Array, DataFlag, Site, Times, Units, as_array, as_times, to_utc, value_usd_per_kwh
+from gridpilot.domain import DataFlag, Site, Units, value_usd_per_kwh
 from gridpilot.ledger.store import Ledger
+from gridpilot.values import Array, Times, as_array, as_times, to_utc
 
 SITE = "site"  # key of the ledger's state: the site as the last cycle used it
 

@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from gridpilot.domain import Array, Site, Times, as_array, as_times, to_stamp, to_utc
+from gridpilot.domain import Site
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.decision import Change, Snapshot, load_values, times, values
+from gridpilot.values import Array, Times, as_array, as_times, to_stamp, to_utc
 
 SET = ("applied", "mismatch")  # of a dispatch: the site took the set points, or some of them
 

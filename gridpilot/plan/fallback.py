@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridpilot.domain import Array, Plan, PriceOutlook, SiteState, as_array
+from gridpilot.domain import Plan, PriceOutlook, SiteState
 from gridpilot.errors import PlanError
 from gridpilot.plan.model import Solution
 from gridpilot.plan.problem import Problem
 from gridpilot.plan.result import to_plan
+from gridpilot.values import Array, as_array
 
 SHIFTED = "previous plan, shifted"
 RANKED = "price rank"

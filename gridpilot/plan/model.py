@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from gridpilot.domain import Array, as_array
 from gridpilot.errors import PlanError
 from gridpilot.plan.problem import Problem
+from gridpilot.values import Array, as_array
 
 SOFT = 10.0  # price of a kWh outside the SOC band for a step, in units of the largest price or value
 

@@ -21,20 +21,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from gridpilot.domain import (
-    Array,
-    Battery,
-    JobNeed,
-    MachineType,
-    PriceOutlook,
-    Site,
-    SiteState,
-    as_array,
-    iso,
-    to_stamp,
-    to_utc,
-    value_usd_per_kwh,
-)
+from gridpilot.domain import Battery, JobNeed, MachineType, PriceOutlook, Site, SiteState, value_usd_per_kwh
+from gridpilot.values import Array, as_array, iso, to_stamp, to_utc
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridpilot.domain import Battery, Plan, PriceOutlook, SiteState, as_array
+from gridpilot.domain import Battery, Plan, PriceOutlook, SiteState
 from gridpilot.plan.model import Solution
 from gridpilot.plan.problem import Problem
+from gridpilot.values import as_array
 
 
 def to_plan(

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gridpilot.domain import Array, Dispatch, Plan, Site, SiteState, to_utc
+from gridpilot.domain import Dispatch, Plan, Site, SiteState
+from gridpilot.values import Array, to_utc
 
 KW = 1e-4  # tolerance of a power, 0.1 W: below anything a machine can tell
 SOC = 1e-6

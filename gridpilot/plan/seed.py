@@ -14,8 +14,9 @@ import math
 
 import numpy as np
 
-from gridpilot.domain import Array, Battery, as_array
+from gridpilot.domain import Battery
 from gridpilot.errors import DataError
+from gridpilot.values import Array, as_array
 
 NAME = "seed: discharge only"
 

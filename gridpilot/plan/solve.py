@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gridpilot.domain import Attempt, DataFlag, Plan, PriceOutlook, Site, SiteState, as_array
+from gridpilot.domain import Attempt, DataFlag, Plan, PriceOutlook, Site, SiteState
 from gridpilot.errors import PlanError
 from gridpilot.plan import fallback, safety
 from gridpilot.plan.model import Solution, solve
 from gridpilot.plan.problem import Problem, build_problem
 from gridpilot.plan.result import to_plan
+from gridpilot.values import as_array
 
 LP = "linear program (cvxpy, HiGHS)"
 MILP = "mixed-integer program (cvxpy, HiGHS)"

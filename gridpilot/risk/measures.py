@@ -11,8 +11,9 @@ import math
 
 import numpy as np
 
-from gridpilot.domain import Array, RiskReport, as_array
+from gridpilot.domain import RiskReport
 from gridpilot.errors import DataError
+from gridpilot.values import Array, as_array
 
 FEWEST = 20  # values below which a 95 % tail is less than one observation
 FACTOR_UNKNOWN = 0.5  # factor without figures: half power, so that missing data can never raise the load

@@ -6,8 +6,8 @@ import csv
 import math
 from pathlib import Path
 
-from gridpilot.domain import Array, as_array
 from gridpilot.errors import DataError
+from gridpilot.values import Array, as_array
 
 COLUMN = "pnl_usd"
 

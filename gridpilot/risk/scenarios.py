@@ -6,9 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from gridpilot.domain import Array, Forecast, Plan, RiskReport, Site, value_usd_per_kwh
+from gridpilot.domain import Forecast, Plan, RiskReport, Site, value_usd_per_kwh
 from gridpilot.errors import DataError
 from gridpilot.risk.measures import drawdowns, report, running_total, value_at_risk
+from gridpilot.values import Array
 
 
 def pnl_paths(plan: Plan, forecast: Forecast, site: Site) -> Array:

@@ -29,12 +29,11 @@ from gridpilot.domain import (
     Site,
     Tenant,
     Units,
-    iso,
-    to_jsonable,
 )
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import AUTO, PilotState
 from gridpilot.monitor.settle import Settlement
+from gridpilot.values import iso, to_jsonable
 
 START = datetime(2024, 6, 24, 17, 0, tzinfo=UTC)  # 19:00 in Rotterdam: the interval that runs
 AT = START + timedelta(minutes=12)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gridpilot.domain import Array, Band, Forecast, PriceHistory
+from gridpilot.domain import Band, Forecast, PriceHistory
 from gridpilot.errors import DataError
 from gridpilot.forecast.ensemble import calibration_origins, forecast, forecast_prices, prepare
 from gridpilot.forecast.features import Series
 from gridpilot.forecast.models import MODELS, LastValue
+from gridpilot.values import Array
 
 DAYS = 100
 

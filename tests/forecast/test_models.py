@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gridpilot.domain import Array
 from gridpilot.forecast.features import Series
 from gridpilot.forecast.models import MODELS, Asinh, Ridge, SeasonalNaive
+from gridpilot.values import Array
 
 ZONE = "Europe/Amsterdam"
 

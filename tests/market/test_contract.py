@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from gridpilot.config import DATA, Settings, load_site
-from gridpilot.domain import Site, iso, to_stamp
+from gridpilot.domain import Site
 from gridpilot.errors import ConfigError, SourceError
 from gridpilot.mara_server import MaraServer
 from gridpilot.market.source import SOURCES, PriceSource, open_source
+from gridpilot.values import iso, to_stamp
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gridpilot.domain import MachineType, Site, iso, value_usd_per_kwh
+from gridpilot.domain import MachineType, Site, value_usd_per_kwh
 from gridpilot.errors import ConfigError, DataError, SourceError
 from gridpilot.market import csv_file
 from gridpilot.market.csv_file import CsvSource, read_prices
+from gridpilot.values import iso
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 

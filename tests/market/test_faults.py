@@ -1,6 +1,5 @@
 """One test (or more) per row of the fault table that belongs to prices, against real loopback servers and files."""
 
-# ruff: noqa: N802 - the ids are written as in the fault table
 from __future__ import annotations
 
 import socket
@@ -17,13 +16,14 @@ import pytest
 from pydantic import SecretStr
 
 from gridpilot.config import DATA, load_site
-from gridpilot.domain import DataFlag, PriceHistory, Site, as_array, iso
+from gridpilot.domain import DataFlag, PriceHistory, Site
 from gridpilot.errors import DataError, RateLimited, Refused, SourceError, Unreachable
 from gridpilot.mara_server import MaraServer
 from gridpilot.market.csv_file import read_prices
 from gridpilot.market.http import Http, Policy
 from gridpilot.market.mara import MaraClient, MaraSource
 from gridpilot.market.quality import plausibility
+from gridpilot.values import as_array, iso
 
 QUICK = Policy(deadline_s=8.0, attempt_s=2.0, backoff_s=0.01)
 IMPATIENT = Policy(deadline_s=0.9, attempt_s=0.25, backoff_s=0.01)  # where the wait is the test

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridpilot.domain import DataFlag, PriceHistory, as_array, as_times
+from gridpilot.domain import DataFlag, PriceHistory
 from gridpilot.errors import DataError
 from gridpilot.market.quality import Grid, Rows, plausibility, regularise, staleness, suspect
+from gridpilot.values import as_array, as_times
 
 START = np.datetime64("2024-03-01T00:00:00", "s")
 

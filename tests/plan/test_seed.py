@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from gridpilot.domain import Battery, as_array
+from gridpilot.domain import Battery
 from gridpilot.errors import DataError
 from gridpilot.plan.seed import seed_discharge
+from gridpilot.values import as_array
 
 
 @settings(deadline=None, max_examples=60)

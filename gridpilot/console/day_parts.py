@@ -1,0 +1,269 @@
+"""The day in one picture (Overview) and the plan in one picture (Plan), with what stands beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from html import escape
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from gridpilot import views
+from gridpilot.console import charts
+from gridpilot.console import format as fmt
+from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
+from gridpilot.console.theme import LIGHT
+from gridpilot.domain import Site
+from gridpilot.values import Array, Times, as_array, to_stamp, to_utc
+
+PAST_H: Final = 8.0
+Loads = Mapping[str, Array]
+
+
+# --- figures -------------------------------------------------------------------------------
+
+
+def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track) -> Figure:
+    """Some hours back and the whole plan ahead: price, loads, battery, state of charge on one axis."""
+    plan_at, step = views.times(snap.plan["timestamp"]), snap.step_s
+    start = snap.at - timedelta(hours=PAST_H)
+    ahead = plan_at > track.timestamp[-1]
+    stamps = np.concatenate([track.timestamp, plan_at[ahead]])
+
+    def joined(past: Array, planned: Array) -> Array:
+        return as_array(np.concatenate([past, planned[ahead]]))
+
+    plan = snap.plan
+    planned = {name: views.values(kw) for name, kw in plan["loads_kw"].items()}
+    planned["cooling"] = views.values(plan["cooling_kw"])
+    nothing = np.full(len(plan_at), np.nan)
+    loads = {name: joined(track.loads_kw[name], planned.get(name, nothing)) for name in _order(snap.site)}
+    battery = joined(track.battery_kw, views.values(plan["charge_kw"]) - views.values(plan["discharge_kw"]))
+    grid = joined(track.grid_kw, views.values(plan["import_kw"]) - views.values(plan["export_kw"]))
+    past = prices.timestamp >= to_stamp(start)
+    panels = [
+        charts.price_panel(
+            charts.settled(prices.timestamp[past], prices.energy[past], step), outlook(snap), snap.units.energy, 120
+        ),
+        _loads(snap.site, stamps, merged(snap.site, loads), grid, step, 150),
+    ]
+    if snap.site.battery.capacity_kwh > 0.0:
+        panels.append(charts.battery_panel(stamps, np.clip(battery, 0, None), np.clip(-battery, 0, None), step, 70))
+        panels.append(_soc(snap, track, 80))
+    axis = TimeAxis.of(snap.site, start, to_utc(plan_at[-1]) + timedelta(seconds=step), snap.at)
+    return charts.time_figure(axis, panels, _peak(snap))
+
+
+def plan_figure(snap: views.Snapshot) -> Figure:
+    """The plan alone: price, battery power, state of charge and each load on one axis."""
+    plan, step = snap.plan, snap.step_s
+    at = views.times(plan["timestamp"])
+    loads = {name: views.values(kw) for name, kw in plan["loads_kw"].items()}
+    loads["cooling"] = views.values(plan["cooling_kw"])
+    grid = views.values(plan["import_kw"]) - views.values(plan["export_kw"])
+    known = charts.settled(at[:1], snap.shown(views.values(plan["energy_usd_per_mwh"]))[:1], step)
+    battery = snap.site.battery
+    panels = [charts.price_panel(known, outlook(snap), snap.units.energy, 110)]
+    if battery.capacity_kwh > 0.0:
+        panels += [
+            charts.battery_panel(at, views.values(plan["charge_kw"]), views.values(plan["discharge_kw"]), step, 80),
+            charts.soc_panel(at, plan_soc(snap), soc_start(snap), (battery.soc_min, battery.soc_max), step, 90),
+        ]
+    order = [name for name in _order(snap.site) if name in loads]
+    panels.append(_loads(snap.site, at, {name: loads[name] for name in order}, grid, step, 170))
+    axis = TimeAxis.of(snap.site, to_utc(at[0]), to_utc(at[-1]) + timedelta(seconds=step), snap.at)
+    return charts.time_figure(axis, panels, plan_title(snap))
+
+
+def outlook(snap: views.Snapshot) -> Series:
+    """The forecast prices that the plan is made for, with their band."""
+    at, band = views.times(snap.forecast["timestamp"]), snap.forecast["bands"]["energy"]
+    inside = at <= views.times(snap.plan["timestamp"])[-1]
+    point, lower, upper = (snap.shown(views.values(band[key]))[inside] for key in ("point", "lower", "upper"))
+    return charts.expected(at[inside], point, lower, upper, snap.step_s)
+
+
+def merged(site: Site, loads: Loads) -> dict[str, Array]:
+    """Loads with all jobs and all tenants as one each, for a small picture."""
+    groups = {"jobs": [j.name for j in site.jobs], "tenants": [t.name for t in site.tenants]}
+    single = {m.type for m in site.machines}
+    out = {name: kw for name, kw in loads.items() if name in single}
+    for group, names in groups.items():
+        if names:
+            out[group] = as_array(np.sum([loads[name] for name in names if name in loads], axis=0))
+    return out | {name: kw for name, kw in loads.items() if name == "cooling"}
+
+
+def _order(site: Site) -> list[str]:
+    """Loads from the bottom of the stack up: machines by their worth per kW, jobs, tenants, cooling."""
+    machines = sorted(site.machines, key=lambda m: (m.product != "token", -m.rate / m.power_kw, m.type))
+    return [*(m.type for m in machines), *(j.name for j in site.jobs), *(t.name for t in site.tenants), "cooling"]
+
+
+def _loads(site: Site, at: Times, loads: Loads, grid: Array, step: int, height: int) -> Panel:
+    """Stacked loads, the grid's import as a line, and the limit that holds for it."""
+    hues = {job.name: "jobs" for job in site.jobs} | {tenant.name: "tenants" for tenant in site.tenants}
+    panel = charts.loads_panel(at, loads, site.import_kw, step, height, hues)
+    line = Series("Grid import", at, as_array(grid), "line", LIGHT["grid_import"], 1.6, step_s=step)
+    return replace(panel, series=(*panel.series, line), low=None if np.nanmin(grid, initial=0.0) < 0.0 else 0.0)
+
+
+def _soc(snap: views.Snapshot, track: views.Track, height: int) -> Panel:
+    """Measured (or simulated) charge at each past decision, then the planned one at each interval's end."""
+    battery, step = snap.site.battery, np.timedelta64(snap.step_s, "s")
+    panel = charts.soc_panel(
+        track.timestamp[:1], [np.nan], np.nan, (battery.soc_min, battery.soc_max), snap.step_s, height
+    )
+    ahead = views.times(snap.plan["timestamp"]) + step
+    at = np.concatenate([track.timestamp, ahead])
+    soc = 100.0 * np.concatenate([track.soc_frac, plan_soc(snap)])
+    return replace(panel, series=(replace(panel.series[0], times=at, values=as_array(soc)),))
+
+
+def plan_soc(snap: views.Snapshot) -> Array:
+    """State of charge at the end of each planned interval."""
+    return views.values(snap.plan["soc_frac"])
+
+
+def soc_start(snap: views.Snapshot) -> float:
+    """State of charge that the plan begins with; NaN where it was not known."""
+    return float(views.values([snap.plan["soc_start_frac"]])[0])
+
+
+# --- findings ------------------------------------------------------------------------------
+
+
+def _peak(snap: views.Snapshot) -> str:
+    """Dearest and cheapest interval ahead."""
+    price = snap.shown(views.values(snap.plan["energy_usd_per_mwh"]))
+    at, unit = views.times(snap.plan["timestamp"]), snap.units.energy
+    high, low = int(np.argmax(price)), int(np.argmin(price))
+    if price[high] == price[low]:
+        return f"Power is expected to stay at {fmt.price(float(price[0]), unit)}"
+    texts = [f"{fmt.price(float(price[i]), unit).value} {clock(snap, to_utc(at[i]))}" for i in (high, low)]
+    return f"Power is dearest at {texts[0]} and cheapest at {texts[1]}, in {unit}"
+
+
+def plan_title(snap: views.Snapshot) -> str:
+    """What the battery adds over the plan."""
+    if snap.site.battery.capacity_kwh <= 0.0:
+        return _peak(snap)
+    parts, money = views.plan_parts(snap), snap.units.money
+    hours = fmt.number(len(snap.plan["timestamp"]) * snap.step_s / 3600.0)
+    word = "adds" if parts.battery >= 0.0 else "takes"
+    return f"The battery {word} {fmt.money(abs(parts.battery), money)} of {fmt.money(parts.total, money)} in {hours} h"
+
+
+def clock(snap: views.Snapshot, moment: datetime) -> str:
+    """ "at 20:00", or "now" for the running interval."""
+    if moment <= snap.at:
+        return "now"
+    return f"at {fmt.local(moment, snap.site.timezone, with_date=False)}"
+
+
+# --- next changes --------------------------------------------------------------------------
+
+_WORDS: Final = {
+    "under": "power under {limit}, where it pays",
+    "over": "power over {limit}, where it stops paying",
+    "work": "the work at hand changes with the hour",
+    "deadline": "in the cheapest hours before its deadline",
+    "room": "the connection is full: the room goes to what earns more",
+    "empty": "it is at its lower limit",
+    "full": "it is full",
+    "later": "its energy is worth more later",
+    "plan": "the plan as a whole earns more so",
+}
+
+
+def change_words(change: views.Change) -> str:
+    """ "hydro starts, 214 kW" """
+    before, after = change.before_kw, change.after_kw
+    size = str(fmt.power(abs(after)))
+    if change.what == "battery":
+        return "battery rests" if abs(after) < 1.0 else f"battery {'charges' if after > 0 else 'discharges'} {size}"
+    if before < 1.0:
+        return f"{change.what} starts, {size}"
+    if after < 1.0:
+        return f"{change.what} stops, from {fmt.power(before)}"
+    return f"{change.what} {'up' if after > before else 'down'} from {fmt.power(before)} to {size}"
+
+
+def reason_words(snap: views.Snapshot, change: views.Change) -> str:
+    """Why, with the price that decides it."""
+    reason, unit = views.why(snap, change), snap.units.energy
+    if reason.kind in ("under", "over") and not fmt.known(reason.limit):
+        return f"power at {fmt.price(change.energy_price, unit)}"
+    text = _WORDS[reason.kind].format(limit=fmt.price(reason.limit, unit))
+    if reason.kind == "over" and change.what == "battery":
+        text = f"power over {fmt.price(reason.limit, unit)}, what keeping the energy is worth"
+    if reason.kind in ("under", "over"):
+        return f"{text} (expected: {fmt.price(change.energy_price, unit).value})"
+    return text
+
+
+def changes_html(snap: views.Snapshot, changes: Sequence[views.Change]) -> str:
+    """The next changes as a list: time (UTC on hover), what, money, reason."""
+    rows = []
+    for change in changes:
+        when = fmt.local(change.at, snap.site.timezone, with_date=False)
+        usd = fmt.money(change.usd, snap.units.money, sign=True)
+        rows.append(
+            f"<li title='{escape(fmt.utc(change.at))}' style='display:block'>"
+            "<div style='display:flex;justify-content:space-between;gap:0.75rem'>"
+            f"<span><b>{escape(when)}</b> {escape(change_words(change))}</span>"
+            f"<span class='gp-mono'>{escape(str(usd))}</span></div>"
+            f"<div class='gp-muted'>{escape(reason_words(snap, change))}</div></li>"
+        )
+    return f"<ul class='gp-flags'>{''.join(rows)}</ul>"
+
+
+def alarms_html(alarms: Sequence[views.Alarm]) -> str:
+    """Alarms with what to do about each."""
+    rows = []
+    for alarm in alarms:
+        look = "alarm" if alarm.severity == "alarm" else "warning"
+        code, message, advice = (escape(text) for text in (alarm.code, alarm.message, alarm.advice))
+        rows.append(
+            f"<li><span class='gp-chip gp-{look}'>{code}</span>"
+            f"<span>{message}<br><span class='gp-muted'>{advice}</span></span></li>"
+        )
+    return f"<ul class='gp-flags'>{''.join(rows)}</ul>"
+
+
+# --- tables of the plan --------------------------------------------------------------------
+
+
+def worth_table(snap: views.Snapshot) -> pd.DataFrame:
+    """The plan's objective by cause, largest first; the rows add up to the last."""
+    parts = views.plan_parts(snap)
+    rows = sorted(parts.loads.items(), key=lambda item: (-item[1], item[0]))
+    rows += [("battery: sold less bought", parts.trade), ("battery: wear", -parts.wear)]
+    rows += [("battery: change in stored energy", parts.stored), ("together", parts.total)]
+    return pd.DataFrame({"from": [name for name, _ in rows], snap.units.money: [usd for _, usd in rows]})
+
+
+def plan_table(snap: views.Snapshot) -> pd.DataFrame:
+    """The plan as rows: UTC stamp, site time, price, battery, grid, loads."""
+    plan, unit = snap.plan, snap.units.energy
+    at = [to_utc(stamp) for stamp in views.times(plan["timestamp"])]
+    columns: dict[str, object] = {
+        "timestamp": plan["timestamp"],
+        "site time": [fmt.local(moment, snap.site.timezone) for moment in at],
+        f"price, {unit}": snap.shown(views.values(plan["energy_usd_per_mwh"])),
+        "charge, kW": views.values(plan["charge_kw"]),
+        "discharge, kW": views.values(plan["discharge_kw"]),
+        "state of charge, %": 100.0 * plan_soc(snap),
+        "import, kW": views.values(plan["import_kw"]),
+        "export, kW": views.values(plan["export_kw"]),
+    }
+    loads = plan["loads_kw"]
+    columns |= {f"{name}, kW": views.values(loads[name]) for name in _order(snap.site) if name in loads}
+    columns["cooling, kW"] = views.values(plan["cooling_kw"])
+    if plan["status"] == "optimal":
+        worth = views.values(plan["marginal_value_usd_per_kwh"])
+        columns[f"worth of stored energy, {unit}"] = snap.shown(1000.0 * worth)
+    return pd.DataFrame(columns)

@@ -1,0 +1,219 @@
+"""What the pages Prices and Forecast draw: history, break-even ladder, bands, and their findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from gridpilot import views
+from gridpilot.console import charts, plots
+from gridpilot.console import format as fmt
+from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
+from gridpilot.console.theme import LIGHT
+from gridpilot.values import Array, Times, as_array, as_times, to_stamp, to_utc
+
+KINDS: Final = {"energy": "Energy", "hash": "Hash", "token": "Token"}
+MEMBER_HUES: Final = ("other_1", "other_2", "other_3", "tenants", "jobs", "cooling")
+MODELS: Final = {"in force": "forecast in force", "mix": "forecast in force"}
+
+
+def unit_of(snap: views.Snapshot, kind: str) -> str:
+    """The source's unit of a price."""
+    return {"energy": snap.units.energy, "hash": snap.units.hash, "token": snap.units.token}[kind]
+
+
+def shown(snap: views.Snapshot, kind: str, numbers: Sequence[float | None]) -> Array:
+    """Recorded numbers of a price, energy in the source's own unit."""
+    found = views.values(numbers)
+    return as_array(snap.shown(found)) if kind == "energy" else found
+
+
+def series_of(prices: views.Prices, kind: str) -> Array:
+    """One of the three recorded prices."""
+    return {"energy": prices.energy, "hash": prices.hash, "token": prices.token}[kind]
+
+
+def flags_of(snap: views.Snapshot, kind: str) -> list[str]:
+    """Codes of the market's flags that speak of this price."""
+    begins = {"energy": ("energy",), "hash": ("hash",), "token": ("token",)}[kind]
+    found = [f.code for f in snap.flags if f.stage == "market" and f.message.lower().startswith(begins)]
+    return list(dict.fromkeys(found))
+
+
+# --- Prices --------------------------------------------------------------------------------
+
+
+def history_figure(snap: views.Snapshot, prices: views.Prices, days: int) -> Figure:
+    """Recorded prices of some days; hours below zero are filled down from the zero line."""
+    step, since = prices.step_s, prices.timestamp[-1] - np.timedelta64(days, "D")
+    inside = prices.timestamp > since
+    at, energy = prices.timestamp[inside], prices.energy[inside]
+    series = [charts.settled(at, energy, step, "Energy price")]
+    if np.any(energy < 0.0):
+        below = as_array(np.where(energy < 0.0, energy, np.nan))
+        series.insert(0, Series("Below zero", at, below, "bar", LIGHT["charge"], step_s=step))
+    panels = [Panel("Energy price", prices.units.energy, tuple(series), 230, {0.0: ""})]
+    for kind in ("hash", "token"):
+        found = series_of(prices, kind)[inside]
+        if np.isfinite(found).any():
+            said = ", ".join(flags_of(snap, kind)).lower().replace("_", " ")
+            title = f"{KINDS[kind]} price" + (f" ({said})" if said else "")
+            line = Series(f"{KINDS[kind]} price", at, found, "line", LIGHT["cooling"], 1.6, step_s=step)
+            panels.append(Panel(title, unit_of(snap, kind), (line,), 54, decimals=2))
+    start = to_utc(at[0])
+    axis = TimeAxis(start, to_utc(at[-1]) + timedelta(seconds=step), snap.site.timezone, snap.at)
+    return charts.time_figure(axis, panels, _history_title(snap, at, energy))
+
+
+def _history_title(snap: views.Snapshot, at: Times, energy: Array) -> str:
+    """How often below zero, and the dearest interval."""
+    high, unit = int(np.argmax(energy)), snap.units.energy
+    when = fmt.local(to_utc(at[high]), snap.site.timezone)
+    top = f"highest {fmt.price(float(energy[high]), unit)} on {when}"
+    negative = int(np.sum(energy < 0.0))
+    share = fmt.percent(negative / len(energy))
+    return f"Below zero {share} of the time, {top}" if negative else f"Never below zero, {top}"
+
+
+def ladder_figure(snap: views.Snapshot) -> Figure:
+    """Break-even of each machine type against the price now."""
+    found, unit = views.strikes(snap), snap.units.energy
+    now = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
+    losing = [s.type for s in found if s.strike <= now]
+    price = fmt.price(now, unit)
+    if not losing:
+        title = f"Every machine type earns at {price}"
+    elif len(losing) == len(found):
+        title = f"No machine type earns at {price}"
+    else:
+        title = f"At {price} {_listed(losing)} would burn money"
+    return plots.ladder([plots.Rung(s.type, s.strike) for s in found], now, unit, title)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def strike_table(snap: views.Snapshot) -> pd.DataFrame:
+    """Who earns and who burns, by machine type."""
+    found, unit = views.strikes(snap), snap.units.energy
+    return pd.DataFrame(
+        {
+            "machines": [s.type for s in found],
+            f"break-even, {unit}": [s.strike for s in found],
+            f"margin now, {unit}": [float(snap.shown(1000.0 * s.margin_usd_per_kwh)) for s in found],
+            "on": [f"{s.running} of {s.count}" for s in found],
+            "about them": [s.note for s in found],
+        }
+    )
+
+
+def stats_table(snap: views.Snapshot, prices: views.Prices) -> pd.DataFrame:
+    """Computed figures of the three prices over the recorded span."""
+    stats = [
+        views.series_stats(KINDS[kind], unit_of(snap, kind), prices.timestamp, series_of(prices, kind), prices.step_s)
+        for kind in KINDS
+    ]
+    return pd.DataFrame(
+        {
+            "price": [s.name for s in stats],
+            "unit": [s.unit for s in stats],
+            "records": [s.records for s in stats],
+            "missing": [s.missing for s in stats],
+            "frequency": [fmt.duration(prices.step_s).replace(fmt.NBSP, " ")] * len(stats),
+            "below zero": [s.negative for s in stats],
+            "lowest": [s.low for s in stats],
+            "mean": [s.mean for s in stats],
+            "highest": [s.high for s in stats],
+            "volatility of changes": [s.change_sd for s in stats],
+        }
+    )
+
+
+# --- Forecast ------------------------------------------------------------------------------
+
+
+def forecast_figure(
+    snap: views.Snapshot, prices: views.Prices, kind: str, earlier: Mapping[str, Any] | None, members: bool
+) -> Figure:
+    """Two days of what came, the forecast made a day before, and the bands ahead; `members` adds thin lines."""
+    body, step, unit = snap.forecast, snap.step_s, unit_of(snap, kind)
+    ahead, band = views.times(body["timestamp"]), body["bands"][kind]
+    start = max(to_utc(prices.timestamp[0]), snap.at - timedelta(hours=48))
+    past = prices.timestamp >= to_stamp(start)
+    series = []
+    if earlier is not None:
+        series.append(_earlier(snap, kind, earlier))
+    if members:
+        series += [
+            Series(name, ahead, shown(snap, kind, path), "line", LIGHT[hue], 1.1, step_s=step)
+            for (name, path), hue in zip(band["members"].items(), MEMBER_HUES, strict=False)
+        ]
+    series.append(charts.settled(prices.timestamp[past], series_of(prices, kind)[past], step, "Came"))
+    q = {name: shown(snap, kind, path) for name, path in band["quantiles"].items()}
+    forecast = charts.expected(
+        ahead, shown(snap, kind, band["point"]), q["0.1"], q["0.9"], step, (q["0.25"], q["0.75"])
+    )
+    series.append(replace(forecast, name="Forecast (80 % band, inside it 50 %)", width=2.0))
+    panel = Panel(f"{KINDS[kind]} price", unit, tuple(series), 380, {0.0: ""} if kind == "energy" else {})
+    end = to_utc(ahead[-1]) + timedelta(seconds=step)
+    title = _forecast_title(snap, ahead, shown(snap, kind, band["point"]), q, unit)
+    return charts.time_figure(TimeAxis.of(snap.site, start, end, snap.at), [panel], title)
+
+
+def _earlier(snap: views.Snapshot, kind: str, earlier: Mapping[str, Any]) -> Series:
+    at, band = views.times(earlier["timestamp"]), earlier["bands"][kind]
+    point, low, high = (shown(snap, kind, band[key]) for key in ("point", "lower", "upper"))
+    made = fmt.local(_moment(earlier), snap.site.timezone)
+    now = at <= to_stamp(snap.at)
+    return Series(
+        f"Forecast of {made} (80 % band)", as_times(at[now]), point[now], "dots", LIGHT["battery"], 1.6,
+        low[now], high[now], step_s=snap.step_s,
+    )  # fmt: skip
+
+
+def _moment(body: Mapping[str, Any]) -> Any:
+    return to_utc(views.times([body["origin"]])[0])
+
+
+def _forecast_title(snap: views.Snapshot, at: Times, point: Array, q: Mapping[str, Array], unit: str) -> str:
+    if not np.isfinite(point).any():
+        return "This source has no such price"
+    if np.ptp(point) == 0.0:
+        return f"Expected to stay at {fmt.price(float(point[0]), unit)}"
+    high = int(np.argmax(point))
+    when = fmt.local(to_utc(at[high]), snap.site.timezone)
+    low, up = (fmt.price(float(q[name][high]), unit).value for name in ("0.1", "0.9"))
+    return f"Dearest on {when}: {fmt.price(float(point[high]), unit)}, four times in five between {low} and {up}"
+
+
+def error_table(snap: views.Snapshot, kind: str, live: Sequence[views.LiveScore]) -> pd.DataFrame:
+    """Mean absolute error of each model: on past origins it had not seen, and live. NaN where there is none."""
+    scale = snap.units.energy_usd_per_mwh if kind == "energy" else 1.0
+    trial = {MODELS.get(k, k): v / scale for k, v in snap.forecast["scores"].get(kind, {}).items()}
+    lived = {MODELS.get(s.member, s.member): s for s in live}
+    names = sorted({*trial, *lived}, key=lambda name: (name not in MODELS.values(), trial.get(name, np.inf), name))
+    unit = unit_of(snap, kind)
+    return pd.DataFrame(
+        {
+            "model": names,
+            f"out of sample, {unit}": [trial.get(name, np.nan) for name in names],
+            f"live, {unit}": [lived[name].mae if name in lived else np.nan for name in names],
+            "values compared live": [lived[name].n if name in lived else 0 for name in names],
+        }
+    )
+
+
+def error_title(snap: views.Snapshot, kind: str) -> str:
+    """How much better than repeating yesterday."""
+    scores = snap.forecast["scores"].get(kind, {})
+    naive, mix = scores.get("seasonal naive"), scores.get("mix")
+    if not naive or mix is None:
+        return "Mean error of each model"
+    word = "less" if mix <= naive else "more"
+    return f"The forecast errs {fmt.percent(abs(1.0 - mix / naive))} {word} than repeating the season before"

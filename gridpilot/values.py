@@ -1,0 +1,69 @@
+"""Arrays, times and plain JSON values: the few conversions that every module shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gridpilot.errors import DataError
+
+Array = npt.NDArray[np.float64]
+Times = npt.NDArray[np.datetime64]
+
+
+def as_array(values: Any) -> Array:
+    """A read-only float64 copy of `values`."""
+    out = np.array(values, dtype=np.float64)
+    out.setflags(write=False)
+    return out
+
+
+def as_times(values: Any) -> Times:
+    """A read-only datetime64[s] copy of `values` (naive means UTC here; adapters refuse naive input)."""
+    out = np.array(values, dtype="datetime64[s]")
+    out.setflags(write=False)
+    return out
+
+
+def to_utc(stamp: np.datetime64) -> datetime:
+    """One element of a time array as an aware datetime."""
+    return datetime.fromtimestamp(int(stamp.astype("datetime64[s]").astype(np.int64)), tz=UTC)
+
+
+def to_stamp(moment: datetime) -> np.datetime64:
+    """An aware datetime as an element of a time array; a naive one is refused."""
+    if moment.tzinfo is None:
+        raise DataError(f"time {moment} has no zone: give it in UTC, as 2024-06-12T14:00:00Z")
+    return np.datetime64(int(moment.timestamp()), "s")
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with a Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def to_jsonable(value: Any) -> Any:
+    """Plain JSON types of any domain object; NaN and infinity become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray):
+        if np.issubdtype(value.dtype, np.datetime64):
+            return [iso(to_utc(t)) for t in value]
+        return [to_jsonable(v) for v in value.tolist()]
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, Mapping):
+        return {str(k): to_jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_jsonable(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.generic):
+        return to_jsonable(value.item())
+    return value

@@ -1,0 +1,127 @@
+"""Forecast: what will power cost, and how sure are we?"""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from gridpilot import views
+from gridpilot.console import format as fmt
+from gridpilot.console import live_chart, plots, price_parts, widgets
+from gridpilot.console.charts import Figure
+from gridpilot.errors import GridPilotError
+
+REFRESH_S = 3.0
+LIVE_DAYS = 7.0
+EARLIER_H = 24.0
+
+
+@st.cache_data(max_entries=12, show_spinner=False)
+def _figure(cycle_id: str, kind: str, members: bool) -> Figure | None:
+    snap, prices = views.snapshot(cycle_id), views.prices(72.0)
+    if snap is None or prices is None:
+        return None
+    return price_parts.forecast_figure(snap, prices, kind, views.forecast_of(EARLIER_H), members)
+
+
+@st.cache_data(max_entries=12, show_spinner="Holding the recorded forecasts against what came ...")
+def _live(cycle_id: str, kind: str) -> list[views.LiveScore]:
+    return views.live_scores(kind, LIVE_DAYS)
+
+
+def _tiles(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> None:
+    band, unit = snap.forecast["bands"][kind], price_parts.unit_of(snap, kind)
+    point, lower, upper = (price_parts.shown(snap, kind, band[key]) for key in ("point", "lower", "upper"))
+    scores = snap.forecast["scores"].get(kind, {})
+    scale = snap.units.energy_usd_per_mwh if kind == "energy" else 1.0
+    force = next((score for score in live if score.member == "in force"), None)
+    with widgets.tile_row(4):
+        reference = f"80 %: {fmt.price(float(lower[0]), unit).value} to {fmt.price(float(upper[0]), unit).value}"
+        widgets.tile("Next interval", fmt.price(float(point[0]), unit), reference, note=f"Method: {band['method']}.")
+        days = fmt.number(snap.forecast["score_days"])
+        if "mix" in scores:
+            naive = scores.get("seasonal naive")
+            against = f"seasonal naive {fmt.significant(naive / scale)}" if naive is not None else ""
+            note = f"Mean absolute error on {days} past days that no model had seen when it forecast them."
+            widgets.tile("Error out of sample", fmt.quantity(scores["mix"] / scale, unit), against, note=note)
+        else:
+            widgets.tile("Error out of sample", fmt.DASH, "no model was scored")
+        if force is None:
+            widgets.tile(f"Error live, {LIVE_DAYS:.0f} days", fmt.DASH, "no forecast has come true yet")
+            widgets.tile("Inside the 80 % band, live", fmt.DASH, "no forecast has come true yet")
+        else:
+            against = f"{fmt.count(force.n, 'value')} of {fmt.count(force.intervals, 'interval')}"
+            widgets.tile(f"Error live, {LIVE_DAYS:.0f} days", fmt.quantity(force.mae, unit), against)
+            inside = fmt.percent(force.coverage_frac).removesuffix(f"{fmt.NBSP}%")
+            note = "Each interval is forecast many times, so a few surprises count often while the record is short."
+            widgets.tile("Inside the 80 % band, live", fmt.Quantity(inside, "%"), "80 % promised", note=note)
+
+
+def _scores(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> None:
+    table, calibration = st.columns([3, 2], gap="medium")
+    with table:
+        st.markdown(f"##### {widgets.inert(price_parts.error_title(snap, kind))}")
+        errors = price_parts.error_table(snap, kind, live)
+        days = fmt.number(snap.forecast["score_days"])
+        if errors.empty:
+            what = "No model was scored on this price and no forecast of it has come true: "
+            widgets.empty_state("No errors to show", what + widgets.inert(snap.forecast["bands"][kind]["method"]) + ".")
+        else:
+            unit = price_parts.unit_of(snap, kind)
+            names = (f"out of sample, {unit}", f"live, {unit}")
+            config = {name: st.column_config.NumberColumn(format="%.3g") for name in names}
+            st.dataframe(errors, hide_index=True, column_config=config)
+            said = f"Out of sample: mean absolute error of day-ahead forecasts on {days} past days, none of them seen "
+            said += f"in fitting. Live: forecasts that this console recorded in the last {LIVE_DAYS:.0f} days, at "
+            said += "every distance ahead, against the prices that came."
+            st.caption(said)
+            widgets.download_csv(errors, f"errors-{kind}.csv", key="forecast_csv")
+    with calibration:
+        force = next((score for score in live if score.member == "in force" and score.coverage), None)
+        if force is None or not np.isfinite(force.coverage_frac):
+            widgets.empty_state("Calibration", "Comes when the first recorded forecast has come true.")
+            return
+        gap = force.coverage_frac - 0.8
+        word = "as promised" if abs(gap) < 0.05 else "too narrow so far" if gap < 0.0 else "too wide so far"
+        figure = plots.calibration(
+            list(force.coverage), list(force.coverage.values()), force.intervals, f"Live, the bands are {word}"
+        )
+        live_chart.show(figure, f"forecast_calibration_{kind}")
+
+
+@st.fragment(run_every=REFRESH_S)
+def _body(kind: str, members: bool) -> None:
+    try:
+        snap = views.snapshot()
+        if snap is None:
+            what = "Bands for the next 24 hours, what came of earlier ones, and the error of each model."
+            todo = "They come with the pilot's first decision; the strip above says if no pilot runs."
+            widgets.empty_state("No forecast yet", f"{what} {todo}")
+            return
+        if not np.isfinite(price_parts.shown(snap, kind, snap.forecast["bands"][kind]["point"])).any():
+            widgets.empty_state(f"No {kind} price", "This source has no such price, so there is nothing to forecast.")
+            return
+        live = _live(snap.cycle_id, kind)
+        _tiles(snap, kind, live)
+        widgets.flags(flag for flag in snap.flags if flag.stage == "forecast" and _about(flag.message, kind))
+        figure = _figure(snap.cycle_id, kind, members)
+        if figure is not None:
+            live_chart.show(figure, f"forecast_{kind}_{members}")
+        _scores(snap, kind, live)
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+
+
+def _about(message: str, kind: str) -> bool:
+    others = [other for other in price_parts.KINDS if other != kind]
+    return not message.startswith(tuple(others))
+
+
+st.subheader("What will power cost, and how sure are we?")
+with st.container(horizontal=True, vertical_alignment="center"):
+    chosen = st.segmented_control(
+        "Price", tuple(price_parts.KINDS), default="energy", format_func=price_parts.KINDS.__getitem__,
+        key="forecast_price", label_visibility="collapsed", required=True,
+    )  # fmt: skip
+    thin = st.toggle("Single models", key="forecast_members", help="The forecasts of each model, as thin lines")
+_body(chosen, thin)

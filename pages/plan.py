@@ -1,0 +1,115 @@
+"""Plan: what will we do, and why is that the best?"""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from gridpilot import views
+from gridpilot.console import day_parts, live_chart, widgets
+from gridpilot.console import format as fmt
+from gridpilot.console.charts import Figure
+from gridpilot.errors import GridPilotError
+
+REFRESH_S = 3.0
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _figure(cycle_id: str) -> Figure | None:
+    snap = views.snapshot(cycle_id)
+    return None if snap is None else day_parts.plan_figure(snap)
+
+
+def _tiles(snap: views.Snapshot) -> None:
+    plan, money, unit = snap.plan, snap.units.money, snap.units.energy
+    parts = views.plan_parts(snap)
+    hours = fmt.number(len(plan["timestamp"]) * snap.step_s / 3600.0)
+    with widgets.tile_row(4):
+        text = f"battery {fmt.money(parts.battery, money, sign=True).value} of it"
+        note = (
+            "Value of the loads less energy, cooling and wear, with the change in stored energy counted at its worth."
+        )
+        widgets.tile(f"Worth of the next {hours} h", fmt.money(parts.total, money), text, note=note)
+        solved = f"{plan['method']}, {fmt.milliseconds(plan['solve_ms'])}"
+        widgets.tile("Plan", plan["status"], solved, note="How the plan was made, and how long the solver took.")
+        if plan["status"] != "optimal":
+            for label in ("A stored kWh is worth", "A kWh of site power is worth"):
+                widgets.tile(label, fmt.DASH, "only an optimal plan has shadow prices")
+            return
+        kept, power = (
+            float(snap.shown(1000.0 * plan[key][0]))
+            for key in ("marginal_value_usd_per_kwh", "power_price_usd_per_kwh")
+        )
+        now = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
+        label, text = "A stored kWh is worth", f"power now {fmt.price(now, unit).value}"
+        if snap.site.battery.capacity_kwh > 0.0:
+            note = "Shadow price of the stored energy at the end of this interval: what one more would bring."
+            widgets.tile(label, fmt.price(kept, unit), text, note=note)
+        else:
+            widgets.tile(label, fmt.DASH, "this site has no battery")
+        scarce = power - now
+        text = f"{fmt.price(scarce, unit).value} over the grid's price" if scarce > 0.005 else "as the grid's price"
+        note = "Shadow price of site power now. Over the grid's price the connection is full."
+        widgets.tile("A kWh of site power is worth", fmt.price(power, unit), text, note=note)
+
+
+def _attempts(snap: views.Snapshot) -> None:
+    """What was tried, where the plan is not the optimum."""
+    tried = snap.plan["attempts"]
+    if snap.plan["status"] == "optimal" and len(tried) < 2:
+        return
+    st.markdown("##### What was tried")
+    table = {name: [row[key] for row in tried] for name, key in (("method", "method"), ("outcome", "status"))}
+    table |= {"reason": [row["reason"] for row in tried], "ms": [row["ms"] for row in tried]}
+    config = {"ms": st.column_config.NumberColumn(format="%.0f")}
+    st.dataframe(pd.DataFrame(table), hide_index=True, column_config=config)
+    widgets.flags(flag for flag in snap.flags if flag.stage == "plan")
+
+
+def _worth(snap: views.Snapshot) -> None:
+    """Sentences about the battery's trades, and where the money comes from."""
+    trades, money = st.columns([3, 2], gap="medium")
+    with trades:
+        st.markdown("##### Buy low, sell high")
+        sentences = views.spread_sentences()
+        for sentence in sentences:
+            st.markdown(sentence.text)
+        if not sentences:
+            st.caption("The battery buys nothing that it sells again within this plan.")
+    with money:
+        st.markdown("##### Where the worth comes from")
+        table = day_parts.worth_table(snap)
+        config = {table.columns[1]: st.column_config.NumberColumn(format="%.2f")}
+        st.dataframe(table, hide_index=True, column_config=config)
+
+
+@st.fragment(run_every=REFRESH_S)
+def _body() -> None:
+    try:
+        snap = views.snapshot()
+        if snap is None:
+            what = "Battery, loads and money of the next 24 hours, with the reasons."
+            todo = "They come with the pilot's first decision; the strip above says if no pilot runs."
+            widgets.empty_state("No plan yet", f"{what} {todo}")
+            return
+        _tiles(snap)
+        figure = _figure(snap.cycle_id)
+        if figure is not None:
+            live_chart.show(figure, "plan_day")
+        _attempts(snap)
+        _worth(snap)
+        st.markdown("##### The plan")
+        st.caption("The first row runs now. State of charge is at the end of the interval; loads are without cooling.")
+        table = day_parts.plan_table(snap)
+        config = {
+            name: st.column_config.NumberColumn(format="%.1f" if name.endswith(("kW", "%")) else "%.2f")
+            for name in table.columns[2:]
+        }
+        st.dataframe(table, hide_index=True, column_config=config)
+        widgets.download_csv(table, f"plan-{snap.cycle_id}.csv", key="plan_csv")
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+
+
+st.subheader("What will we do, and why is that the best?")
+_body()

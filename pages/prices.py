@@ -1,0 +1,112 @@
+"""Prices: what does power cost, and who earns at that price?"""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from gridpilot import views
+from gridpilot.console import format as fmt
+from gridpilot.console import live_chart, price_parts, widgets
+from gridpilot.console.charts import Figure
+from gridpilot.errors import GridPilotError
+
+REFRESH_S = 3.0
+DAYS = 30
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _history(cycle_id: str, days: int) -> Figure | None:
+    snap, prices = views.snapshot(cycle_id), views.prices(24.0 * days)
+    return None if snap is None or prices is None else price_parts.history_figure(snap, prices, days)
+
+
+def _tiles(snap: views.Snapshot, prices: views.Prices) -> None:
+    now, unit = snap.cycle["prices"], snap.units.energy
+    price = float(snap.shown(now["energy_usd_per_mwh"]))
+    reference = views.price_reference()
+    with widgets.tile_row(4):
+        text = "no earlier price to compare"
+        if reference is not None:
+            gap = fmt.price(abs(price - reference.value), unit).value
+            text = f"{'+' if price >= reference.value else fmt.MINUS}{gap} vs. {reference.name}"
+        widgets.tile("Energy price now", fmt.price(price, unit), text)
+        _place_tile(price, prices)
+        for kind, label in (("hash", "Hash price"), ("token", "Token price")):
+            said = [code.replace("_", " ").lower() for code in price_parts.flags_of(snap, kind)]
+            if now[kind] is None:
+                widgets.tile(label, fmt.DASH, "this source has none")
+            else:
+                widgets.tile(
+                    label, fmt.price(now[kind], price_parts.unit_of(snap, kind)), ", ".join(said) or "as traded"
+                )
+
+
+def _place_tile(price: float, prices: views.Prices) -> None:
+    n = len(prices.energy)
+    if n < 2:
+        widgets.tile("Place in the last 30 days", fmt.DASH, "needs a second price")
+        return
+    lower = float(np.mean(prices.energy < price))
+    span = fmt.duration(n * prices.step_s)
+    median = fmt.price(float(np.median(prices.energy)), prices.units.energy)
+    widgets.tile(
+        "Place in the last 30 days",
+        fmt.Quantity(fmt.percent(lower).removesuffix(f"{fmt.NBSP}%"), "% were cheaper"),
+        f"median {median}",
+        note=f"Of the {n:,} recorded prices of the last {span}.",
+    )
+
+
+@st.fragment(run_every=REFRESH_S)
+def _body(days: int) -> None:
+    try:
+        snap, prices = views.snapshot(), views.prices(24.0 * DAYS)
+        if snap is None or prices is None:
+            what = "The price now, its history, and who earns at it."
+            todo = "They come with the pilot's first decision; the strip above says if no pilot runs."
+            widgets.empty_state("No prices yet", f"{what} {todo}")
+            return
+        _tiles(snap, prices)
+        past, ladder = st.columns([3, 2], gap="medium")
+        with past:
+            figure = _history(snap.cycle_id, days)
+            if figure is not None:
+                live_chart.show(figure, f"prices_history_{days}")
+        with ladder:
+            live_chart.show(price_parts.ladder_figure(snap), "prices_ladder")
+            numbers = {name: st.column_config.NumberColumn(format="%.2f") for name in _numeric(snap)}
+            st.dataframe(price_parts.strike_table(snap), hide_index=True, column_config=numbers)
+        _quality(snap, prices)
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+
+
+def _numeric(snap: views.Snapshot) -> tuple[str, str]:
+    return f"break-even, {snap.units.energy}", f"margin now, {snap.units.energy}"
+
+
+def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
+    st.markdown("##### Data quality")
+    source = "simulated data" if snap.cycle["simulated"] else "live data"
+    span = fmt.duration(len(prices.timestamp) * prices.step_s)
+    st.caption(widgets.inert(f"Source {snap.cycle['source']} ({source}). {prices.credit}. Figures: last {span}."))
+    table = price_parts.stats_table(snap, prices)
+    figures = ("lowest", "mean", "highest", "volatility of changes")
+    config = {name: st.column_config.NumberColumn(format="%.2f") for name in figures}
+    config["volatility of changes"] = st.column_config.NumberColumn(
+        format="%.2f", help="Standard deviation of the change from one interval to the next, in the price's unit."
+    )
+    st.dataframe(table, hide_index=True, column_config=config)
+    widgets.flags(flag for flag in snap.flags if flag.stage == "market")
+    widgets.download_csv(table, "price-quality.csv", key="prices_csv")
+
+
+title, choice = st.columns([3, 1], vertical_alignment="center")
+title.subheader("What does power cost, and who earns at that price?")
+with choice:
+    chosen = st.segmented_control(
+        "History", (7, 30), default=7, format_func=lambda days: f"{days} days", key="prices_days",
+        label_visibility="collapsed", required=True,
+    )  # fmt: skip
+_body(chosen)
