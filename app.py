@@ -20,12 +20,13 @@ from gridpilot.console import server
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """From the server's start to its end."""
-    pilot = server.ensure_pilot()
+    pilot = server.PilotProcess()
+    pilot.start()
     server.warm_up()
     try:
         yield {}
     finally:
-        await anyio.to_thread.run_sync(server.stop_pilot, pilot)
+        await anyio.to_thread.run_sync(pilot.stop)
 
 
 app = st.App(

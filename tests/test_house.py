@@ -35,7 +35,14 @@ def test_source__size_and_vocabulary__within_the_rules(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("pages/*.py")), ids=lambda p: p.stem)
 def test_page__imports__only_views_operate_and_the_console(path: Path) -> None:
-    allowed = ("gridpilot.views", "gridpilot.operate", "gridpilot.console", "gridpilot.errors", "gridpilot.domain")
+    allowed = (
+        "gridpilot.views",
+        "gridpilot.operate",
+        "gridpilot.console",
+        "gridpilot.errors",
+        "gridpilot.domain",
+        "gridpilot.values",
+    )
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gridpilot"):
             names = [f"{node.module}.{alias.name}" for alias in node.names]

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,9 @@ from starlette.routing import Route
 log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+PILOT: Final = (sys.executable, "-m", "gridpilot", "pilot", "--exit-with-parent")
+RETRY_S: Final = 10.0  # between two starts of a pilot that ends by itself
+POLL_S: Final = 0.2
 STOP_WAIT_S: Final = 10.0  # a pilot finishes the cycle it is in; a cycle takes seconds at the most
 WARM: Final = (
     "pandas",
@@ -40,32 +43,52 @@ Asgi = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Sen
 # --- the pilot -----------------------------------------------------------------------------
 
 
-def ensure_pilot() -> subprocess.Popen[bytes] | None:
-    """Start the pilot beside this server; None when GRIDPILOT_NO_PILOT is set.
+class PilotProcess:
+    """The pilot as a child of this server: started, started again when it ends by itself, stopped at the end.
 
-    It is always started: where another pilot holds the lease, the new one says so and ends by itself,
-    which is one rule instead of two.
+    Where another pilot holds the lease the child says so and ends; it is tried again every `retry_s`, so
+    this server takes over when the other one stops. The child ends by itself should this process be killed.
     """
-    if os.environ.get("GRIDPILOT_NO_PILOT"):
-        return None
-    path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-    environment = {**os.environ, "PYTHONPATH": path}  # the same folder, so that relative paths mean the same
-    process = subprocess.Popen([sys.executable, "-m", "gridpilot", "pilot"], env=environment)
-    log.info("pilot started, process %d", process.pid)
-    return process
 
+    def __init__(self, command: Sequence[str] = PILOT, retry_s: float = RETRY_S) -> None:
+        self._command = list(command)
+        self._retry_s = retry_s
+        self._stop = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._watch, name="pilot", daemon=True)
 
-def stop_pilot(process: subprocess.Popen[bytes] | None, wait_s: float = STOP_WAIT_S) -> None:
-    """Ask the pilot to end (SIGTERM); end it by force after `wait_s`."""
-    if process is None or process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(wait_s)
-    except subprocess.TimeoutExpired:
-        log.warning("the pilot did not end within %g s of SIGTERM: killed", wait_s)
-        process.kill()
-        process.wait()
+    def start(self) -> None:
+        """Begin; nothing happens where GRIDPILOT_NO_PILOT is set."""
+        if not os.environ.get("GRIDPILOT_NO_PILOT"):
+            self._thread.start()
+
+    def stop(self, wait_s: float = STOP_WAIT_S) -> None:
+        """Ask the child to end (SIGTERM), end it by force after `wait_s`, and start no other."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(wait_s)
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            log.warning("the pilot did not end within %g s of SIGTERM: killed", wait_s)
+            process.kill()
+            process.wait()
+
+    def _watch(self) -> None:
+        path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
+        environment = {**os.environ, "PYTHONPATH": path}  # the same folder, so that relative paths mean the same
+        while not self._stop.is_set():
+            self._process = subprocess.Popen(self._command, env=environment)  # noqa: S603 - our own command
+            log.info("pilot started, process %d", self._process.pid)
+            while self._process.poll() is None and not self._stop.wait(POLL_S):
+                pass
+            if not self._stop.is_set():
+                log.warning("the pilot ended with status %d: next try in %g s", self._process.returncode, self._retry_s)
+                self._stop.wait(self._retry_s)
 
 
 # --- warm-up -------------------------------------------------------------------------------

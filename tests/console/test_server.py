@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import gc
-import signal
+import os
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,33 +66,60 @@ def test_server__sigterm__ends_cleanly(tmp_path: Path) -> None:
         assert "Traceback" not in console.log()
 
 
-def test_ensure_pilot__switched_off__none(monkeypatch: pytest.MonkeyPatch) -> None:
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _writing(path: Path, then: str) -> list[str]:
+    """A child that adds its process number to a file, and then does something."""
+    code = f"import os, signal, time; open({str(path)!r}, 'a').write(f'{{os.getpid()}}\\n'); {then}"
+    return [sys.executable, "-c", code]
+
+
+def _pids(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_pilot_process__switched_off__starts_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GRIDPILOT_NO_PILOT", "1")
-    assert server.ensure_pilot() is None
-    server.stop_pilot(None)
+    pilot = server.PilotProcess(_writing(tmp_path / "pids", ""), retry_s=0.05)
+    pilot.start()
+    pilot.stop()
+    assert _pids(tmp_path / "pids") == []
 
 
-def _child(code: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    process.stdout.close()
-    return process
+def test_pilot_process__crashes__started_again_until_stopped(tmp_path: Path) -> None:
+    pilot = server.PilotProcess(_writing(tmp_path / "pids", "os._exit(1)"), retry_s=0.05)
+    pilot.start()
+    _until(lambda: len(_pids(tmp_path / "pids")) >= 3)
+    pilot.stop()
+    count = len(_pids(tmp_path / "pids"))
+    time.sleep(0.3)
+    assert len(_pids(tmp_path / "pids")) == count
 
 
-def test_stop_pilot__willing_child__ends_by_sigterm() -> None:
-    child = _child("import time; print('ready', flush=True); time.sleep(60)")
-    server.stop_pilot(child)
-    assert child.returncode == -signal.SIGTERM
-    server.stop_pilot(child)  # already gone: nothing happens
-
-
-def test_stop_pilot__deaf_child__killed_after_the_wait() -> None:
-    child = _child(
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
-    )
-    server.stop_pilot(child, wait_s=0.3)
-    assert child.returncode == -signal.SIGKILL
+@pytest.mark.parametrize(
+    ("then", "wait_s"),
+    [("time.sleep(60)", 10.0), ("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)", 0.5)],
+)
+def test_pilot_process__stop__ends_the_child_willing_or_not(tmp_path: Path, then: str, wait_s: float) -> None:
+    pilot = server.PilotProcess(_writing(tmp_path / "pids", then))
+    pilot.start()
+    _until(lambda: len(_pids(tmp_path / "pids")) == 1)
+    time.sleep(0.2)
+    pilot.stop(wait_s)
+    assert _gone(_pids(tmp_path / "pids")[0])
 
 
 def test_warm_up__done__heap_frozen() -> None:
