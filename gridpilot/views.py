@@ -361,7 +361,7 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
     snap = snapshot()
     if snap is None:
         return None
-    entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago), limit=1)
+    entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
     return entries[0].body if entries else None
 
 

@@ -60,7 +60,7 @@ def _tiles(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> None
 def _scores(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> None:
     table, calibration = st.columns([3, 2], gap="medium")
     with table:
-        st.markdown(f"##### {widgets.inert(price_parts.error_title(snap, kind))}")
+        widgets.finding(price_parts.error_title(snap, kind))
         errors = price_parts.error_table(snap, kind, live)
         days = fmt.number(snap.forecast["score_days"])
         if errors.empty:
@@ -106,7 +106,9 @@ def _body(kind: str, members: bool) -> None:
         widgets.flags(flag for flag in snap.flags if flag.stage == "forecast" and _about(flag.message, kind))
         figure = _figure(snap.cycle_id, kind, members)
         if figure is not None:
-            live_chart.show(figure, f"forecast_{kind}_{members}")
+            title = price_parts.forecast_title(snap, kind)
+            widgets.finding(title)
+            live_chart.show(figure, f"forecast_{kind}_{members}", title)
         _scores(snap, kind, live)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))

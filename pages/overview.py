@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import day_parts, live_chart, widgets
+from gridpilot.console import day_parts, live_chart, price_parts, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
 from gridpilot.console.format import Quantity
 from gridpilot.errors import GridPilotError
-from gridpilot.values import Array
 
 REFRESH_S = 3.0
 ALWAYS_ON = (
@@ -23,13 +21,17 @@ ALWAYS_ON = (
 @st.cache_data(max_entries=8, show_spinner=False)
 def _picture(cycle_id: str) -> Figure | None:
     """The figure of a decision: the same bytes as long as there is no newer one."""
-    snap, prices, track = views.snapshot(cycle_id), views.prices(day_parts.PAST_H + 1.0), views.track(day_parts.PAST_H)
-    return None if snap is None or prices is None or track is None else day_parts.day_figure(snap, prices, track)
+    look = day_parts.DAY
+    snap, prices, track = views.snapshot(cycle_id), views.prices(look.past_h + 1.0), views.track(look.past_h)
+    if snap is None or prices is None or track is None:
+        return None
+    return day_parts.day_figure(snap, prices, track, look)
 
 
 def _tiles(snap: views.Snapshot) -> None:
     with widgets.tile_row(5):
-        _price_tile(snap)
+        price = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
+        widgets.tile("Price", fmt.price(price, snap.units.energy), price_parts.against(price, views.price_reference()))
         _load_tiles(snap)
         money, rate = snap.units.money, snap.cycle["rate"]["profit_usd_per_h"]
         gain = rate - snap.cycle["always_on"]["profit_usd_per_h"]
@@ -42,46 +44,24 @@ def _tiles(snap: views.Snapshot) -> None:
             return
         gain = today.profit_usd - today.always_on_usd
         since = fmt.local(today.since, snap.site.timezone, with_date=False)
-        reference = f"{fmt.money(gain, money, sign=True).value} vs. always on, since {since}"
-        widgets.tile(
-            "P&L today", fmt.money(today.profit_usd, money), reference, _known(today.cumulative_usd), ALWAYS_ON
-        )
-
-
-def _price_tile(snap: views.Snapshot) -> None:
-    reference = views.price_reference()
-    now = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
-    text, spark = "no earlier price to compare", None
-    if reference is not None:
-        gap = fmt.price(abs(now - reference.value), "").value
-        sign = "+" if now >= reference.value else fmt.MINUS
-        text, spark = f"{sign}{gap} vs. {reference.name}", _known(reference.day)
-    widgets.tile("Price", fmt.price(now, snap.units.energy), text, spark)
+        reference = f"{fmt.money(gain, money, sign=True).value} vs. always on"
+        widgets.tile(f"P&L since {since}", fmt.money(today.profit_usd, money), reference, note=ALWAYS_ON)
 
 
 def _load_tiles(snap: views.Snapshot) -> None:
     sent, battery, soc = snap.dispatch, snap.site.battery, snap.cycle["soc_frac"]
-    track = views.track(24.0)
-    load = None if track is None else np.sum(list(track.loads_kw.values()), axis=0)
     side = "import" if sent["grid_kw"] >= 0.0 else "export"
     limit = snap.site.import_kw if side == "import" else snap.site.export_kw
-    reference = f"{side} {fmt.number(abs(sent['grid_kw']))} of {fmt.number(limit)} kW allowed"
-    widgets.tile(
-        "Load", fmt.power(sent["total_power_kw"]), reference, _known(load), "With cooling, without the battery."
-    )
+    reference = f"{side} {fmt.number(abs(sent['grid_kw']))} of {fmt.number(limit)} kW"
+    widgets.tile("Load", fmt.power(sent["total_power_kw"]), reference, note="With cooling, without the battery.")
     band = f"{fmt.number(100.0 * battery.soc_min)}–{fmt.number(100.0 * battery.soc_max)} %"
     if battery.capacity_kwh <= 0.0:
         widgets.tile("State of charge", fmt.DASH, "this site has no battery")
     elif soc is None:
         widgets.tile("State of charge", fmt.DASH, f"no reading, band {band}")
     else:
-        text = f"{fmt.energy(soc * battery.capacity_kwh)} stored, band {band}"
-        spark = _known(track.soc_frac) if track is not None else None
-        widgets.tile("State of charge", Quantity(fmt.number(100.0 * soc, 1), "%"), text, spark)
-
-
-def _known(series: Array | None) -> list[float] | None:
-    return None if series is None else [float(v) for v in series if np.isfinite(v)]
+        text, stored = f"band {band}", f"{fmt.energy(soc * battery.capacity_kwh)} stored."
+        widgets.tile("State of charge", Quantity(fmt.number(100.0 * soc, 1), "%"), text, note=stored)
 
 
 def _beside(snap: views.Snapshot) -> None:
@@ -121,11 +101,14 @@ def _body() -> None:
         with picture:
             figure = _picture(snap.cycle_id)
             if figure is not None:
-                live_chart.show(figure, "overview_day")
+                title = day_parts.day_title(snap)
+                widgets.finding(title)
+                live_chart.show(figure, "overview_day", title)
         with beside:
             _beside(snap)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 
 
+st.caption("What is the site doing, and is that good?")
 _body()

@@ -16,8 +16,11 @@ REFRESH_S = 3.0
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _figure(cycle_id: str) -> Figure | None:
-    snap = views.snapshot(cycle_id)
-    return None if snap is None else day_parts.plan_figure(snap)
+    look = day_parts.PLAN
+    snap, prices, track = views.snapshot(cycle_id), views.prices(look.past_h + 1.0), views.track(look.past_h)
+    if snap is None or prices is None or track is None:
+        return None
+    return day_parts.day_figure(snap, prices, track, look)
 
 
 def _tiles(snap: views.Snapshot) -> None:
@@ -33,7 +36,7 @@ def _tiles(snap: views.Snapshot) -> None:
         solved = f"{plan['method']}, {fmt.milliseconds(plan['solve_ms'])}"
         widgets.tile("Plan", plan["status"], solved, note="How the plan was made, and how long the solver took.")
         if plan["status"] != "optimal":
-            for label in ("A stored kWh is worth", "A kWh of site power is worth"):
+            for label in ("Worth of stored energy", "Worth of site power"):
                 widgets.tile(label, fmt.DASH, "only an optimal plan has shadow prices")
             return
         kept, power = (
@@ -41,7 +44,7 @@ def _tiles(snap: views.Snapshot) -> None:
             for key in ("marginal_value_usd_per_kwh", "power_price_usd_per_kwh")
         )
         now = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
-        label, text = "A stored kWh is worth", f"power now {fmt.price(now, unit).value}"
+        label, text = "Worth of stored energy", f"power now {fmt.price(now, unit).value}"
         if snap.site.battery.capacity_kwh > 0.0:
             note = "Shadow price of the stored energy at the end of this interval: what one more would bring."
             widgets.tile(label, fmt.price(kept, unit), text, note=note)
@@ -50,7 +53,7 @@ def _tiles(snap: views.Snapshot) -> None:
         scarce = power - now
         text = f"{fmt.price(scarce, unit).value} over the grid's price" if scarce > 0.005 else "as the grid's price"
         note = "Shadow price of site power now. Over the grid's price the connection is full."
-        widgets.tile("A kWh of site power is worth", fmt.price(power, unit), text, note=note)
+        widgets.tile("Worth of site power", fmt.price(power, unit), text, note=note)
 
 
 def _attempts(snap: views.Snapshot) -> None:
@@ -80,7 +83,7 @@ def _worth(snap: views.Snapshot) -> None:
         st.markdown("##### Where the worth comes from")
         table = day_parts.worth_table(snap)
         config = {table.columns[1]: st.column_config.NumberColumn(format="%.2f")}
-        st.dataframe(table, hide_index=True, column_config=config)
+        st.dataframe(table, hide_index=True, column_config=config, height="content")
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -95,7 +98,9 @@ def _body() -> None:
         _tiles(snap)
         figure = _figure(snap.cycle_id)
         if figure is not None:
-            live_chart.show(figure, "plan_day")
+            title = day_parts.plan_title(snap)
+            widgets.finding(title)
+            live_chart.show(figure, "plan_day", title)
         _attempts(snap)
         _worth(snap)
         st.markdown("##### The plan")

@@ -24,13 +24,9 @@ def _history(cycle_id: str, days: int) -> Figure | None:
 def _tiles(snap: views.Snapshot, prices: views.Prices) -> None:
     now, unit = snap.cycle["prices"], snap.units.energy
     price = float(snap.shown(now["energy_usd_per_mwh"]))
-    reference = views.price_reference()
     with widgets.tile_row(4):
-        text = "no earlier price to compare"
-        if reference is not None:
-            gap = fmt.price(abs(price - reference.value), unit).value
-            text = f"{'+' if price >= reference.value else fmt.MINUS}{gap} vs. {reference.name}"
-        widgets.tile("Energy price now", fmt.price(price, unit), text)
+        against = price_parts.against(price, views.price_reference())
+        widgets.tile("Energy price now", fmt.price(price, unit), against)
         _place_tile(price, prices)
         for kind, label in (("hash", "Hash price"), ("token", "Token price")):
             said = [code.replace("_", " ").lower() for code in price_parts.flags_of(snap, kind)]
@@ -72,9 +68,13 @@ def _body(days: int) -> None:
         with past:
             figure = _history(snap.cycle_id, days)
             if figure is not None:
-                live_chart.show(figure, f"prices_history_{days}")
+                title = price_parts.history_title(snap, prices, days)
+                widgets.finding(title)
+                live_chart.show(figure, f"prices_history_{days}", title)
         with ladder:
-            live_chart.show(price_parts.ladder_figure(snap), "prices_ladder")
+            title = price_parts.ladder_title(snap)
+            widgets.finding(title)
+            live_chart.show(price_parts.ladder_figure(snap), "prices_ladder", title)
             numbers = {name: st.column_config.NumberColumn(format="%.2f") for name in _numeric(snap)}
             st.dataframe(price_parts.strike_table(snap), hide_index=True, column_config=numbers)
         _quality(snap, prices)
@@ -102,9 +102,8 @@ def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
     widgets.download_csv(table, "price-quality.csv", key="prices_csv")
 
 
-title, choice = st.columns([3, 1], vertical_alignment="center")
-title.subheader("What does power cost, and who earns at that price?")
-with choice:
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    st.subheader("What does power cost, and who earns at that price?", width="content")
     chosen = st.segmented_control(
         "History", (7, 30), default=7, format_func=lambda days: f"{days} days", key="prices_days",
         label_visibility="collapsed", required=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from html import escape
 from typing import Final
@@ -19,63 +19,58 @@ from gridpilot.console.theme import LIGHT
 from gridpilot.domain import Site
 from gridpilot.values import Array, Times, as_array, to_stamp, to_utc
 
-PAST_H: Final = 8.0
 Loads = Mapping[str, Array]
 
 
 # --- figures -------------------------------------------------------------------------------
 
 
-def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track) -> Figure:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the picture is drawn: hours back, heights of its panels in px, and if jobs and tenants stay single."""
+
+    past_h: float
+    price_px: int
+    loads_px: int
+    battery_px: int
+    soc_px: int
+    single: bool
+
+
+DAY: Final = Look(8.0, 105, 140, 58, 70, single=False)
+PLAN: Final = Look(3.0, 105, 170, 65, 75, single=True)
+
+
+def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track, look: Look) -> Figure:
     """Some hours back and the whole plan ahead: price, loads, battery, state of charge on one axis."""
-    plan_at, step = views.times(snap.plan["timestamp"]), snap.step_s
-    start = snap.at - timedelta(hours=PAST_H)
+    plan, plan_at, step = snap.plan, views.times(snap.plan["timestamp"]), snap.step_s
+    start = snap.at - timedelta(hours=look.past_h)
     ahead = plan_at > track.timestamp[-1]
     stamps = np.concatenate([track.timestamp, plan_at[ahead]])
 
     def joined(past: Array, planned: Array) -> Array:
         return as_array(np.concatenate([past, planned[ahead]]))
 
-    plan = snap.plan
     planned = {name: views.values(kw) for name, kw in plan["loads_kw"].items()}
     planned["cooling"] = views.values(plan["cooling_kw"])
-    nothing = np.full(len(plan_at), np.nan)
+    nothing = as_array(np.full(len(plan_at), np.nan))
     loads = {name: joined(track.loads_kw[name], planned.get(name, nothing)) for name in _order(snap.site)}
-    battery = joined(track.battery_kw, views.values(plan["charge_kw"]) - views.values(plan["discharge_kw"]))
-    grid = joined(track.grid_kw, views.values(plan["import_kw"]) - views.values(plan["export_kw"]))
+    battery = joined(track.battery_kw, as_array(views.values(plan["charge_kw"]) - views.values(plan["discharge_kw"])))
+    grid = joined(track.grid_kw, as_array(views.values(plan["import_kw"]) - views.values(plan["export_kw"])))
     past = prices.timestamp >= to_stamp(start)
+    settled = charts.settled(prices.timestamp[past], prices.energy[past], step)
+    shown = loads if look.single else merged(snap.site, loads)
     panels = [
-        charts.price_panel(
-            charts.settled(prices.timestamp[past], prices.energy[past], step), outlook(snap), snap.units.energy, 120
-        ),
-        _loads(snap.site, stamps, merged(snap.site, loads), grid, step, 150),
+        charts.price_panel(settled, outlook(snap), snap.units.energy, look.price_px),
+        _loads(snap.site, stamps, shown, grid, step, look.loads_px),
     ]
     if snap.site.battery.capacity_kwh > 0.0:
-        panels.append(charts.battery_panel(stamps, np.clip(battery, 0, None), np.clip(-battery, 0, None), step, 70))
-        panels.append(_soc(snap, track, 80))
+        charge, discharge = np.clip(battery, 0.0, None), np.clip(-battery, 0.0, None)
+        battery_panel = charts.battery_panel(stamps, charge, discharge, step, look.battery_px)
+        panels.append(_unlisted(battery_panel))
+        panels.append(_unlisted(_soc(snap, track, look.soc_px)))
     axis = TimeAxis.of(snap.site, start, to_utc(plan_at[-1]) + timedelta(seconds=step), snap.at)
-    return charts.time_figure(axis, panels, _peak(snap))
-
-
-def plan_figure(snap: views.Snapshot) -> Figure:
-    """The plan alone: price, battery power, state of charge and each load on one axis."""
-    plan, step = snap.plan, snap.step_s
-    at = views.times(plan["timestamp"])
-    loads = {name: views.values(kw) for name, kw in plan["loads_kw"].items()}
-    loads["cooling"] = views.values(plan["cooling_kw"])
-    grid = views.values(plan["import_kw"]) - views.values(plan["export_kw"])
-    known = charts.settled(at[:1], snap.shown(views.values(plan["energy_usd_per_mwh"]))[:1], step)
-    battery = snap.site.battery
-    panels = [charts.price_panel(known, outlook(snap), snap.units.energy, 110)]
-    if battery.capacity_kwh > 0.0:
-        panels += [
-            charts.battery_panel(at, views.values(plan["charge_kw"]), views.values(plan["discharge_kw"]), step, 80),
-            charts.soc_panel(at, plan_soc(snap), soc_start(snap), (battery.soc_min, battery.soc_max), step, 90),
-        ]
-    order = [name for name in _order(snap.site) if name in loads]
-    panels.append(_loads(snap.site, at, {name: loads[name] for name in order}, grid, step, 170))
-    axis = TimeAxis.of(snap.site, to_utc(at[0]), to_utc(at[-1]) + timedelta(seconds=step), snap.at)
-    return charts.time_figure(axis, panels, plan_title(snap))
+    return charts.time_figure(axis, panels)
 
 
 def outlook(snap: views.Snapshot) -> Series:
@@ -120,7 +115,13 @@ def _soc(snap: views.Snapshot, track: views.Track, height: int) -> Panel:
     ahead = views.times(snap.plan["timestamp"]) + step
     at = np.concatenate([track.timestamp, ahead])
     soc = 100.0 * np.concatenate([track.soc_frac, plan_soc(snap)])
-    return replace(panel, series=(replace(panel.series[0], times=at, values=as_array(soc)),))
+    low, high = 100.0 * battery.soc_min, 100.0 * battery.soc_max
+    return replace(panel, series=(replace(panel.series[0], times=at, values=as_array(soc)),), ticks=(low, 50.0, high))
+
+
+def _unlisted(panel: Panel) -> Panel:
+    """Without a line in the legend: the panel's own title says it."""
+    return replace(panel, series=tuple(replace(series, legend=False) for series in panel.series))
 
 
 def plan_soc(snap: views.Snapshot) -> Array:
@@ -128,29 +129,24 @@ def plan_soc(snap: views.Snapshot) -> Array:
     return views.values(snap.plan["soc_frac"])
 
 
-def soc_start(snap: views.Snapshot) -> float:
-    """State of charge that the plan begins with; NaN where it was not known."""
-    return float(views.values([snap.plan["soc_start_frac"]])[0])
-
-
 # --- findings ------------------------------------------------------------------------------
 
 
-def _peak(snap: views.Snapshot) -> str:
-    """Dearest and cheapest interval ahead."""
+def day_title(snap: views.Snapshot) -> str:
+    """Dearest and cheapest interval from now on."""
     price = snap.shown(views.values(snap.plan["energy_usd_per_mwh"]))
     at, unit = views.times(snap.plan["timestamp"]), snap.units.energy
     high, low = int(np.argmax(price)), int(np.argmin(price))
     if price[high] == price[low]:
         return f"Power is expected to stay at {fmt.price(float(price[0]), unit)}"
-    texts = [f"{fmt.price(float(price[i]), unit).value} {clock(snap, to_utc(at[i]))}" for i in (high, low)]
-    return f"Power is dearest at {texts[0]} and cheapest at {texts[1]}, in {unit}"
+    top, bottom = (f"{clock(snap, to_utc(at[i]))} ({fmt.price(float(price[i]), unit).value})" for i in (high, low))
+    return f"Power in {unit} is dearest {top} and cheapest {bottom}"
 
 
 def plan_title(snap: views.Snapshot) -> str:
     """What the battery adds over the plan."""
     if snap.site.battery.capacity_kwh <= 0.0:
-        return _peak(snap)
+        return day_title(snap)
     parts, money = views.plan_parts(snap), snap.units.money
     hours = fmt.number(len(snap.plan["timestamp"]) * snap.step_s / 3600.0)
     word = "adds" if parts.battery >= 0.0 else "takes"
@@ -212,7 +208,7 @@ def changes_html(snap: views.Snapshot, changes: Sequence[views.Change]) -> str:
         when = fmt.local(change.at, snap.site.timezone, with_date=False)
         usd = fmt.money(change.usd, snap.units.money, sign=True)
         rows.append(
-            f"<li title='{escape(fmt.utc(change.at))}' style='display:block'>"
+            f"<li title='{escape(fmt.utc(change.at))}' style='display:block;margin:0 0 0.4rem'>"
             "<div style='display:flex;justify-content:space-between;gap:0.75rem'>"
             f"<span><b>{escape(when)}</b> {escape(change_words(change))}</span>"
             f"<span class='gp-mono'>{escape(str(usd))}</span></div>"
@@ -228,7 +224,7 @@ def alarms_html(alarms: Sequence[views.Alarm]) -> str:
         look = "alarm" if alarm.severity == "alarm" else "warning"
         code, message, advice = (escape(text) for text in (alarm.code, alarm.message, alarm.advice))
         rows.append(
-            f"<li><span class='gp-chip gp-{look}'>{code}</span>"
+            f"<li style='margin:0'><span class='gp-chip gp-{look}'>{code}</span>"
             f"<span>{message}<br><span class='gp-muted'>{advice}</span></span></li>"
         )
     return f"<ul class='gp-flags'>{''.join(rows)}</ul>"

@@ -34,29 +34,31 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
     ordered = sorted(rungs, key=lambda r: (r.value, r.name))
     on = [r.value > price_now for r in ordered]
     names = [escape(r.name) for r in ordered]
+    top = _reach([r.value for r in ordered], price_now)
     colours = [hue(r.hue or r.name) for r in ordered]
     bars = {
         "type": "bar",
         "orientation": "h",
-        "x": plain([r.value for r in ordered]),
+        "x": plain([min(r.value, top) for r in ordered]),
         "y": names,
+        "customdata": plain([r.value for r in ordered]),
         "marker": {
             "color": [c if earns else translucent(c, 0.28) for c, earns in zip(colours, on, strict=True)],
             "line": {"width": 1, "color": colours},
         },
-        "hovertemplate": f"%{{y}}: break-even %{{x:,.1f}} {escape(unit)}<extra></extra>",
+        "hovertemplate": f"%{{y}}: break-even %{{customdata:,.1f}} {escape(unit)}<extra></extra>",
         "showlegend": False,
     }
     layout = base_layout(ROW_PX * max(2, len(rungs)) + 70, title)
     layout |= {"bargap": 0.28, "hovermode": "closest"}
-    top = max([r.value for r in ordered] + [price_now, 0.0])
     low = min([r.value for r in ordered] + [price_now, 0.0])
     span = (top - low) or 1.0
     layout["xaxis"] = value_axis(title=_title(unit), range=[low - 0.02 * span, top + 0.45 * span], fixedrange=True)
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
     layout["annotations"] += [
         {
-            "text": f"{fmt.price(r.value, unit).value} {'earns' if earns else 'does not earn'}", "x": 1,
+            "text": f"{fmt.price(r.value, unit).value} {'earns' if earns else 'does not earn'}"
+            + (" (bar cut)" if r.value > top else ""), "x": 1,
             "xref": "paper", "xanchor": "right", "y": escape(r.name), "yref": "y", "showarrow": False,
             "font": {"size": 12},
         }
@@ -64,6 +66,15 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
     ]  # fmt: skip
     _mark_x(layout, price_now, f"price now {fmt.price(price_now, unit).value}", LIGHT["now"])
     return {"data": [bars], "layout": layout}
+
+
+def _reach(values: Sequence[float], price_now: float) -> float:
+    """Where the ladder's longest bar ends: one more than four times as far as all the rest is cut off."""
+    ends = sorted(values)
+    while ends and ends[-1] > 4.0 * max([*ends[:-1], price_now]) > 0.0:
+        ends.pop()
+    rest = max([*ends, price_now, 0.0])
+    return rest if len(ends) == len(values) else 1.3 * rest
 
 
 @dataclass(frozen=True, slots=True)

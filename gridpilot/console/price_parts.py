@@ -15,7 +15,7 @@ from gridpilot.console import charts, plots
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
-from gridpilot.values import Array, Times, as_array, as_times, to_stamp, to_utc
+from gridpilot.values import Array, as_array, as_times, to_stamp, to_utc
 
 KINDS: Final = {"energy": "Energy", "hash": "Hash", "token": "Token"}
 MEMBER_HUES: Final = ("other_1", "other_2", "other_3", "tenants", "jobs", "cooling")
@@ -45,6 +45,14 @@ def flags_of(snap: views.Snapshot, kind: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def against(price: float, reference: views.PriceReference | None) -> str:
+    """ "+12.30 vs. yesterday 19:00" """
+    if reference is None:
+        return "no earlier price to compare"
+    gap = fmt.price(abs(price - reference.value), "").value
+    return f"{'+' if price >= reference.value else fmt.MINUS}{gap} vs. {reference.name}"
+
+
 # --- Prices --------------------------------------------------------------------------------
 
 
@@ -56,22 +64,25 @@ def history_figure(snap: views.Snapshot, prices: views.Prices, days: int) -> Fig
     series = [charts.settled(at, energy, step, "Energy price")]
     if np.any(energy < 0.0):
         below = as_array(np.where(energy < 0.0, energy, np.nan))
-        series.insert(0, Series("Below zero", at, below, "bar", LIGHT["charge"], step_s=step))
+        series.insert(0, Series("Below zero", at, below, "bar", LIGHT["muted"], step_s=step))
     panels = [Panel("Energy price", prices.units.energy, tuple(series), 230, {0.0: ""})]
     for kind in ("hash", "token"):
         found = series_of(prices, kind)[inside]
-        if np.isfinite(found).any():
+        if np.isfinite(found).any() and np.nanmin(found) < np.nanmax(found):  # a constant one is told by its tile
             said = ", ".join(flags_of(snap, kind)).lower().replace("_", " ")
             title = f"{KINDS[kind]} price" + (f" ({said})" if said else "")
             line = Series(f"{KINDS[kind]} price", at, found, "line", LIGHT["cooling"], 1.6, step_s=step)
             panels.append(Panel(title, unit_of(snap, kind), (line,), 54, decimals=2))
     start = to_utc(at[0])
-    axis = TimeAxis(start, to_utc(at[-1]) + timedelta(seconds=step), snap.site.timezone, snap.at)
-    return charts.time_figure(axis, panels, _history_title(snap, at, energy))
+    end = to_utc(at[-1]) + timedelta(seconds=step) + (to_utc(at[-1]) - start) / 25  # room for the word "now"
+    axis = TimeAxis(start, end, snap.site.timezone, snap.at)
+    return charts.time_figure(axis, panels)
 
 
-def _history_title(snap: views.Snapshot, at: Times, energy: Array) -> str:
-    """How often below zero, and the dearest interval."""
+def history_title(snap: views.Snapshot, prices: views.Prices, days: int) -> str:
+    """How often below zero in the last days, and the dearest interval."""
+    inside = prices.timestamp > prices.timestamp[-1] - np.timedelta64(days, "D")
+    at, energy = prices.timestamp[inside], prices.energy[inside]
     high, unit = int(np.argmax(energy)), snap.units.energy
     when = fmt.local(to_utc(at[high]), snap.site.timezone)
     top = f"highest {fmt.price(float(energy[high]), unit)} on {when}"
@@ -82,17 +93,22 @@ def _history_title(snap: views.Snapshot, at: Times, energy: Array) -> str:
 
 def ladder_figure(snap: views.Snapshot) -> Figure:
     """Break-even of each machine type against the price now."""
-    found, unit = views.strikes(snap), snap.units.energy
     now = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
-    losing = [s.type for s in found if s.strike <= now]
-    price = fmt.price(now, unit)
+    return plots.ladder([plots.Rung(s.type, s.strike) for s in views.strikes(snap)], now, snap.units.energy)
+
+
+def ladder_title(snap: views.Snapshot) -> str:
+    """Who would burn money at the price now."""
+    found = views.strikes(snap)
+    now = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
+    losing, price = [s.type for s in found if s.strike <= now], fmt.price(now, snap.units.energy)
+    if not found:
+        return "This site has no machines"
     if not losing:
-        title = f"Every machine type earns at {price}"
-    elif len(losing) == len(found):
-        title = f"No machine type earns at {price}"
-    else:
-        title = f"At {price} {_listed(losing)} would burn money"
-    return plots.ladder([plots.Rung(s.type, s.strike) for s in found], now, unit, title)
+        return f"Every machine type earns at {price}"
+    if len(losing) == len(found):
+        return f"No machine type earns at {price}"
+    return f"At {price} {_listed(losing)} would burn money"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -108,7 +124,6 @@ def strike_table(snap: views.Snapshot) -> pd.DataFrame:
             f"break-even, {unit}": [s.strike for s in found],
             f"margin now, {unit}": [float(snap.shown(1000.0 * s.margin_usd_per_kwh)) for s in found],
             "on": [f"{s.running} of {s.count}" for s in found],
-            "about them": [s.note for s in found],
         }
     )
 
@@ -162,8 +177,7 @@ def forecast_figure(
     series.append(replace(forecast, name="Forecast (80 % band, inside it 50 %)", width=2.0))
     panel = Panel(f"{KINDS[kind]} price", unit, tuple(series), 380, {0.0: ""} if kind == "energy" else {})
     end = to_utc(ahead[-1]) + timedelta(seconds=step)
-    title = _forecast_title(snap, ahead, shown(snap, kind, band["point"]), q, unit)
-    return charts.time_figure(TimeAxis.of(snap.site, start, end, snap.at), [panel], title)
+    return charts.time_figure(TimeAxis.of(snap.site, start, end, snap.at), [panel])
 
 
 def _earlier(snap: views.Snapshot, kind: str, earlier: Mapping[str, Any]) -> Series:
@@ -181,14 +195,15 @@ def _moment(body: Mapping[str, Any]) -> Any:
     return to_utc(views.times([body["origin"]])[0])
 
 
-def _forecast_title(snap: views.Snapshot, at: Times, point: Array, q: Mapping[str, Array], unit: str) -> str:
-    if not np.isfinite(point).any():
-        return "This source has no such price"
+def forecast_title(snap: views.Snapshot, kind: str) -> str:
+    """The dearest interval ahead with its band."""
+    band, unit = snap.forecast["bands"][kind], unit_of(snap, kind)
+    at, point = views.times(snap.forecast["timestamp"]), shown(snap, kind, band["point"])
     if np.ptp(point) == 0.0:
         return f"Expected to stay at {fmt.price(float(point[0]), unit)}"
     high = int(np.argmax(point))
     when = fmt.local(to_utc(at[high]), snap.site.timezone)
-    low, up = (fmt.price(float(q[name][high]), unit).value for name in ("0.1", "0.9"))
+    low, up = (fmt.price(float(shown(snap, kind, band[key])[high]), unit).value for key in ("lower", "upper"))
     return f"Dearest on {when}: {fmt.price(float(point[high]), unit)}, four times in five between {low} and {up}"
 
 
@@ -216,4 +231,4 @@ def error_title(snap: views.Snapshot, kind: str) -> str:
     if not naive or mix is None:
         return "Mean error of each model"
     word = "less" if mix <= naive else "more"
-    return f"The forecast errs {fmt.percent(abs(1.0 - mix / naive))} {word} than repeating the season before"
+    return f"The forecast errs {fmt.percent(abs(1.0 - mix / naive))} {word} than repeating a like day"

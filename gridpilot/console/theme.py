@@ -177,6 +177,6 @@ STYLE: Final = """<style>
 .gp-empty { border: 1px dashed color-mix(in srgb, currentColor 35%, transparent); border-radius: 0.4rem;
   padding: 1.4rem 1.2rem; }
 .gp-empty strong { display: block; margin-bottom: 0.25rem; }
-.gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
-.gp-flags li { padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }
+.stApp ul.gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
+.stApp ul.gp-flags li { margin: 0; padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }
 </style>""".replace("__BACKGROUND__", ", ".join(SURFACE["background"]))

@@ -40,6 +40,11 @@ def foreign(text: str) -> None:
     st.text(text, width="stretch")
 
 
+def finding(text: str) -> None:
+    """The title of a wide chart, above it: it wraps on a narrow screen, which a title inside the chart cannot."""
+    st.markdown(f"##### {inert(text)}")
+
+
 def freshness(at: str, age_s: float | None, source: str = "") -> None:
     """Where figures come from and how old they are: "12 Jun 14:05, 2 min old, replay"."""
     parts = [p for p in (at, fmt.age(age_s), source) if p]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -124,7 +125,7 @@ class Change:
     before_kw: float
     after_kw: float
     energy_price: float  # of that interval, in the source's unit
-    usd: float  # what the plan's new set point brings over its run, against the old one kept on
+    usd: float  # what the change moves over its run; NaN where a limit forces it (full, empty, no work left)
 
 
 def next_changes(snap: Snapshot, n: int = 3, least_kw: float = 1.0) -> list[Change]:
@@ -152,16 +153,18 @@ def _worth(snap: Snapshot, name: str, start: int, end: int, kw: float, price: Ar
     """Money at the grid for `kw` more (or less) from step `start` to `end`: what the change itself moves.
 
     For the battery the bought or sold energy at the plan's prices; for a load its value less its energy and
-    cooling.
+    cooling. A change that loses money, other than charging, was not chosen but forced: NaN.
     """
     hours = snap.step_s / 3600.0
     cost = float(np.sum(price[start:end])) / 1000.0 * hours
     if name == "battery":
-        return -kw * cost
+        charging = snap.plan["charge_kw"][start] > 0.0
+        return -kw * cost if charging or kw < 0.0 else math.nan
     value = load_values(snap).get(name)
     if value is None:
-        return 0.0
-    return kw * (float(np.sum(value[start:end])) * hours - cost * (1.0 + snap.site.cooling.kw_per_kw))
+        return math.nan
+    worth = kw * (float(np.sum(value[start:end])) * hours - cost * (1.0 + snap.site.cooling.kw_per_kw))
+    return worth if worth >= 0.0 else math.nan
 
 
 def load_values(snap: Snapshot) -> dict[str, Array]:

@@ -1,0 +1,103 @@
+"""How long a decision takes, by stage, and how soon the console shows its first one.
+
+    python benchmarks/cycle.py [--cycles 40]
+
+Prints medians and 95th percentiles on this machine; compare runs made side by side only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from gridpilot.config import Settings  # noqa: E402
+from gridpilot.cycle import open_engine, run_cycle  # noqa: E402
+from gridpilot.errors import LedgerError  # noqa: E402
+from gridpilot.ledger.store import Ledger  # noqa: E402
+from gridpilot.market.replay import ReplaySource  # noqa: E402
+from tests.browser.harness.server import free_port  # noqa: E402
+
+WAIT_S = 60.0
+
+
+def warm_cycles(folder: Path, cycles: int) -> dict[str, list[float]]:
+    """Stage timings of cycles in one process, the first (cold) one left out."""
+    found: dict[str, list[float]] = {}
+    with Ledger.open(f"sqlite:///{folder / 'warm.db'}") as ledger:
+        engine = open_engine(Settings(source="replay"), ledger)
+        assert isinstance(engine.source, ReplaySource)
+        for i in range(cycles + 1):
+            wall = datetime.now(UTC)
+            result = run_cycle(engine, wall)
+            engine.source.clock = engine.source.clock.stepped(wall).with_speed(wall, 0.0)
+            if i:
+                for name, ms in result.timings_ms.items():
+                    found.setdefault(name, []).append(ms)
+    return found
+
+
+def one_command(folder: Path, tries: int = 5) -> list[float]:
+    """Wall-clock ms of `python -m gridpilot cycle --json` in a new process, after one that warms the disk."""
+    environment = {"GRIDPILOT_DB_URL": f"sqlite:///{folder / 'command.db'}", "PATH": "/usr/bin:/bin"}
+    times = []
+    for i in range(tries + 1):
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "gridpilot", "cycle", "--json"],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        if i:
+            times.append((time.perf_counter() - start) * 1000.0)
+    return times
+
+
+def first_decision(folder: Path) -> float:
+    """Seconds from the start of the server to the first decision in its ledger, which the Overview then shows."""
+    url = f"sqlite:///{folder / 'console.db'}"
+    environment = {"GRIDPILOT_DB_URL": url, "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(free_port())]
+    start = time.perf_counter()
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            while time.perf_counter() - start < WAIT_S:
+                with contextlib.suppress(LedgerError), Ledger.open(url, read_only=True) as ledger:
+                    if ledger.latest("cycle") is not None:
+                        return time.perf_counter() - start
+                time.sleep(0.05)
+            raise SystemExit(f"no decision within {WAIT_S:g} s")
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cycles", type=int, default=40)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        print(f"{'stage':<12}{'median ms':>12}{'p95 ms':>12}")
+        for name, ms in warm_cycles(folder, options.cycles).items():
+            print(f"{name:<12}{np.median(ms):>12.1f}{np.percentile(ms, 95):>12.1f}")
+        ms = one_command(folder)
+        print(f"\none `cycle --json` command, imports included: median {np.median(ms):.0f} ms")
+        print(f"server start to the first decision in the ledger: {first_decision(folder):.1f} s")
+
+
+if __name__ == "__main__":
+    main()

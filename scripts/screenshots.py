@@ -1,0 +1,90 @@
+"""Take the README's pictures, or every page in both themes and two widths, from a running console.
+
+    python scripts/screenshots.py                     the README's pictures, into docs/images/
+    python scripts/screenshots.py --all DIR           every page, light and dark, 1440 and 420 px wide
+
+It runs a day and a half of replayed cycles into a ledger of its own, starts the console on it with the
+clock stopped, and ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from gridpilot.config import Settings  # noqa: E402
+from gridpilot.cycle import open_engine, run_cycle  # noqa: E402
+from gridpilot.ledger.store import Ledger  # noqa: E402
+from gridpilot.market.replay import ReplaySource  # noqa: E402
+from gridpilot.monitor.health import AUTO, PilotState  # noqa: E402
+from gridpilot.pilot import REPLAY_START  # noqa: E402
+from gridpilot.values import iso  # noqa: E402
+from tests.browser.harness.server import serve  # noqa: E402
+from tests.browser.harness.watch import ARGUMENTS, CHROMIUM  # noqa: E402
+
+PAGES = ["overview", *sorted(path.stem for path in ROOT.glob("pages/*.py") if path.stem != "overview")]
+README = ("overview", "plan", "dispatch", "globe")
+HOURS = 30  # from the start of the replay to the evening of the next day
+SETTLE_MS = 3500  # charts and tables draw after the text
+
+
+def fill(url: str, hours: int) -> None:
+    """Cycles of so many replayed hours, and the clock left standing at the last one."""
+    with Ledger.open(url) as ledger:
+        engine = open_engine(Settings(db_url=url), ledger)
+        source = engine.source
+        assert isinstance(source, ReplaySource)
+        ledger.put_state(REPLAY_START, iso(source.clock.replay))
+        wall = datetime.now(UTC)
+        for _ in range(hours):
+            run_cycle(engine, wall)
+            source.clock = source.clock.stepped(wall).with_speed(wall, 0.0)
+        PilotState(AUTO, "", clock=source.clock).save(ledger)
+
+
+def shoot(browser: Browser, url: str, page: str, theme: Literal["light", "dark"], width: int, file: Path) -> None:
+    """One picture; a phone's is of the whole page."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    tab = context.new_page()
+    tab.goto(f"{url}/{'' if page == 'overview' else page}")
+    tab.locator(".gp-strip").first.wait_for(timeout=30_000)
+    tab.wait_for_timeout(SETTLE_MS)
+    tab.screenshot(path=str(file), full_page=width < 900)
+    context.close()
+    print(file)
+
+
+def main() -> None:
+    """Read the options and take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", type=Path, metavar="DIR")
+    parser.add_argument("--pages", default="", help="only these, comma separated")
+    options = parser.parse_args()
+    folder = options.all or ROOT / "docs" / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = [name for name in options.pages.split(",") if name] or (PAGES if options.all else list(README))
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        fill(f"sqlite:///{Path(temporary) / 'gridpilot.db'}", HOURS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        with serve(Path(temporary)) as server:
+            for page in pages:
+                if not options.all:
+                    shoot(browser, server.url, page, "light", 1440, folder / f"{page}.png")
+                    continue
+                for theme in ("light", "dark"):
+                    for width in (1440, 420):
+                        shoot(browser, server.url, page, theme, width, folder / f"{page}-{theme}-{width}.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Every page of the running console, with its pilot on the embedded replay, in a real Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.browser.harness.server import ROOT, Server
+from tests.browser.harness.watch import Watched
+
+pytestmark = pytest.mark.browser
+
+CHART = ".js-plotly-plot .main-svg"
+# page -> something that is there only when a decision was read and drawn
+CONTENT = {
+    "overview": CHART,
+    "prices": CHART,
+    "forecast": CHART,
+    "plan": CHART,
+    "auction": CHART,
+    "risk": CHART,
+    "dispatch": "[data-testid='stDataFrame']",
+    "globe": "[data-testid='stDeckGlJsonChart'] canvas",
+    "explain": "[data-testid='stChatInput']",
+    "health": "[data-testid='stMetric']",
+}
+WIDTHS = {"wide": 1440, "phone": 420}
+
+
+def test_console__pages_on_disk__all_have_a_content_to_wait_for() -> None:
+    assert {path.stem for path in ROOT.glob("pages/*.py")} == set(CONTENT)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Path:
+    """Kept for looking at: artifacts/ is not in the repository."""
+    folder = ROOT / "artifacts" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _open(console: Server, watched: Watched, name: str) -> None:
+    watched.open(f"{console.url}/{'' if name == 'overview' else name}", CONTENT[name])
+    watched.page.wait_for_timeout(600)  # let what is drawn after the first element come
+
+
+@pytest.mark.parametrize("name", list(CONTENT))
+def test_page__deep_link__real_content_strip_and_no_error(
+    console: Server, new_page: Callable[..., Watched], pictures: Path, name: str
+) -> None:
+    watched = new_page()
+    _open(console, watched, name)
+    page = watched.page
+    assert "REPLAY" in page.locator(".gp-strip").inner_text()
+    assert page.get_by_role("button", name="Emergency stop").is_visible()
+    assert page.get_by_text("24 Jun 2024").first.is_visible(), "the replayed date is beside the word"
+    page.screenshot(path=str(pictures / f"{name}.png"))
+    watched.clean()
+
+
+@pytest.mark.parametrize("name", list(CONTENT))
+def test_page__phone_in_the_dark__fits_and_no_error(
+    console: Server, new_page: Callable[..., Watched], pictures: Path, name: str
+) -> None:
+    watched = new_page(width=WIDTHS["phone"], theme="dark")
+    _open(console, watched, name)
+    wide = watched.page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= WIDTHS["phone"], f"{name} is {wide} px wide on a phone"
+    watched.page.screenshot(path=str(pictures / f"{name}-phone-dark.png"), full_page=True)
+    watched.clean()
