@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gridpilot.config import Settings, load_settings, load_site, site_from_json
+from gridpilot.dispatch import override
+from gridpilot.dispatch.override import Command
 from gridpilot.domain import Site, Units
 from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
@@ -28,12 +30,13 @@ from gridpilot.values import Array, Times, as_array, to_utc
 
 if TYPE_CHECKING:
     from gridpilot.domain import AuctionResult
-    from gridpilot.explain.fact import Facts
+    from gridpilot.explain.fact import Fact, Facts
     from gridpilot.explain.sentences import Sentence
 
 
 __all__ = [
     "Change",
+    "Command",
     "PlanParts",
     "Reason",
     "SeriesStats",
@@ -72,6 +75,11 @@ def reset() -> None:
 
 def _wall() -> datetime:
     return datetime.now(UTC)
+
+
+def moment(stamp: str) -> datetime:
+    """One ISO time of a ledger body."""
+    return datetime.fromisoformat(stamp)
 
 
 # --- status ----------------------------------------------------------------------------------
@@ -160,6 +168,8 @@ def alarms() -> list[Alarm]:
                 )
     return out
 
+
+STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch", "ledger", "total")
 
 ADVICE = {
     "STALE": "Check the price source on Health; the last safe set points hold meanwhile.",
@@ -365,6 +375,95 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
     return entries[0].body if entries else None
 
 
+# --- questions -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer with the facts that its numbers come from. `text` is ready for Markdown."""
+
+    text: str
+    facts: tuple[Fact, ...]
+    topic: str
+    refused: bool
+    age: str
+
+
+def ask(question: str) -> Reply:
+    """Answer a question from the newest decision in the ledger, by template."""
+    from gridpilot.explain.template import answer
+
+    known = facts()
+    found = answer(question, known)
+    cited = tuple(known[fact_id] for fact_id in found.citations if fact_id in known)
+    return Reply(found.text, cited, found.topic, found.refused, known.age)
+
+
+def suggestions() -> tuple[str, ...]:
+    """Questions that the explainer answers well."""
+    from gridpilot.explain.template import SUGGESTIONS
+
+    return SUGGESTIONS
+
+
+# --- what was commanded ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One command to the machines: what was asked, what they showed afterwards."""
+
+    at: datetime
+    origin: str
+    status: str
+    desired: Mapping[str, int]
+    actual: Mapping[str, int] | None
+    detail: str
+
+
+def machine_log(limit: int = 50) -> list[Sent]:
+    """The newest commands to the machines with their outcome, newest first."""
+    entries = ledger().entries("result", limit=limit)
+    return [
+        Sent(
+            entry.at,
+            entry.body["desired"]["origin"],
+            entry.body["status"],
+            entry.body["desired"]["machines"],
+            entry.body["actual"],
+            entry.body["detail"],
+        )
+        for entry in entries
+    ]
+
+
+def command_log(limit: int = 100) -> list[Command]:
+    """Operators' commands, newest first; the replay clock's are left out."""
+    kinds = [kind for kind in override.KINDS if kind != "clock"]
+    return [Command(**row) for row in ledger().commands(kinds=kinds, limit=limit)]
+
+
+def override_in_force() -> Command | None:
+    """The override that holds now, whether a cycle has sent it yet or not."""
+    now = status().at
+    return override.active_override(ledger(), now) if now else None
+
+
+def stopped() -> Mapping[str, Any] | None:
+    """Who pressed the emergency stop, why and when; None while it is not latched."""
+    return override.stopped(ledger())
+
+
+# --- risk ------------------------------------------------------------------------------------
+
+
+def stress(snap: Snapshot) -> list[tuple[str, float]]:
+    """P&L of the newest plan, unchanged, if prices came otherwise [money of the source]: (what happens, P&L)."""
+    from gridpilot.risk.stress import CASES, plan_pnl
+
+    return [(name, plan_pnl(snap.plan, snap.site, snap.units, change)) for name, change in CASES.items()]
+
+
 # --- auction ---------------------------------------------------------------------------------
 
 
@@ -431,21 +530,25 @@ class Health:
     entries: int
     head_seq: int
     head_hash: str
-    verified: bool
-    verify_reason: str
     pilot: str  # owner of the lease, or ""
-    heartbeat: datetime | None
+    heartbeat: datetime | None  # wall clock
+    heartbeat_age_s: float | None
     alarm_log: tuple[Entry, ...]
 
 
+def verify_ledger() -> tuple[bool, str]:
+    """Whether the whole chain is intact, and why not. Takes 0.2 s for 20,000 entries."""
+    found = ledger().verify()
+    return found.ok, found.reason
+
+
 def health(cycles: int = 200) -> Health:
-    """Latencies of the last cycles, the ledger's chain, and who runs."""
-    store = ledger()
+    """Latencies of the last cycles, the ledger's head, and who runs."""
+    store, wall = ledger(), _wall()
     found = list(reversed(store.entries("cycle", limit=cycles)))
-    stages = list(found[-1].body["timings_ms"]) if found else []
-    report = store.verify()
-    head = store.head()
-    holder = store.lease_holder("pilot", _wall())
+    stages = [name for name in STAGES if found and name in found[-1].body["timings_ms"]]
+    head, beat = store.head(), store.last_beat()
+    holder = store.lease_holder("pilot", wall)
     return Health(
         cycles=len(found),
         stage_ms={name: values([entry.body["timings_ms"].get(name) for entry in found]) for name in stages},
@@ -454,9 +557,8 @@ def health(cycles: int = 200) -> Health:
         entries=store.count(),
         head_seq=head.seq,
         head_hash=head.hash,
-        verified=report.ok,
-        verify_reason=report.reason,
         pilot=holder.owner if holder else "",
-        heartbeat=store.last_beat(),
+        heartbeat=beat,
+        heartbeat_age_s=(wall - beat).total_seconds() if beat else None,
         alarm_log=tuple(store.entries("alarm", limit=50)),
     )

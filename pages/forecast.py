@@ -48,13 +48,13 @@ def _tiles(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> None
             widgets.tile("Error out of sample", fmt.DASH, "no model was scored")
         if force is None:
             widgets.tile(f"Error live, {LIVE_DAYS:.0f} days", fmt.DASH, "no forecast has come true yet")
-            widgets.tile("Inside the 80 % band, live", fmt.DASH, "no forecast has come true yet")
+            widgets.tile("In the 80 % band, live", fmt.DASH, "no forecast has come true yet")
         else:
             against = f"{fmt.count(force.n, 'value')} of {fmt.count(force.intervals, 'interval')}"
             widgets.tile(f"Error live, {LIVE_DAYS:.0f} days", fmt.quantity(force.mae, unit), against)
             inside = fmt.percent(force.coverage_frac).removesuffix(f"{fmt.NBSP}%")
             note = "Each interval is forecast many times, so a few surprises count often while the record is short."
-            widgets.tile("Inside the 80 % band, live", fmt.Quantity(inside, "%"), "80 % promised", note=note)
+            widgets.tile("In the 80 % band, live", fmt.Quantity(inside, "%"), "80 % promised", note=note)
 
 
 def _scores(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> None:

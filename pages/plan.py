@@ -28,13 +28,15 @@ def _tiles(snap: views.Snapshot) -> None:
     parts = views.plan_parts(snap)
     hours = fmt.number(len(plan["timestamp"]) * snap.step_s / 3600.0)
     with widgets.tile_row(4):
-        text = f"battery {fmt.money(parts.battery, money, sign=True).value} of it"
+        text = f"battery {fmt.money(round(parts.battery, 2), money, sign=True).value} of it"
         note = (
             "Value of the loads less energy, cooling and wear, with the change in stored energy counted at its worth."
         )
         widgets.tile(f"Worth of the next {hours} h", fmt.money(parts.total, money), text, note=note)
-        solved = f"{plan['method']}, {fmt.milliseconds(plan['solve_ms'])}"
-        widgets.tile("Plan", plan["status"], solved, note="How the plan was made, and how long the solver took.")
+        solved = f"{plan['method'].partition(' (')[0]}, {fmt.milliseconds(plan['solve_ms'])}"
+        widgets.tile(
+            "Plan", plan["status"], solved, note=f"How it was made and how long the solver took: {plan['method']}."
+        )
         if plan["status"] != "optimal":
             for label in ("Worth of stored energy", "Worth of site power"):
                 widgets.tile(label, fmt.DASH, "only an optimal plan has shadow prices")
@@ -84,6 +86,8 @@ def _worth(snap: views.Snapshot) -> None:
         table = day_parts.worth_table(snap)
         config = {table.columns[1]: st.column_config.NumberColumn(format="%.2f")}
         st.dataframe(table, hide_index=True, column_config=config, height="content")
+        if snap.site.tenants:
+            st.caption("Tenants and jobs count at their bids and values here; what tenants pay is on Auction.")
 
 
 @st.fragment(run_every=REFRESH_S)

@@ -40,18 +40,14 @@ def _tiles(snap: views.Snapshot, prices: views.Prices) -> None:
 
 def _place_tile(price: float, prices: views.Prices) -> None:
     n = len(prices.energy)
+    label = f"Place in the last {price_parts.span_words(prices)}"
     if n < 2:
-        widgets.tile("Place in the last 30 days", fmt.DASH, "needs a second price")
+        widgets.tile(label, fmt.DASH, "needs a second price")
         return
-    lower = float(np.mean(prices.energy < price))
-    span = fmt.duration(n * prices.step_s)
+    lower = fmt.number(100.0 * float(np.mean(prices.energy < price)))
     median = fmt.price(float(np.median(prices.energy)), prices.units.energy)
-    widgets.tile(
-        "Place in the last 30 days",
-        fmt.Quantity(fmt.percent(lower).removesuffix(f"{fmt.NBSP}%"), "% were cheaper"),
-        f"median {median}",
-        note=f"Of the {n:,} recorded prices of the last {span}.",
-    )
+    note = f"Share of the {n:,} recorded prices that were lower."
+    widgets.tile(label, fmt.Quantity(lower, "% were cheaper"), f"median {median}", note=note)
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -88,9 +84,8 @@ def _numeric(snap: views.Snapshot) -> tuple[str, str]:
 
 def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
     st.markdown("##### Data quality")
-    source = "simulated data" if snap.cycle["simulated"] else "live data"
-    span = fmt.duration(len(prices.timestamp) * prices.step_s)
-    st.caption(widgets.inert(f"Source {snap.cycle['source']} ({source}). {prices.credit}. Figures: last {span}."))
+    span = price_parts.span_words(prices)
+    st.caption(widgets.inert(f"Source: {snap.cycle['source']}. {prices.credit}. Figures of the last {span}."))
     table = price_parts.stats_table(snap, prices)
     figures = ("lowest", "mean", "highest", "volatility of changes")
     config = {name: st.column_config.NumberColumn(format="%.2f") for name in figures}

@@ -71,7 +71,7 @@ def _admit(bids: tuple[Bid, ...], reserve: float) -> tuple[list[int], tuple[tupl
         elif bid.price_usd_per_kwh < 0.0:
             reason = f"bids {bid.price_usd_per_kwh:g} $/kWh: below zero"
         elif bid.price_usd_per_kwh < reserve:
-            reason = f"bids {bid.price_usd_per_kwh:.6g} $/kWh: below the reserve of {reserve:.6g}"
+            reason = f"bids {bid.price_usd_per_kwh:.4g} $/kWh: below the reserve of {reserve:.4g}"
         if reason:
             rejected.append((bid.bidder, reason))
         else:

@@ -37,8 +37,8 @@ class Look:
     single: bool
 
 
-DAY: Final = Look(8.0, 105, 140, 58, 70, single=False)
-PLAN: Final = Look(3.0, 105, 170, 65, 75, single=True)
+DAY: Final = Look(8.0, 95, 128, 52, 60, single=False)
+PLAN: Final = Look(6.0, 95, 150, 60, 70, single=True)
 
 
 def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track, look: Look) -> Figure:
@@ -101,7 +101,8 @@ def _order(site: Site) -> list[str]:
 def _loads(site: Site, at: Times, loads: Loads, grid: Array, step: int, height: int) -> Panel:
     """Stacked loads, the grid's import as a line, and the limit that holds for it."""
     hues = {job.name: "jobs" for job in site.jobs} | {tenant.name: "tenants" for tenant in site.tenants}
-    panel = charts.loads_panel(at, loads, site.import_kw, step, height, hues)
+    drawn = {name: kw for name, kw in loads.items() if np.nanmax(kw, initial=0.0) > 0.05}
+    panel = charts.loads_panel(at, drawn, site.import_kw, step, height, hues)
     line = Series("Grid import", at, as_array(grid), "line", LIGHT["grid_import"], 1.6, step_s=step)
     return replace(panel, series=(*panel.series, line), low=None if np.nanmin(grid, initial=0.0) < 0.0 else 0.0)
 
@@ -149,6 +150,8 @@ def plan_title(snap: views.Snapshot) -> str:
         return day_title(snap)
     parts, money = views.plan_parts(snap), snap.units.money
     hours = fmt.number(len(snap.plan["timestamp"]) * snap.step_s / 3600.0)
+    if abs(parts.battery) < 0.005:
+        return f"The battery adds nothing to the {fmt.money(parts.total, money)} of the next {hours} h"
     word = "adds" if parts.battery >= 0.0 else "takes"
     return f"The battery {word} {fmt.money(abs(parts.battery), money)} of {fmt.money(parts.total, money)} in {hours} h"
 

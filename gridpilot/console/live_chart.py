@@ -59,6 +59,20 @@ function isDark(style) {
   return 0.299 * part(1) + 0.587 * part(3) + 0.114 * part(5) < 128;
 }
 
+function fitTitle(layout, width) {
+  const text = layout.title && layout.title.text;
+  if (!text) return;
+  const room = Math.max(20, Math.floor(width / 6.8));
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines[lines.length - 1];
+    if (line && line.length + 1 + word.length > room) lines.push(word);
+    else lines[lines.length - 1] = line ? line + " " + word : word;
+  }
+  layout.title.text = lines.join("<br>");
+  layout.margin.t += 18 * (lines.length - 1);
+}
+
 function render(Plotly, state, root, data) {
   const style = getComputedStyle(root);
   const dark = isDark(style);
@@ -68,6 +82,7 @@ function render(Plotly, state, root, data) {
   const text = dark ? data.figure.replace(PATTERN, (c) => DARK[c]) : data.figure;
   const figure = JSON.parse(text);
   figure.layout.font = { ...figure.layout.font, family: style.fontFamily };
+  fitTitle(figure.layout, root.clientWidth);
   if (window.matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   Plotly.react(root, figure.data, figure.layout, CONFIG);
 }

@@ -89,7 +89,12 @@ class Step:
 
 
 def merit_order(
-    steps: Sequence[Step], capacity_kw: float, clearing_usd_per_kwh: float, reserve_usd_per_kwh: float, title: str = ""
+    steps: Sequence[Step],
+    capacity_kw: float,
+    clearing_usd_per_kwh: float,
+    reserve_usd_per_kwh: float,
+    title: str = "",
+    money: str = "USD",
 ) -> Figure:
     """Bids from the dearest down, side by side, the served part solid; capacity, clearing point and reserve marked."""
     data: list[dict[str, Any]] = []
@@ -100,7 +105,7 @@ def merit_order(
         for kw, share in ((step.won_kw, 1.0), (lost_kw, 0.28)):
             if kw <= 0.0:
                 continue
-            data.append(_block(step, at, kw, share, step.bidder not in seen))
+            data.append(_block(step, at, (kw, share), step.bidder not in seen, money))
             seen.add(step.bidder)
             at += kw
     layout = base_layout(PLOT_PX + 90, title)
@@ -108,7 +113,7 @@ def merit_order(
     top = _cut(steps, max(p for p in (clearing_usd_per_kwh, reserve_usd_per_kwh, 0.0) if np.isfinite(p)), layout)
     layout |= {"barmode": "overlay", "hovermode": "closest"}
     layout["xaxis"] = value_axis(title=_title("kW, dearest bid first"), range=[0, right])
-    layout["yaxis"] = value_axis(title=_title("$/kWh"), range=[min(0.0, low), top], fixedrange=True)
+    layout["yaxis"] = value_axis(title=_title(f"{money}/kWh"), range=[min(0.0, low), top], fixedrange=True)
     layout["legend"]["y"] = -0.2
     _mark_x(layout, capacity_kw, f"capacity {capacity_kw:,.0f} kW", LIGHT["now"])
     _mark_y(layout, clearing_usd_per_kwh, f"clearing {clearing_usd_per_kwh:.3f}", LIGHT["ink"])
@@ -135,7 +140,8 @@ def _cut(steps: Sequence[Step], level: float, layout: dict[str, Any]) -> float:
     return top
 
 
-def _block(step: Step, at: float, kw: float, share: float, first: bool) -> dict[str, Any]:
+def _block(step: Step, at: float, part: tuple[float, float], first: bool, money: str) -> dict[str, Any]:
+    kw, share = part
     colour = hue(step.hue or step.bidder)
     word = "served" if share == 1.0 else "not served"
     return {
@@ -151,7 +157,7 @@ def _block(step: Step, at: float, kw: float, share: float, first: bool) -> dict[
             "color": colour if share == 1.0 else translucent(colour, share),
             "line": {"width": 1, "color": LIGHT["background"] if share == 1.0 else colour},
         },
-        "hovertemplate": f"{escape(step.bidder)}: {kw:,.0f} kW {word} at %{{y:.4~f}} $/kWh<extra></extra>",
+        "hovertemplate": f"{escape(step.bidder)}: {kw:,.0f} kW {word} at %{{y:.4~f}} {money}/kWh<extra></extra>",
     }
 
 
@@ -284,5 +290,6 @@ def _mark_y(layout: dict[str, Any], at: float, text: str, colour: str, above: bo
         {
             "text": escape(text), "x": 1, "xref": "paper", "xanchor": "right", "y": at, "yref": "y",
             "yanchor": "bottom" if above else "top", "showarrow": False, "font": {"size": 11, "color": colour},
+            "bgcolor": LIGHT["background"],
         }
     )  # fmt: skip

@@ -45,6 +45,12 @@ def flags_of(snap: views.Snapshot, kind: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def span_words(prices: views.Prices) -> str:
+    """How far the recorded prices reach back: "30 days" or "13 h"."""
+    hours = len(prices.timestamp) * prices.step_s / 3600.0
+    return f"{hours / 24.0:.0f} days" if hours >= 48.0 else f"{hours:.0f} h"
+
+
 def against(price: float, reference: views.PriceReference | None) -> str:
     """ "+12.30 vs. yesterday 19:00" """
     if reference is None:

@@ -177,6 +177,9 @@ STYLE: Final = """<style>
 .gp-empty { border: 1px dashed color-mix(in srgb, currentColor 35%, transparent); border-radius: 0.4rem;
   padding: 1.4rem 1.2rem; }
 .gp-empty strong { display: block; margin-bottom: 0.25rem; }
+/* Amber and red mean something here: a chat's faces are grey. */
+[data-testid^="stChatMessageAvatar"] { background: color-mix(in srgb, currentColor 14%, transparent) !important;
+  color: inherit !important; }
 .stApp ul.gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
 .stApp ul.gp-flags li { margin: 0; padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }
 </style>""".replace("__BACKGROUND__", ", ".join(SURFACE["background"]))

@@ -1,4 +1,4 @@
-"""What recorded decisions and prices say, for the screens: nothing is decided here, and gaps stay gaps.
+"""What recorded decisions and prices say, for the screens: nothing is decided here.
 
 Prices are in the source's own unit (`Units.energy`) where a docstring does not say otherwise.
 """
@@ -26,10 +26,12 @@ SET = ("applied", "mismatch")  # of a dispatch: the site took the set points, or
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """The set points of past intervals up to the running one, on an even grid; NaN where nothing was set.
+    """The set points in force in past intervals up to the running one, on an even grid.
 
     timestamp (N,); loads_kw: machine types, jobs, tenants and cooling -> (N,); battery_kw (N,) charging
-    positive; grid_kw (N,) import positive; soc_frac (N,) at the decision, so near the START of the interval.
+    positive; grid_kw (N,) import positive; soc_frac (N,) at the decision, so near the START of the interval,
+    NaN where none was made. An interval without a decision has the last set points while they are valid, and
+    then nothing on, as the settlement counts it.
     """
 
     timestamp: Times
@@ -42,23 +44,29 @@ class Track:
 def track(ledger: Ledger, snap: Snapshot, hours: float) -> Track:
     """The recorded set points of the last hours; the newest decision of an interval holds."""
     last = to_stamp(datetime.fromisoformat(snap.cycle["price_at"]))
-    step = np.timedelta64(snap.step_s, "s")
-    entries = ledger.entries("cycle", since=snap.at - timedelta(hours=hours), until=None, limit=5000)
+    entries = ledger.entries("cycle", since=snap.at - timedelta(hours=hours), limit=5000)
     bodies = {to_stamp(datetime.fromisoformat(e.body["price_at"])): e.body for e in reversed(entries)}
     own = {at: b for at, b in bodies.items() if b["source"] == snap.cycle["source"] and at <= last}
-    first = min(own, default=last)
-    stamps = as_times(np.arange(first, last + step, step))
+    step = np.timedelta64(snap.step_s, "s")
+    stamps = as_times(np.arange(min(own, default=last), last + step, step))
     names = [*(m.type for m in snap.site.machines), *(j.name for j in snap.site.jobs)]
     names += [*(t.name for t in snap.site.tenants), "cooling"]
-    rows: dict[str, list[float]] = {name: [] for name in (*names, "=battery", "=grid", "=soc")}
+    rows: dict[str, list[float]] = {name: [] for name in (*names, "=battery", "=grid")}
+    soc: list[float | None] = []
+    force: dict[str, float] = {}
+    until = stamps[0]
     for stamp in stamps:
         body = own.get(stamp)
-        found = _set_kw(snap.site, body["dispatch"]) if body and body["dispatch"]["status"] in SET else {}
-        found["=soc"] = np.nan if body is None or body["soc_frac"] is None else body["soc_frac"]
+        soc.append(body["soc_frac"] if body else None)
+        if body and body["dispatch"]["status"] in SET:
+            force = _set_kw(snap.site, body["dispatch"])
+            until = to_stamp(datetime.fromisoformat(body["dispatch"]["valid_until"]))
+        elif stamp >= until:
+            force = {}
         for name, row in rows.items():
-            row.append(found.get(name, np.nan))
+            row.append(force.get(name, 0.0))
     arrays = {name: as_array(row) for name, row in rows.items()}
-    return Track(stamps, {name: arrays[name] for name in names}, arrays["=battery"], arrays["=grid"], arrays["=soc"])
+    return Track(stamps, {name: arrays[name] for name in names}, arrays["=battery"], arrays["=grid"], values(soc))
 
 
 def _set_kw(site: Site, sent: Mapping[str, Any]) -> dict[str, float]:

@@ -1,0 +1,101 @@
+"""Auction: who gets the power, and what do they pay?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from gridpilot import views
+from gridpilot.console import auction_parts as parts
+from gridpilot.console import format as fmt
+from gridpilot.console import live_chart, widgets
+from gridpilot.console.charts import Figure
+from gridpilot.errors import GridPilotError
+
+REFRESH_S = 3.0
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _figure(cycle_id: str) -> Figure | None:
+    snap = views.snapshot(cycle_id)
+    return None if snap is None else parts.recorded_figure(snap)
+
+
+def _tiles(snap: views.Snapshot) -> None:
+    auction, money = snap.auction, snap.units.money
+    sold = sum(row["kw"] for row in auction["allocation"])
+    tenants = {tenant.name for tenant in snap.site.tenants}
+    paid = sum(p["usd_per_h"] for p in auction["payments"] if p["bidder"] in tenants)
+    with widgets.tile_row(4):
+        price = fmt.price(float(snap.shown(1000.0 * auction["clearing_price"])), snap.units.energy)
+        reserve = fmt.price(float(snap.shown(1000.0 * auction["reserve_usd_per_kwh"])), snap.units.energy)
+        note = "The reserve is the plan's shadow price of site power: what it would bring otherwise."
+        widgets.tile("Clearing price", price, f"reserve {reserve.value}", note=note)
+        widgets.tile("Power given", fmt.power(sold), f"of {fmt.power(auction['capacity_kw'])} on offer")
+        note = "Value of what was given above the reserve, by the bidders' own bids."
+        widgets.tile("Welfare", fmt.money(auction["welfare"], money, "h"), "above the reserve", note=note)
+        note = "Only tenants pay money; the site's own machines and jobs pay on paper."
+        widgets.tile("Tenants pay", fmt.money(paid, money, "h"), fmt.count(len(tenants), "tenant"), note=note)
+
+
+@st.fragment(run_every=REFRESH_S)
+def _result() -> None:
+    try:
+        snap = views.snapshot()
+        if snap is None:
+            return
+        _tiles(snap)
+        picture, table = st.columns([1, 1], gap="medium")
+        with picture:
+            figure = _figure(snap.cycle_id)
+            if figure is not None:
+                live_chart.show(figure, "auction_merit")
+        with table:
+            rows = parts.result_table(snap.auction, snap.units.money)
+            st.dataframe(rows, hide_index=True, column_config=parts.numbers(rows))
+            widgets.download_csv(rows, f"auction-{snap.cycle_id}.csv", key="auction_csv")
+            rejected = snap.auction["rejected"]
+            if rejected:
+                st.caption("Not served: " + widgets.inert("; ".join(f"{r['bidder']} {r['reason']}" for r in rejected)))
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+
+
+@st.fragment(run_every=REFRESH_S)
+def _externality() -> None:
+    """What one bidder's payment is made of."""
+    snap = views.snapshot()
+    if snap is None:
+        return
+    st.markdown("##### What a payment is made of")
+    payments = {payment["bidder"]: payment for payment in snap.auction["payments"]}
+    if not payments:
+        st.caption("Nobody pays in this interval.")
+        return
+    chosen = st.selectbox("Bidder", list(payments), key="payment_of", format_func=widgets.inert)
+    payment = payments[chosen]
+    money = snap.units.money
+    paid, without, with_it = (
+        fmt.money(payment[key], money, "h")
+        for key in ("usd_per_h", "others_without_usd_per_h", "others_with_usd_per_h")
+    )
+    text = f"{chosen} pays {paid}: without it the others would have {without} of value, with it they have {with_it}."
+    st.markdown(widgets.inert(text))
+    rows = parts.externality_table(payment, money)
+    st.dataframe(rows, hide_index=True, column_config=parts.numbers(rows))
+
+
+st.subheader("Who gets the power, and what do they pay?")
+try:
+    newest = views.snapshot()
+    if newest is None:
+        text = "Bids, allocation and payments of the running interval. They come with the pilot's first decision."
+        widgets.empty_state("No auction yet", text)
+    else:
+        _result()
+        made_of, what_if = st.columns([2, 3], gap="large")
+        with made_of:
+            _externality()
+        with what_if:
+            parts.editor(newest)
+except GridPilotError as problem:
+    st.error(widgets.inert(str(problem)))

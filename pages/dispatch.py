@@ -1,0 +1,141 @@
+"""Dispatch: what is running, what will change, and how do I take over?"""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from gridpilot import views
+from gridpilot.console import format as fmt
+from gridpilot.console import override_panel, widgets
+from gridpilot.errors import GridPilotError
+
+REFRESH_S = 2.0
+
+
+def _machines(snap: views.Snapshot, sent: list[views.Sent]) -> pd.DataFrame:
+    """Planned, sent and actual counts of each machine type beside its stock."""
+    last = sent[0] if sent else None
+    site = snap.site
+    planned = {name: kw[0] for name, kw in snap.plan["loads_kw"].items()}
+    return pd.DataFrame(
+        {
+            "machines": [m.type for m in site.machines],
+            "plan, kW": [float(planned.get(m.type, 0.0)) for m in site.machines],
+            "sent": [last.desired.get(m.type, 0) if last else None for m in site.machines],
+            "actual": [last.actual.get(m.type, 0) if last and last.actual is not None else None for m in site.machines],
+            "stock": [m.count for m in site.machines],
+            "actual, kW": [
+                last.actual.get(m.type, 0) * m.power_kw if last and last.actual is not None else None
+                for m in site.machines
+            ],
+        }
+    )
+
+
+def _others(snap: views.Snapshot) -> pd.DataFrame:
+    """Tenants, jobs and cooling: what they draw."""
+    dispatch = snap.dispatch
+    rows = {**dispatch["tenants_kw"], **dispatch["jobs_kw"], "cooling": dispatch["cooling_kw"]}
+    return pd.DataFrame({"besides machines": list(rows), "kW": list(rows.values())})
+
+
+def _limits(snap: views.Snapshot) -> None:
+    dispatch, site, battery = snap.dispatch, snap.site, snap.site.battery
+    grid = (-site.export_kw, site.import_kw)
+    widgets.limit_bar("Grid", dispatch["grid_kw"], "kW", grid, grid, "grid")
+    power = (-battery.discharge_kw, battery.charge_kw)
+    widgets.limit_bar("Battery", dispatch["battery_kw"], "kW", power, power, "battery")
+    soc = snap.cycle["soc_frac"]
+    band = (100.0 * battery.soc_min, 100.0 * battery.soc_max)
+    widgets.limit_bar("Charge", None if soc is None else 100.0 * soc, "%", band, (0.0, 100.0), "soc")
+
+
+def _verdict(snap: views.Snapshot, sent: list[views.Sent]) -> None:
+    dispatch, zone = snap.dispatch, snap.site.timezone
+    count = sum(sent[0].actual.values()) if sent and sent[0].actual else 0
+    since, until = (fmt.local(views.moment(dispatch[key]), zone, with_date=False) for key in ("at", "valid_until"))
+    outcome = {"applied": "read back as asked", "recovered": "acknowledgement lost, read back as asked"}
+    said = outcome.get(sent[0].status if sent else "", f"outcome: {sent[0].status if sent else 'nothing sent yet'}")
+    checked = "passed the safety check" if dispatch["constraints_satisfied"] else "did not pass the safety check"
+    text = f"{fmt.count(count, 'machine')} on since {since}, {said}; {checked}; valid until {until} ({zone})."
+    st.markdown(widgets.inert(text))
+
+
+@st.fragment(run_every=REFRESH_S)
+def _running() -> None:
+    try:
+        snap, sent = views.snapshot(), views.machine_log(1)
+        if snap is None:
+            return
+        _verdict(snap, sent)
+        table, bars = st.columns([3, 2], gap="medium")
+        with table:
+            numbers = st.column_config.NumberColumn(format="%.0f")
+            config = {"plan, kW": numbers, "actual, kW": numbers, "kW": numbers}
+            st.dataframe(_machines(snap, sent), hide_index=True, column_config=config)
+            st.dataframe(_others(snap), hide_index=True, column_config=config)
+        with bars:
+            _limits(snap)
+            st.markdown("##### Next changes")
+            for change in views.next_changes(snap):
+                when = fmt.local(change.at, snap.site.timezone, with_date=False)
+                kw = f"{fmt.power(change.before_kw)} to {fmt.power(change.after_kw)}"
+                st.markdown(f"**{when}** {widgets.inert(change.what)}: {widgets.inert(kw)}")
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+
+
+def _commands(rows: list[views.Command], timezone: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "when": [fmt.local(row.created_at, timezone) for row in rows],
+            "by": [row.author for row in rows],
+            "what": [row.kind for row in rows],
+            "target": [", ".join(f"{name} {value}" for name, value in row.target.items()) for row in rows],
+            "reason": [row.reason for row in rows],
+            "until": [fmt.local(row.valid_until, timezone) for row in rows],
+            "state": [row.status for row in rows],
+            "detail": [row.detail for row in rows],
+        }
+    )
+
+
+@st.fragment(run_every=REFRESH_S)
+def _log(timezone: str) -> None:
+    commands, sent = st.tabs(["Operators' commands", "Commands to the machines"])
+    with commands:
+        rows = views.command_log()
+        if rows:
+            st.dataframe(_commands(rows, timezone), hide_index=True)
+        else:
+            st.caption("No operator has given a command yet.")
+    with sent:
+        log = [
+            {
+                "when": fmt.local(row.at, timezone),
+                "by": row.origin,
+                "outcome": row.status,
+                "asked": ", ".join(f"{n} {name}" for name, n in row.desired.items()),
+                "read back": ", ".join(f"{n} {name}" for name, n in (row.actual or {}).items()),
+                "detail": row.detail,
+            }
+            for row in views.machine_log()
+        ]
+        st.dataframe(pd.DataFrame(log), hide_index=True)
+
+
+st.subheader("What is running, what will change, and how do I take over?")
+try:
+    newest = views.snapshot()
+    now, take = st.columns([5, 3], gap="large")
+    with now:
+        if newest is None:
+            widgets.empty_state("Nothing was sent yet", "Machines and overrides come with the pilot's first decision.")
+        else:
+            _running()
+            _log(newest.site.timezone)
+    with take:
+        override_panel.panel(newest)
+except GridPilotError as problem:
+    st.error(widgets.inert(str(problem)))

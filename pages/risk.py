@@ -1,0 +1,89 @@
+"""Risk: what could go wrong, and how much would it cost?"""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from gridpilot import views
+from gridpilot.console import format as fmt
+from gridpilot.console import live_chart, plots, widgets
+from gridpilot.console.charts import Figure
+from gridpilot.errors import GridPilotError
+
+REFRESH_S = 3.0
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _figure(cycle_id: str) -> Figure | None:
+    snap = views.snapshot(cycle_id)
+    if snap is None or snap.risk["status"] != "ok":
+        return None
+    risk, money = snap.risk, snap.units.money
+    worst = fmt.money(-risk["cvar"], money)
+    title = f"In the worst {fmt.percent(1.0 - risk['alpha'])} of futures the plan brings {worst} on average"
+    return plots.pnl_histogram(views.values(risk["pnl_usd"]), risk["var"], risk["cvar"], risk["alpha"], money, title)
+
+
+def _tiles(snap: views.Snapshot) -> None:
+    risk, money = snap.risk, snap.units.money
+    hours = fmt.number(len(snap.plan["timestamp"]) * snap.step_s / 3600.0)
+    level = fmt.percent(risk["alpha"])
+    with widgets.tile_row(5):
+        widgets.tile(f"Expected, next {hours} h", fmt.money(risk["expected"], money), f"mean of {risk['n']} futures")
+        loss = "A loss is positive: a negative figure means that even this bad case brings money."
+        widgets.tile(f"VaR {level}", fmt.money(risk["var"], money), "loss not exceeded", note=loss)
+        widgets.tile(f"CVaR {level}", fmt.money(risk["cvar"], money), "mean loss beyond VaR", note=loss)
+        note = f"The {level} quantile over the futures of the largest fall of the money made so far."
+        widgets.tile("Drawdown", fmt.money(risk["max_drawdown"], money), "largest fall on the way", note=note)
+        note = "How much of the plan's free power the risk allows. It is shown; it does not change the plan yet."
+        factor = f"{fmt.number(risk['risk_adjustment_factor'], 2)}"
+        spread = f"spread {fmt.money(risk['volatility'], money)}"
+        widgets.tile("Risk adjustment", factor, f"advisory, {spread}", note=note)
+
+
+def _stress(snap: views.Snapshot) -> None:
+    st.markdown("##### If prices came otherwise")
+    cases = views.stress(snap)
+    usual = cases[0][1]
+    money = snap.units.money
+    table = pd.DataFrame(
+        {
+            "what happens": [name for name, _ in cases],
+            f"plan brings, {money}": [value for _, value in cases],
+            f"change, {money}": [value - usual for _, value in cases],
+        }
+    )
+    config = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:]}
+    st.dataframe(table, hide_index=True, column_config=config)
+    st.caption("The plan's set points kept as they are; the pilot would plan anew and do better.")
+
+
+@st.fragment(run_every=REFRESH_S)
+def _body() -> None:
+    try:
+        snap = views.snapshot()
+        if snap is None:
+            what = "The spread of the plan's money over many price futures, with its bad tail."
+            widgets.empty_state("No risk figure yet", f"{what} It comes with the pilot's first decision.")
+            return
+        if snap.risk["status"] != "ok":
+            st.warning(widgets.inert(f"No risk figures: {snap.risk['status']}"))
+        _tiles(snap)
+        picture, cases = st.columns([3, 2], gap="medium")
+        with picture:
+            figure = _figure(snap.cycle_id)
+            if figure is not None:
+                live_chart.show(figure, "risk_pnl")
+            st.caption(
+                "Each future is the forecast with the errors that it made on one past day, in all prices together. "
+                "Set points are kept; the value of energy left in the battery is not counted."
+            )
+        with cases:
+            _stress(snap)
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+
+
+st.subheader("What could go wrong, and how much would it cost?")
+_body()

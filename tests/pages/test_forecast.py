@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gridpilot import views
+from tests.pages.conftest import OpenPage, words
+
+
+def test_forecast__empty_ledger__says_what_comes(empty: OpenPage) -> None:
+    app = empty("forecast")
+    assert not app.exception
+    assert "No forecast yet" in words(app)
+
+
+def test_forecast__full_ledger__errors_out_of_sample_and_live_are_told_apart(full: OpenPage) -> None:
+    app = full("forecast")
+    assert not app.exception
+    assert not app.error
+    snap = views.snapshot()
+    assert snap is not None
+    table = app.dataframe[0].value.set_index("model")
+    scores = snap.forecast["scores"]["energy"]
+    assert table.loc["ridge", "out of sample, USD/MWh"] == pytest.approx(scores["ridge"])
+    live = {score.member: score for score in views.live_scores("energy")}
+    assert table.loc["ridge", "live, USD/MWh"] == pytest.approx(live["ridge"].mae)
+    assert table.loc["forecast in force", "values compared live"] == live["in force"].n
+    assert "Out of sample:" in words(app)
+    assert "Live:" in words(app)
+
+
+def test_live_scores__hand_count__mean_error_and_share_inside(full: OpenPage) -> None:
+    full("forecast")
+    snap, prices = views.snapshot(), views.prices(48.0)
+    assert snap is not None
+    assert prices is not None
+    came = dict(zip(prices.timestamp.tolist(), prices.energy.tolist(), strict=True))
+    errors, inside = [], []
+    for entry in views.ledger().entries("forecast"):
+        band = entry.body["bands"]["energy"]
+        for i, stamp in enumerate(views.times(entry.body["timestamp"]).tolist()):
+            if stamp in came:
+                errors.append(abs(band["point"][i] - came[stamp]))
+                inside.append(band["lower"][i] <= came[stamp] <= band["upper"][i])
+    score = next(score for score in views.live_scores("energy") if score.member == "in force")
+    assert score.n == len(errors) == 10  # 4 + 3 + 2 + 1 of five hourly forecasts
+    assert score.intervals == 4
+    assert score.mae == pytest.approx(float(np.mean(errors)))
+    assert score.coverage_frac == pytest.approx(float(np.mean(inside)))
+    assert score.coverage[0.5] <= score.coverage[0.8] <= score.coverage[0.9]
+
+
+@pytest.mark.parametrize("kind", ["hash", "token"])
+def test_forecast__other_price__has_its_own_unit(full: OpenPage, kind: str) -> None:
+    app = full("forecast")
+    app.get("button_group")[-1].set_value(kind).run()
+    app.toggle(key="forecast_members").set_value(True).run()
+    assert not app.exception
+    assert not app.error
+    unit = {"hash": "USD/PH/day", "token": "USD/Mtok"}[kind]
+    assert unit in app.metric[0].value.replace("\\", "")
+    if kind == "token":
+        assert app.metric[1].value == "–"
+        assert "CONSTANT" in words(app)
+
+
+def test_forecast__stale_prices__strip_says_so_and_the_page_works(stale: OpenPage) -> None:
+    app = stale("forecast")
+    assert not app.exception
+    assert "Prices are stale" in words(app)
+    assert len(app.metric) == 4

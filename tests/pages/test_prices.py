@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+
+from gridpilot import views
+from gridpilot.console import price_parts
+from gridpilot.console.widgets import inert
+from tests.pages.conftest import OpenPage, words
+
+
+def test_prices__empty_ledger__says_what_comes(empty: OpenPage) -> None:
+    app = empty("prices")
+    assert not app.exception
+    assert "No prices yet" in words(app)
+
+
+def test_prices__full_ledger__tiles_with_units_and_flags(full: OpenPage) -> None:
+    app = full("prices")
+    assert not app.exception
+    assert not app.error
+    shown = {metric.label: f"{metric.value} {metric.delta}".replace("\\", "") for metric in app.metric}
+    assert "USD/MWh" in shown["Energy price now"]
+    assert "USD/PH/day" in shown["Hash price"]
+    assert "interpolated" in shown["Hash price"]
+    assert "USD/Mtok" in shown["Token price"]
+    assert "constant" in shown["Token price"]
+
+
+def test_prices__full_ledger__place_is_the_share_of_cheaper_prices(full: OpenPage) -> None:
+    app = full("prices")
+    prices = views.prices()
+    assert prices is not None
+    share = round(100.0 * float(np.mean(prices.energy < prices.energy[-1])))
+    place = next(metric for metric in app.metric if metric.label.startswith("Place"))
+    assert place.value.startswith(f"{share} ")
+
+
+def test_prices__selector__changes_the_span(full: OpenPage) -> None:
+    app = full("prices")
+    snap, prices = views.snapshot(), views.prices()
+    assert snap is not None
+    assert prices is not None
+    week, month = (price_parts.history_title(snap, prices, days) for days in (7, 30))
+    assert week != month
+    assert inert(week) in words(app)
+    app.get("button_group")[-1].set_value(30).run()
+    assert not app.exception
+    assert inert(month) in words(app)
+
+
+def test_prices__full_ledger__credit_quality_and_ladder(full: OpenPage) -> None:
+    app = full("prices")
+    assert "Ember" in words(app)
+    assert "GAP_FILLED" in words(app)
+    ladder, quality = (table.value for table in app.dataframe)
+    assert list(ladder["machines"]) == ["gpu", "hydro", "immersion", "air"]
+    assert list(quality["price"]) == ["Energy", "Hash", "Token"]
+    assert (quality["records"] + quality["missing"] == quality["records"].max()).all()
+
+
+def test_prices__stale_prices__strip_says_so_and_the_page_works(stale: OpenPage) -> None:
+    app = stale("prices")
+    assert not app.exception
+    assert "Prices are stale" in words(app)
+    assert len(app.metric) == 4
