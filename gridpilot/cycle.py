@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from gridpilot import report
-from gridpilot.auction.bids import auction_capacity_kw, site_bids
+from gridpilot.auction.bids import auction_capacity_kw, cooling_usd_per_kwh, site_bids
 from gridpilot.auction.mechanism import clear
 from gridpilot.config import Settings, load_site
 from gridpilot.dispatch import override, reconcile
@@ -262,12 +262,17 @@ def _record(
     entries: list[tuple[str, Any]] = [
         ("forecast", report.forecast_record(decision.forecast)),
         ("plan", report.plan_json(decision.plan)),
-        ("auction", {**report.auction_json(decision.auction), "bids": to_jsonable(decision.bids)}),
+        ("auction", _auction_record(engine.site, decision)),
         ("risk", report.risk_json(decision.risk, sample=True)),
     ]
     if settlement is not None:
         entries.insert(0, ("settlement", to_jsonable(settlement)))
     ledger.append_many(entries, at=now, cycle_id=cycle_id)
+
+
+def _auction_record(site: Site, decision: _Decision) -> dict[str, Any]:
+    more = {"bids": to_jsonable(decision.bids), "cooling_usd_per_kwh": cooling_usd_per_kwh(site, decision.plan)}
+    return {**report.auction_json(decision.auction), **more}
 
 
 def _running(site: Site, running: settle.Running, decision: _Decision, sent: Dispatch, cycle_id: str) -> settle.Running:
@@ -276,6 +281,7 @@ def _running(site: Site, running: settle.Running, decision: _Decision, sent: Dis
         return replace(running, at=decision.state.at)
     tenants = {tenant.name for tenant in site.tenants}
     paid = sum(p.usd_per_h for p in decision.auction.payments if p.bidder in tenants)
+    paid += sum(sent.tenants_kw.values()) * cooling_usd_per_kwh(site, decision.plan)
     return replace(
         running,
         at=decision.state.at,

@@ -434,6 +434,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/html" if faults.html else "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if mara.announce:
+            self.send_header("X-Simulated", "gridpilot mara-server")
         if mara.announce and mara.own_time:
             self.send_header("X-Simulated-Time", f"{mara.now().isoformat()}; speed={mara.speed:g}")
         for name, value in (headers or {}).items():

@@ -47,7 +47,7 @@ def select(kind: str, target: Mapping[str, Any]) -> Selected:
     hash_price, token_price = (float("nan") if now[key] is None else now[key] for key in ("hash", "token"))
     prices = Prices(now["energy_usd_per_mwh"], hash_price, token_price, snap.units)
     current = report.dispatch_from_json(snap.dispatch)
-    paid = sum(p["usd_per_h"] for p in snap.auction["payments"] if p["bidder"] in {t.name for t in site.tenants})
+    paid = snap.cycle["rate"]["tenants"]
 
     def worth(dispatch: Dispatch) -> float:
         return rate(

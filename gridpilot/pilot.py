@@ -50,7 +50,7 @@ def one_cycle(settings: Settings, wall: datetime, *, dry_run: bool = False) -> C
             result = run_cycle(engine, wall, token=token, dry_run=dry_run)
             if not dry_run:
                 clock = engine.source.clock if isinstance(engine.source, ReplaySource) else None
-                PilotState(AUTO, clock=clock).save(ledger)
+                PilotState(AUTO, "", clock=clock).save(ledger)
             return result
         finally:
             if token is not None:

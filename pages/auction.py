@@ -24,7 +24,7 @@ def _tiles(snap: views.Snapshot) -> None:
     auction, money = snap.auction, snap.units.money
     sold = sum(row["kw"] for row in auction["allocation"])
     tenants = {tenant.name for tenant in snap.site.tenants}
-    paid = sum(p["usd_per_h"] for p in auction["payments"] if p["bidder"] in tenants)
+    paid = snap.cycle["rate"]["tenants"]
     with widgets.tile_row(4):
         price = fmt.price(float(snap.shown(1000.0 * auction["clearing_price"])), snap.units.energy)
         reserve = fmt.price(float(snap.shown(1000.0 * auction["reserve_usd_per_kwh"])), snap.units.energy)
@@ -33,7 +33,7 @@ def _tiles(snap: views.Snapshot) -> None:
         widgets.tile("Power given", fmt.power(sold), f"of {fmt.power(auction['capacity_kw'])} on offer")
         note = "Value of what was given above the reserve, by the bidders' own bids."
         widgets.tile("Welfare", fmt.money(auction["welfare"], money, "h"), "above the reserve", note=note)
-        note = "Only tenants pay money; the site's own machines and jobs pay on paper."
+        note = "Auction payments and cooling. The site's own machines and jobs pay on paper only."
         widgets.tile("Tenants pay", fmt.money(paid, money, "h"), fmt.count(len(tenants), "tenant"), note=note)
 
 
@@ -53,6 +53,8 @@ def _result() -> None:
             rows = parts.result_table(snap.auction, snap.units.money)
             st.dataframe(rows, hide_index=True, column_config=parts.numbers(rows))
             widgets.download_csv(rows, f"auction-{snap.cycle_id}.csv", key="auction_csv")
+            each = f"{fmt.number(snap.auction['cooling_usd_per_kwh'], 4)} {snap.units.money}/kWh"
+            st.caption(widgets.inert(f"Bids are net of cooling; a tenant pays that beside, now {each}."))
             rejected = snap.auction["rejected"]
             if rejected:
                 st.caption("Not served: " + widgets.inert("; ".join(f"{r['bidder']} {r['reason']}" for r in rejected)))

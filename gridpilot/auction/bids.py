@@ -23,6 +23,14 @@ def auction_capacity_kw(site: Site, plan: Plan) -> float:
     return max(0.0, site.import_kw - float(plan.battery_kw[0]))
 
 
+def cooling_usd_per_kwh(site: Site, plan: Plan) -> float:
+    """What cooling a kWh of load costs in the plan's first interval [$/kWh]: k x the plan's price of power.
+
+    Bids are net of it, so a tenant pays it beside its auction payment: together never more than it bid.
+    """
+    return site.cooling.kw_per_kw * max(0.0, float(plan.power_price_usd_per_kwh[0]))
+
+
 def site_bids(site: Site, outlook: PriceOutlook, plan: Plan, state: SiteState) -> tuple[Bid, ...]:
     """The site's bids for the plan's first interval.
 
@@ -34,7 +42,7 @@ def site_bids(site: Site, outlook: PriceOutlook, plan: Plan, state: SiteState) -
 
     def net(value: float) -> float:
         """Less cooling. The load at the margin is worth the price of power, but for the solver's rounding."""
-        worth = value - site.cooling.kw_per_kw * power
+        worth = value - cooling_usd_per_kwh(site, plan)
         return power if math.isclose(worth, power, rel_tol=1e-6) else worth
 
     moment = to_utc(outlook.timestamp[0])

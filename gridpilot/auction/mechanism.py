@@ -136,7 +136,7 @@ def _payment(
             price = bids[i].price_usd_per_kwh
             rows.append((bids[i].bidder, more, price, more * price))
             displaced += more
-    if taken - displaced > KW:
+    if abs(taken - displaced) > KW:  # negative: all-or-nothing losers would have needed more than it takes
         rows.append(("reserve", taken - displaced, reserve, (taken - displaced) * reserve))
     # the reserve counts as welfare of the seller, for the power that each side leaves to it
     others_with = won.welfare - worth + reserve * (capacity - taken)

@@ -48,6 +48,8 @@ def strip_html(status: Status) -> str:
     parts = [f"<span title='{escape(fmt.utc(status.at))}'>{mode}</span>"]
     if status.simulated:
         parts.append(_chip("SIMULATED", "", "The site's readings are simulated; nothing real is switched"))
+    elif status.source == "mara":
+        parts.append(_chip("BATTERY SIMULATED", "", "The API has no battery: it is simulated beside the real machines"))
     parts.append(_prices(status))
     parts.append(_control(status))
     alarms = fmt.count(status.alarms, "alarm")

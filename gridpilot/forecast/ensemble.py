@@ -139,7 +139,7 @@ def _one_price(price: str, series: Series, horizon: int, models: Registry) -> _O
     origins = calibration_origins(series, horizon)
     if len(origins) < FEWEST_ORIGINS:
         text = f"{price} price: {len(series)} intervals known, too few to score a model; last value, band from changes"
-        flag = DataFlag("COLD_START", text, "warn", "forecast")
+        flag = DataFlag("COLD_START", text, "info", "forecast")
         return _Outcome(bands.random_walk(series.y, horizon, "last value (cold start)"), walk=series.y, flags=(flag,))
     return _scored(price, series, horizon, origins, models)
 

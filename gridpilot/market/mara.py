@@ -63,6 +63,7 @@ class MaraClient:
         self._http = Http(base_url, policy or Policy())
         self.skew_s: float | None = None  # server's clock less ours, at the last reply
         self.clock: SimulatedClock | None = None
+        self.stand_in = False  # the other side says that it is no real API
         self._use(api_key)
 
     @property
@@ -126,6 +127,7 @@ class MaraClient:
         reply = self._http.call(method, path, body=body, headers=headers, retry=retry)
         self.skew_s = reply.skew_s
         self.clock = _simulated_clock(reply)
+        self.stand_in = "X-Simulated" in reply.headers
         try:
             return json.loads(reply.body)
         except (ValueError, RecursionError):
@@ -152,13 +154,17 @@ class MaraSource:
     """The API's prices, the last good ones kept for when it fails. `site` is not used by the prices."""
 
     name = "mara"
-    simulated = False
 
     def __init__(self, client: MaraClient, site: Site) -> None:
         self.client = client
         self.site = site
         self._last: PriceHistory | None = None
         self._not_before: datetime | None = None  # a 429 asked us to wait
+
+    @property
+    def simulated(self) -> bool:
+        """True where the API said that it is the local stand-in."""
+        return self.client.stand_in
 
     def present(self, wall: datetime) -> datetime:
         """The wall clock; the stand-in's own clock while it says that it runs another one."""

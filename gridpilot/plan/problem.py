@@ -24,6 +24,8 @@ import numpy as np
 from gridpilot.domain import Battery, JobNeed, MachineType, PriceOutlook, Site, SiteState, value_usd_per_kwh
 from gridpilot.values import Array, as_array, iso, to_stamp, to_utc
 
+TIE_BREAK = 1e-6  # above the solver's tolerance of 1e-7
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -87,12 +89,13 @@ def terminal_value(battery: Battery, price_usd_per_kwh: Array) -> float:
 
     The site file's figure; where it has none, the median price of the outlook as the battery would deliver
     it: after the discharging loss and the wear. The median, and not the mean, so that a single spike does not
-    make the battery hoard; never below zero.
+    make the battery hoard; never below zero. A millionth is added, so that at flat prices keeping the energy is
+    better than selling it by a hair, and the battery rests instead of switching to no purpose.
     """
     if battery.terminal_usd_per_mwh is not None:
         return battery.terminal_usd_per_mwh / 1000.0
     delivered = float(np.median(price_usd_per_kwh)) - battery.wear_usd_per_kwh
-    return max(0.0, delivered * battery.efficiency_discharge)
+    return max(0.0, delivered * battery.efficiency_discharge) * (1.0 + TIE_BREAK)
 
 
 def available_kw(site: Site, machine: MachineType, moment: datetime) -> float:

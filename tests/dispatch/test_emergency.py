@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from gridpilot.dispatch.machines import from_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gridpilot.config import DATA, load_site
 from gridpilot.dispatch.emergency import MARGIN, battery_guard, failsafe, scale_down
+from gridpilot.dispatch.machines import from_counts
 from gridpilot.domain import Battery, Dispatch, SiteState
 
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gridpilot.dispatch.machines import from_counts
 
 from gridpilot.config import DATA, load_site
 from gridpilot.dispatch import override
+from gridpilot.dispatch.machines import from_counts
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import Dispatch, SiteState
 from gridpilot.errors import Conflict, InputError
