@@ -90,8 +90,7 @@ st.subheader("Who gets the power, and what do they pay?")
 try:
     newest = views.snapshot()
     if newest is None:
-        text = "Bids, allocation and payments of the running interval. They come with the pilot's first decision."
-        widgets.empty_state("No auction yet", text)
+        widgets.until_first_decision("No auction yet", "Bids, allocation and payments of the running interval.")
     else:
         _result()
         made_of, what_if = st.columns([2, 3], gap="large")

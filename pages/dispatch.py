@@ -131,7 +131,7 @@ try:
     now, take = st.columns([5, 3], gap="large")
     with now:
         if newest is None:
-            widgets.empty_state("Nothing was sent yet", "Machines and overrides come with the pilot's first decision.")
+            widgets.until_first_decision("Nothing was sent yet", "Machines, limits and the log will be here.")
         else:
             _running()
             _log(newest.site.timezone)

@@ -60,6 +60,9 @@ def main() -> None:
         "Offline explanation: answers from this site's ledger by template. No language model is connected, and "
         "nothing here can act."
     )
+    if views.snapshot() is None:
+        widgets.until_first_decision("Nothing to explain: there is no decision yet", "Questions and answers about it.")
+        return
     chat: list[tuple[str, views.Reply]] = st.session_state.setdefault(CHAT, [])
     if not chat:
         _answer(0, "What is the site doing, and why?", views.ask("What is the site doing, and why?"))

@@ -10,8 +10,8 @@ from gridpilot.console import globe, theme, widgets
 
 sites = views.sites()
 st.subheader("Where are we making and losing money?")
-if not sites:
-    widgets.empty_state("No site has reported yet", "Each site appears here after its first decision; see Health.")
+if views.snapshot() is None:
+    widgets.until_first_decision("No site has reported yet", "Price, margin and load of each site, on a globe.")
     st.stop()
 
 units = sites[0].units

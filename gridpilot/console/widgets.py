@@ -147,6 +147,16 @@ def empty_state(title: str, what_to_do: str) -> None:
     st.html(f"<div class='gp-empty'><strong>{escape(title)}</strong><span>{escape(what_to_do)}</span></div>")
 
 
+@st.fragment(run_every=1.0)
+def until_first_decision(title: str, what_comes: str) -> None:
+    """The empty state of a page whose body is not live: it draws the page anew when the first decision is there."""
+    from gridpilot import views
+
+    if views.snapshot() is not None:
+        st.rerun()
+    empty_state(title, f"{what_comes} It comes with the pilot's first decision.")
+
+
 def flags(items: Iterable[DataFlag], limit: int = 12) -> None:
     """Data flags, the gravest first; nothing at all when there are none."""
     ordered = sorted(items, key=lambda f: (_SEVERITY.get(f.severity, 1), f.stage, f.code))

@@ -1,0 +1,106 @@
+"""What an operator does, in a real browser on the running console with its real pilot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.harness.server import Server, serve
+from tests.browser.harness.watch import Watched
+
+pytestmark = pytest.mark.browser
+
+WAIT_MS = 15_000
+STRIP = ".gp-strip"
+
+
+@pytest.fixture
+def own_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A console of its own, its replay standing still."""
+    with serve(tmp_path_factory.mktemp("journey"), env={"GRIDPILOT_REPLAY_SPEED": "0"}) as server:
+        yield server
+
+
+def _said(page: Page, text: str) -> None:
+    expect(page.locator(STRIP)).to_contain_text(text, timeout=WAIT_MS)
+
+
+def test_journey__step_the_clock__the_next_hour_arrives(own_console: Server, new_page: Callable[..., Watched]) -> None:
+    watched = new_page()
+    page = watched.open(own_console.url, ".js-plotly-plot .main-svg")
+    _said(page, "24 Jun 2024 14:00")
+    page.get_by_role("button", name="Step").click()
+    _said(page, "24 Jun 2024 15:00")
+    expect(page.get_by_text("P&L since")).to_be_visible(timeout=WAIT_MS)
+    watched.clean()
+
+
+def test_journey__override__selected_looked_at_operated_and_released(
+    own_console: Server, new_page: Callable[..., Watched]
+) -> None:
+    watched = new_page()
+    page = watched.open(f"{own_console.url}/dispatch", "[data-testid='stDataFrame']")
+    page.get_by_role("textbox", name="Your name").fill("anna")
+    gpu = page.get_by_label("gpu, of 12")
+    gpu.fill("3")
+    gpu.press("Enter")
+    page.get_by_role("button", name="Select").click()
+    expect(page.get_by_text("Void in")).to_be_visible(timeout=WAIT_MS)
+    reason = page.get_by_role("textbox", name="Reason")
+    reason.fill("fan test in hall 2")
+    reason.press("Enter")
+    page.get_by_role("button", name="Operate").click()
+    _said(page, "OVERRIDE")
+    expect(page.get_by_text("In force: Machines, gpu 3")).to_be_visible(timeout=WAIT_MS)
+    page.reload()
+    page.locator("[data-testid='stDataFrame']").first.wait_for(timeout=WAIT_MS)
+    page.get_by_role("button", name="Release").click()
+    _said(page, "AUTO")
+    watched.clean()
+
+
+def test_journey__emergency_stop__one_press_from_any_page_and_two_steps_back(
+    own_console: Server, new_page: Callable[..., Watched]
+) -> None:
+    watched = new_page()
+    page = watched.open(f"{own_console.url}/prices", ".js-plotly-plot .main-svg")
+    page.get_by_role("button", name="Emergency stop").click()
+    _said(page, "E-STOP")
+    page.get_by_role("link", name="Dispatch").first.click()
+    expect(page.get_by_text("Pressed by")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_text("0 machines on")).to_be_visible(timeout=WAIT_MS)
+    page.get_by_role("textbox", name="Your name").fill("anna")
+    why = page.get_by_role("textbox", name="Why it is safe to go on")
+    why.fill("false alarm, hall checked")
+    why.press("Enter")
+    page.get_by_role("button", name="1. Request release").click()
+    confirm = page.get_by_role("button", name="2. Confirm release")
+    expect(confirm).to_be_enabled(timeout=WAIT_MS)
+    confirm.click()
+    _said(page, "AUTO")
+    watched.clean()
+
+
+def test_journey__ask_why__an_answer_with_its_facts(own_console: Server, new_page: Callable[..., Watched]) -> None:
+    watched = new_page()
+    page = watched.open(f"{own_console.url}/explain", "[data-testid='stChatInput']")
+    box = page.locator("[data-testid='stChatInput'] textarea")
+    box.fill("Why are the air miners off?")
+    box.press("Enter")
+    expect(page.locator("[data-testid='stChatMessage']")).to_have_count(2, timeout=WAIT_MS)
+    expect(page.get_by_text("behind this")).to_be_visible(timeout=WAIT_MS)
+    watched.clean()
+
+
+def test_journey__reload_on_every_page__no_second_pilot_and_one_ledger(
+    own_console: Server, new_page: Callable[..., Watched]
+) -> None:
+    watched = new_page()
+    for name in ("", "plan", "dispatch", "health"):
+        page = watched.open(f"{own_console.url}/{name}", STRIP)
+        page.reload()
+        _said(page, "AUTO")
+    assert own_console.log().count("lease") == 0, "a second pilot would have said so"
+    watched.clean()
