@@ -1,0 +1,52 @@
+"""The README is true where a machine can check it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gridpilot.cli import main
+from gridpilot.config import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_readme__pictures_and_links__are_in_the_repository() -> None:
+    named = re.findall(r"\]\(([^)#]+)\)", README)
+    assert len(named) >= 5
+    assert [path for path in named if not path.startswith("http") and not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, re.MULTILINE))
+def test_readme__make_command__would_run(target: str) -> None:
+    subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_readme__commands__are_those_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    offered = set(re.findall(r"^    ([a-z-]+)\s", capsys.readouterr().out, re.MULTILINE))
+    table = README[README.index("## Command line") : README.index("## How it works")]
+    assert set(re.findall(r"^\| `([a-z-]+)", table, re.MULTILINE)) == offered
+
+
+def test_readme__variables__are_those_of_the_settings() -> None:
+    told = set(re.findall(r"`(GRIDPILOT_[A-Z_]+)`", README))
+    assert told == {f"GRIDPILOT_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_readme__pages__are_those_of_the_console() -> None:
+    table = README[README.index("## What each page answers") : README.index("## Connect")]
+    named = {name.lower() for name in re.findall(r"^\| ([A-Z]\w+) \|", table, re.MULTILINE)}
+    assert named == {path.stem for path in ROOT.glob("pages/*.py")}
+
+
+def test_readme__scripts__exist() -> None:
+    named = re.findall(r"`((?:benchmarks|scripts)/\w+\.py)`", README)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
