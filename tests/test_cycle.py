@@ -77,6 +77,7 @@ def test_run_cycle__dry_run__writes_and_sends_nothing(engine: Engine) -> None:
     assert engine.gateway.read(WALL).power_kw == 0.0
 
 
+@pytest.mark.slow
 def test_run_cycle__a_day_of_steps__auction_follows_the_plan_and_money_adds_up(engine: Engine) -> None:
     for _ in range(24):
         result = run_cycle(engine, WALL)

@@ -24,6 +24,8 @@ from gridpilot.monitor import settle
 from gridpilot.monitor.health import AUTO, ESTOP, FAILSAFE, HOLD, OVERRIDE, PilotState
 from gridpilot.pilot import Pilot, one_cycle
 
+pytestmark = pytest.mark.slow  # real processes, killed and started again
+
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_S = 30.0
 

@@ -148,7 +148,7 @@ class ReplaySource:
             token_price=np.full(stop - start, token if token > 0 else np.nan),
             units=Units(),  # USD, USD/MWh, USD/PH/day, USD/Mtok
             flags=self._flags(data.timestamp[start], data.timestamp[stop - 1]),
-            credit=CREDIT,
+            credit=f"{CREDIT}; EUR converted at {self.site.usd_per_eur:g} USD (site file)",
         )
 
     def _flags(self, oldest: np.datetime64, newest: np.datetime64) -> tuple[DataFlag, ...]:

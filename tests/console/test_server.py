@@ -14,6 +14,8 @@ import requests
 from gridpilot.console import server
 from tests.browser.harness.server import Server, serve, stop
 
+pytestmark = pytest.mark.slow  # a real server and real child processes
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
