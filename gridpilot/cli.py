@@ -25,7 +25,9 @@ Result = dict[str, Any]
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog.removeprefix('gridpilot ')}: {message}; see `python -m gridpilot --help`")
+        command = self.prog.removeprefix("gridpilot").strip()
+        where = f"{command}: " if command else ""
+        raise InputError(f"{where}{message}; see `python -m gridpilot --help`")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from gridpilot.values import Array, Times, to_utc
 Figure = dict[str, Any]
 Floats = npt.ArrayLike
 
-MARGIN: Final = {"l": 44, "r": 14, "t": 26, "b": 56}
+MARGIN: Final = {"l": 44, "r": 14, "t": 36, "b": 56}
 PANEL_GAP_PX: Final = 26
 LEGEND_PX: Final = 30
 
@@ -380,7 +380,7 @@ def _mark_time(axis: TimeAxis, layout: dict[str, Any]) -> None:
     layout["annotations"].append(
         {
             "text": "now", "x": at, "xref": "x", "y": 1, "yref": "paper", "xanchor": "left", "yanchor": "bottom",
-            "showarrow": False, "font": {"size": 11, "color": LIGHT["now"]}, "yshift": 2, "xshift": -2,
+            "showarrow": False, "font": {"size": 11, "color": LIGHT["now"]}, "yshift": 14, "xshift": -2,
         }
     )  # fmt: skip
 
