@@ -6,18 +6,19 @@ Exit code 0 on success, 2 on bad input, 1 on any other failure; a failure is one
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 from gridpilot import report
 from gridpilot.config import DATA, Settings, load_settings, load_site
-from gridpilot.domain import DataFlag, PriceOutlook, SiteState
-from gridpilot.errors import DataError, GridPilotError, InputError
+from gridpilot.domain import PriceOutlook, SiteState
+from gridpilot.errors import GridPilotError, InputError
 from gridpilot.values import to_jsonable, to_utc
 
 Result = dict[str, Any]
@@ -79,6 +80,19 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--horizon", type=_count, default=24, help="steps ahead (default: 24)")
     sub.add_argument("--country", metavar="CC", help="public holidays as a feature")
 
+    sub = command("evaluate", _evaluate, "rolling-origin evaluation of forecasters, day-ahead", _evaluate_text)
+    sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
+    sub.add_argument("--target", metavar="COL", help="the column to forecast (default: energy_price)")
+    sub.add_argument("--exog", metavar="COL,..", help="exogenous columns, known a day ahead")
+    sub.add_argument("--start", type=_day, required=True, metavar="D", help="first day, as 2024-01-01")
+    sub.add_argument("--end", type=_day, required=True, metavar="D", help="last day")
+    sub.add_argument(
+        "--models", metavar="A,B", help="models to compare (default: the ensemble); the naives always join"
+    )
+    sub.add_argument("--country", metavar="CC", help="public holidays as a feature")
+    sub.add_argument("--timezone", default="UTC", metavar="ZONE", help="whose days are forecast (default: UTC)")
+    sub.add_argument("--out", type=Path, metavar="F.csv", help="write every forecast")
+
     sub = command("plan", _plan, "the optimal plan for the prices of a file", _plan_text)
     sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
     sub.add_argument("--site", type=Path, default=DATA / "site-default.toml", metavar="SITE.toml")
@@ -130,6 +144,13 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text[:10])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a day, as 2024-01-01") from None
+
+
 def _alpha(text: str) -> float:
     value = _number(text)
     if not 0.5 <= value < 1.0:
@@ -157,24 +178,68 @@ def _cycle(args: argparse.Namespace) -> Result:
 
 
 def _forecast(args: argparse.Namespace) -> Result:
-    from gridpilot.forecast.ensemble import forecast_prices
+    from gridpilot.forecast.ensemble import forecast, prepare
     from gridpilot.market.csv_file import read_prices
 
     site = load_site(DATA / "site-default.toml")
     history = read_prices(args.prices, site, target=args.target)
-    outcome = forecast_prices(history, args.horizon, timezone="UTC")
-    body = report.forecast_json(outcome)
-    flags = list(history.flags)
-    for name in (args.exog or "").split(","):
-        if name and name not in history.columns:
-            have = ", ".join(sorted(history.columns)) or "none"
-            raise DataError(f"{args.prices}: no column {name!r} for --exog; the file's further columns are: {have}")
-    if args.exog:
-        flags.append(DataFlag("EXOG_UNUSED", "the present models use no exogenous series", "info", "forecast"))
-    if args.country:
-        flags.append(DataFlag("COUNTRY_UNUSED", "the present models use no public holidays", "info", "forecast"))
-    body["flags"] = to_jsonable(flags) + body["flags"]
+    prepared = prepare(history, "UTC", exog=_columns(args.exog), country=args.country, horizon=args.horizon)
+    body = report.forecast_json(forecast(prepared, args.horizon))
+    body["flags"] = to_jsonable(history.flags) + body["flags"]
     return body
+
+
+def _evaluate(args: argparse.Namespace) -> Result:
+    from dataclasses import replace
+
+    from tqdm import tqdm
+
+    from gridpilot.forecast.ensemble import prepare
+    from gridpilot.forecast.evaluate import DEFAULT, evaluate
+    from gridpilot.forecast.registry import named
+    from gridpilot.market.csv_file import read_prices
+
+    models = named(args.models) if args.models else DEFAULT
+    history = read_prices(args.prices, load_site(DATA / "site-default.toml"), target=args.target)
+    series = prepare(history, args.timezone, exog=_columns(args.exog), country=args.country).clock
+    if series.exog.shape[1]:  # the columns are day-ahead forecasts: at every midnight the day to come is known
+        series = replace(series, exog=series.exog[: len(series)], known_ahead=series.season)
+    with tqdm(total=1.0, disable=None, leave=False, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}") as bar:
+
+        def told(name: str, share: float) -> None:
+            bar.set_description_str(name, refresh=False)
+            bar.n = share
+            bar.refresh()
+
+        found = evaluate(series, args.start, args.end, models, told)
+    if args.out:
+        _write_rows(args.out, found.rows())
+    flags = [*history.flags]
+    return {
+        "models": to_jsonable(found.table()),
+        "n_days": len(found.truth),
+        "failed": dict(found.failed),
+        "flags": to_jsonable(flags),
+    }
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer: csv.DictWriter[str] | None = None
+            for row in rows:
+                if writer is None:
+                    writer = csv.DictWriter(file, list(row), restval="")
+                    writer.writeheader()
+                writer.writerow(row)
+    except OSError as error:
+        raise InputError(
+            f"--out {path} cannot be written: {error.strerror}; give a path in a folder that exists"
+        ) from None
+
+
+def _columns(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def _plan(args: argparse.Namespace) -> Result:
@@ -272,6 +337,19 @@ def _forecast_text(body: Result) -> str:
         + [f"{at}  {low:10.2f} {mid:10.2f} {high:10.2f}" for at, low, mid, high in rows]
         + [f"{flag['severity']}: {flag['message']}" for flag in body["flags"]]
     )
+
+
+def _evaluate_text(body: Result) -> str:
+    keys = ("mae", "rmae", "smape", "rmse", "crps", "coverage80", "kendall_tau", "fit_ms", "predict_ms")
+    lines = [
+        f"{body['n_days']} days; rmae against the seasonal naive",
+        "model".ljust(16) + "".join(f"{k:>12}" for k in keys),
+    ]
+    for name, scores in body["models"].items():
+        cells = ("–" if scores[key] is None else f"{scores[key]:.4g}" for key in keys)
+        lines.append(name.ljust(16) + "".join(f"{cell:>12}" for cell in cells))
+    lines += [f"left out: {name}: {why}" for name, why in body["failed"].items()]
+    return "\n".join(lines + [f"{flag['severity']}: {flag['message']}" for flag in body["flags"]])
 
 
 def _plan_text(body: Result) -> str:

@@ -223,7 +223,8 @@ class PriceHistory:
     """Prices on an even grid, oldest first, up to and including the interval that is running now.
 
     timestamp (N,) UTC interval starts; energy_usd_per_mwh (N,), finite; hash_price and token_price (N,)
-    in the source's unit, NaN where the source has none; `columns` holds exogenous series (N,).
+    in the source's unit, NaN where the source has none; `columns` holds exogenous series (N,), and `ahead` what
+    is already known of them for the F intervals after the last (F,), NaN where it is not.
     """
 
     source: str
@@ -236,12 +237,14 @@ class PriceHistory:
     flags: tuple[DataFlag, ...] = ()
     columns: Mapping[str, Array] = field(default_factory=dict)
     credit: str = ""
+    ahead: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timestamp", as_times(self.timestamp))
         for name in ("energy_usd_per_mwh", "hash_price", "token_price"):
             object.__setattr__(self, name, as_array(getattr(self, name)))
-        object.__setattr__(self, "columns", {k: as_array(v) for k, v in self.columns.items()})
+        for name in ("columns", "ahead"):
+            object.__setattr__(self, name, {k: as_array(v) for k, v in getattr(self, name).items()})
         n = len(self.timestamp)
         _require(n > 0, f"{self.source}: no prices at all; expected at least one interval")
         _shapes("PriceHistory", n, energy_usd_per_mwh=self.energy_usd_per_mwh)

@@ -88,3 +88,17 @@ class LeaseHeld(LedgerError):
 
 class Conflict(LedgerError):
     """A command was drawn on an older state than the present one."""
+
+
+# What a model may raise on data that it can't digest: the caller leaves the model out and says so.
+MODEL_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    GridPilotError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)

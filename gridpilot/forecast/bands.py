@@ -17,22 +17,46 @@ FLOOR = 0.25  # least scale, as a share of the mean error: a surprise after calm
 def rescaled(errors: Array, neighbours: int) -> Array:
     """Out-of-sample errors (K, H) -> the same errors at today's scale (K', H).
 
-    s[d] is an exponentially weighted mean of |e| per step, over origins before d and the neighbouring
-    steps; r[d] = e[d] / s[d]; the result is r x s[newest]. Dividing by a scale known beforehand keeps the
-    bands right when volatility moves. With few origins the scale is their mean. NaN is not allowed.
+    r[d] = e[d] / s[d] with the scales of `scales`; the result is r x s[newest]. Dividing by a scale known
+    beforehand keeps the bands right when volatility moves. With few origins the errors stay as they are.
+    """
+    if len(errors) < 3 * BURN_IN:
+        return errors
+    known = scales(errors, neighbours, FLOOR * _smooth(np.abs(errors), neighbours).mean(axis=0))
+    return np.asarray(standardised(errors, known)[BURN_IN:] * known[-1])
+
+
+def scales(errors: Array, neighbours: int, floor: Array | None = None) -> Array:
+    """What the size of an error was expected to be at each origin and the next (K + 1, H), from earlier errors.
+
+    s[d] is an exponentially weighted mean of |e| per step, over origins before d and the neighbouring steps; the
+    first BURN_IN rows hold the mean of these rows, which is not known beforehand: leave them out. `floor` (H,) is the
+    least scale; None: a share of the mean error so far. NaN is not allowed.
     """
     size = _smooth(np.abs(errors), neighbours)
-    k = len(errors)
-    if k < 3 * BURN_IN:
-        return errors
+    burn = min(BURN_IN, len(errors))
     decay = 0.5 ** (1.0 / HALF_LIFE)
-    floor = FLOOR * size.mean(axis=0)
-    scale = np.maximum(size[:BURN_IN].mean(axis=0), floor)
-    out = np.empty((k - BURN_IN, errors.shape[1]))
-    for d in range(BURN_IN, k):
-        out[d - BURN_IN] = np.divide(errors[d], scale, out=np.zeros_like(scale), where=scale > 0.0)
-        scale = np.maximum(decay * scale + (1.0 - decay) * size[d], floor)
-    return np.asarray(out * scale)
+    out = np.empty((len(errors) + 1, errors.shape[1]))
+    total = np.cumsum(size, axis=0)
+    out[: burn + 1] = total[burn - 1] / burn if floor is None else np.maximum(total[burn - 1] / burn, floor)
+    for d in range(burn, len(errors)):
+        least = FLOOR * total[d] / (d + 1) if floor is None else floor
+        out[d + 1] = np.maximum(decay * out[d] + (1.0 - decay) * size[d], least)
+    return out
+
+
+def standardised(errors: Array, known: Array) -> Array:
+    """e / s (K, H), 0 where the scale is 0."""
+    scale = known[: len(errors)]
+    return np.divide(errors, scale, out=np.zeros_like(scale), where=scale > 0.0)
+
+
+def pooled(ratio: Array, neighbours: int) -> Array:
+    """Each step with its neighbours: (K, H) -> (H, K x (2 reach + 1)), origins in order within each neighbour."""
+    horizon = ratio.shape[1]
+    reach = min(neighbours, horizon - 1)
+    index = np.clip(np.arange(horizon)[:, None] + np.arange(-reach, reach + 1), 0, horizon - 1)
+    return np.asarray(ratio[:, index].transpose(1, 2, 0).reshape(horizon, -1))
 
 
 def conformal(point: Array, residuals: Array, *, neighbours: int, days: float) -> tuple[dict[float, Array], Array]:
@@ -43,10 +67,7 @@ def conformal(point: Array, residuals: Array, *, neighbours: int, days: float) -
     since origins less than a day apart and neighbouring steps repeat each other. No band excludes the
     point. sigma is the root mean square error.
     """
-    horizon = len(point)
-    reach = min(neighbours, horizon - 1)
-    index = np.clip(np.arange(horizon)[:, None] + np.arange(-reach, reach + 1), 0, horizon - 1)
-    pool = residuals[:, index].transpose(1, 0, 2).reshape(horizon, -1)
+    pool = pooled(residuals, neighbours)
     stretch = 1.0 + 1.0 / max(1.0, 3.0 * days)
     upper = np.minimum(1.0, np.maximum(LEVELS, np.subtract(1.0, LEVELS)) * stretch)
     levels = np.where(np.equal(LEVELS, 0.5), 0.5, np.where(np.greater(LEVELS, 0.5), upper, 1.0 - upper))

@@ -9,7 +9,7 @@ hours and across the three prices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from gridpilot.domain import Band, DataFlag, Forecast, PriceHistory
-from gridpilot.errors import DataError, GridPilotError
+from gridpilot.errors import MODEL_ERRORS, DataError
 from gridpilot.forecast import bands
+from gridpilot.forecast.days import check_country
 from gridpilot.forecast.features import DAY_S, Index, Series
 from gridpilot.forecast.models import MODELS, Forecaster, LastValue
 from gridpilot.values import Array
@@ -29,18 +30,6 @@ FEWEST_ORIGINS = 12  # fewer out-of-sample origins than this make no band
 MOST_SHORT_ORIGINS = 40  # origins where they lie closer than a day apart
 DAILY_FROM_DAYS = 42  # history from which calibration origins are a day apart
 MIX_WITHIN = 1.15  # a member joins the mix if its error is at most this many times the best one's
-
-MODEL_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    GridPilotError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 Registry = Mapping[str, Callable[[], Forecaster]]
 
@@ -79,16 +68,35 @@ def forecast_prices(
     return forecast(prepare(history, timezone), horizon, n_paths=n_paths, seed=seed)
 
 
-def prepare(history: PriceHistory, timezone: str = "UTC") -> Prepared:
-    """The series that the models see. Unknown values of hash and token price are carried forward, with a flag."""
-    try:
-        ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise DataError(f"timezone is {timezone!r}: expected an IANA name like Europe/Amsterdam") from None
+def prepare(
+    history: PriceHistory,
+    timezone: str = "UTC",
+    *,
+    exog: Sequence[str] | None = None,
+    country: str | None = None,
+    horizon: int = 0,
+) -> Prepared:
+    """The series that the models see. Unknown values of hash and token price are carried forward, with a flag.
+
+    `exog` names the columns that go with the energy price, None for those whose future the history holds; what
+    is not known of them for the next `horizon` steps (a day at the least) is taken from a week before, with a flag.
+    """
+    check_zone(timezone)
+    check_country(country)
     values = {"energy": history.energy_usd_per_mwh, "hash": history.hash_price, "token": history.token_price}
-    clock = Series(history.timestamp, history.step_s, values["energy"], timezone)
-    series, flags = {}, []
-    for price in PRICES:
+    names = tuple(history.ahead) if exog is None else tuple(exog)
+    outside, more = _exogenous(history, names, horizon) if names else (np.empty((0, 0)), [])
+    clock = Series(
+        history.timestamp,
+        history.step_s,
+        values["energy"],
+        timezone,
+        outside,
+        max(0, len(outside) - len(history)),
+        country,
+    )
+    series, flags = {"energy": clock}, more
+    for price in PRICES[1:]:
         y = values[price]
         known = np.isfinite(y)
         if not known.any():
@@ -102,6 +110,35 @@ def prepare(history: PriceHistory, timezone: str = "UTC") -> Prepared:
             flags.append(DataFlag("GAP_FILLED", message, "warn", "forecast", gaps))
         series[price] = Series(history.timestamp[first:], history.step_s, y, timezone)
     return Prepared(history.last, clock, series, tuple(flags))
+
+
+def check_zone(timezone: str) -> None:
+    """DataError for a time zone that is not known."""
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise DataError(f"timezone is {timezone!r}: expected an IANA name like Europe/Amsterdam") from None
+
+
+def _exogenous(history: PriceHistory, names: tuple[str, ...], horizon: int) -> tuple[Array, list[DataFlag]]:
+    """Known and coming values (N + F, E), F a day or the horizon, whichever is longer."""
+    day = max(1, round(DAY_S / history.step_s))
+    n, steps, flags = len(history), max(day, horizon), []
+    out = np.empty((n + steps, len(names)))
+    for e, name in enumerate(names):
+        if name not in history.columns:
+            have = ", ".join(sorted(history.columns)) or "none"
+            raise DataError(f"no column {name!r} for the exogenous series; further columns are: {have}")
+        known = history.ahead.get(name, np.empty(0))[:steps]
+        values = np.concatenate([history.columns[name], known, np.full(steps - len(known), np.nan)])
+        gaps = np.flatnonzero(np.isnan(values))
+        for i in gaps:
+            values[i] = values[max(i - 7 * day, i % day if i % day < n else 0)]
+        if len(gaps):
+            said = f"{name}: {len(gaps)} of the next {steps} values unknown: those of a week before are used"
+            flags.append(DataFlag("EXOG_FILLED", said, "warn", "forecast", len(gaps)))
+        out[:, e] = values
+    return out, flags
 
 
 def forecast(

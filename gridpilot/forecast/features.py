@@ -8,7 +8,7 @@ enter. `FEATURES` says for each group when it is known.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -30,19 +30,27 @@ HARMONICS = 3  # sine and cosine pairs over the local day
 class Series:
     """One price on an even grid, oldest first, with the zone whose clock people live by.
 
-    timestamp (N,) UTC interval starts; y (N,) in the price's own unit, finite.
+    timestamp (N,) UTC interval starts; y (N,) in the price's own unit, finite. exog (N + lead, E) are series
+    like load or wind, whose forecasts reach `known_ahead` steps beyond every origin; `country` (ISO code) says
+    whose public holidays count.
     """
 
     timestamp: Times
     step_s: int
     y: Array
     timezone: str = "UTC"
+    exog: Array = field(default_factory=lambda: np.empty((0, 0)))
+    known_ahead: int = 0
+    country: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timestamp", as_times(self.timestamp))
         object.__setattr__(self, "y", as_array(self.y))
+        object.__setattr__(self, "exog", as_array(self.exog))
         if self.y.ndim != 1 or self.y.shape != self.timestamp.shape or not len(self.y):
             raise DataError(f"series has {self.timestamp.shape} times and {self.y.shape} values: expected equal, not 0")
+        if self.exog.ndim != 2 or (self.exog.shape[1] and len(self.exog) < len(self.y)):
+            raise DataError(f"exogenous series have shape {self.exog.shape}: expected ({len(self.y)} or more, E)")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -52,13 +60,31 @@ class Series:
         """Steps in a day, at least 1."""
         return max(1, round(DAY_S / self.step_s))
 
+    @property
+    def lead(self) -> int:
+        """Steps after the end that the exogenous series hold; 0 without any."""
+        return max(0, len(self.exog) - len(self.y))
+
     def cut(self, n: int) -> Series:
-        """The oldest `n` values: what was known at origin n - 1."""
-        return dataclasses.replace(self, timestamp=self.timestamp[:n], y=self.y[:n])
+        """The oldest `n` values: what was known at origin n - 1, exogenous forecasts included."""
+        exog = self.exog[: n + self.known_ahead]
+        return dataclasses.replace(self, timestamp=self.timestamp[:n], y=self.y[:n], exog=exog)
 
     def tail(self, n: int) -> Series:
         """The newest `n` values."""
-        return dataclasses.replace(self, timestamp=self.timestamp[-n:], y=self.y[-n:])
+        drop = max(0, len(self) - n)
+        return dataclasses.replace(self, timestamp=self.timestamp[drop:], y=self.y[drop:], exog=self.exog[drop:])
+
+    def continued(self, values: Array) -> Series:
+        """As if `values` had come next; exogenous series hold their last known values."""
+        missing = max(0, len(values) - self.lead) + self.lead if self.exog.shape[1] else 0
+        exog = np.concatenate([self.exog, np.repeat(self.exog[-1:], missing, axis=0)]) if missing else self.exog
+        y, stamps = np.concatenate([self.y, values]), self.extended(len(values))
+        return dataclasses.replace(self, timestamp=stamps, y=y, exog=exog)
+
+    def without_exog(self) -> Series:
+        """The price alone."""
+        return dataclasses.replace(self, exog=np.empty((0, 0)))
 
     def future(self, horizon: int) -> Times:
         """The interval starts of the next `horizon` steps (H,)."""

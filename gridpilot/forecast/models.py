@@ -119,6 +119,33 @@ class SeasonalNaive:
         return recent.y[np.clip(source, 0, n - 1)]
 
 
+class WeeklyNaive:
+    """The same local time a week ago; beyond a week the newest known week repeats.
+
+    Source: Lago, Marcjasz, De Schutter and Weron (2021), Applied Energy 293, section 3.2 (the reference of rMAE).
+    """
+
+    name = "weekly naive"
+
+    def min_history(self, step_s: int, horizon: int) -> int:
+        """Eight days: a week and a clock change."""
+        return 8 * max(1, round(DAY_S / step_s))
+
+    def fit(self, series: Series, horizon: int) -> None:
+        """Nothing to learn."""
+
+    def predict(self, series: Series, horizon: int) -> Array:
+        """y at the target's local time, the fewest whole weeks back that lead to a known value."""
+        weeks = -(-horizon // (7 * series.season))
+        recent = series.tail((7 * weeks + 8) * series.season + 2)
+        n = len(recent)
+        offset = local_offset_s(recent.extended(horizon), recent.timezone)
+        target: Index = np.arange(n, n + horizon)
+        back = 7 * -(-(target - n + 1) // (7 * recent.season))
+        source = same_time(target, back, offset, recent.step_s)
+        return recent.y[np.clip(source, 0, n - 1)]
+
+
 @dataclass(frozen=True, slots=True)
 class _RidgeFit:
     """What a fitted ridge holds: for each step an affine map of the features (H, F)."""

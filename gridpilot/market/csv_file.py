@@ -12,7 +12,7 @@ import numpy as np
 
 from gridpilot.domain import DataFlag, PriceHistory, Site, Units
 from gridpilot.errors import ConfigError, DataError
-from gridpilot.market.quality import Rows, known_at, plausibility, regularise, staleness
+from gridpilot.market.quality import Rows, known_ahead, known_at, on_grid, plausibility, regularise, staleness
 from gridpilot.values import Array, as_array, as_times
 
 MAX_BYTES = 100_000_000
@@ -25,15 +25,18 @@ TOKEN_FACTORS = {PER_RATE: 1.0, "USD/Mtok": 3600.0 / 1e6}
 def read_prices(path: Path | str, site: Site, *, target: str | None = None) -> PriceHistory:
     """Read a price file whole. `target` is the column that is the energy price; None: `energy_price`.
 
-    Other numeric columns go to `columns`. Raises DataError with one line that names what is wrong and where.
+    Other numeric columns go to `columns`; rows after the last price that hold only such go to `ahead`. Raises
+    DataError with one line that names what is wrong and where.
     """
     path = Path(path)
     energy = target or "energy_price"
     rows, flags = _rows(path, energy)
+    rows, later = known_ahead(rows)
     grid = regularise(rows, path.name)
     series = dict(grid.series)
     energy_usd_per_mwh = series.pop(energy)
     n = len(energy_usd_per_mwh)
+    ahead, dropped = on_grid(later, grid, tuple(series))
     hashes = _service("hash", series.pop("hash_price", None), n, site)
     tokens = _service("token", series.pop("token_price", None), n, site)
     history = PriceHistory(
@@ -44,9 +47,10 @@ def read_prices(path: Path | str, site: Site, *, target: str | None = None) -> P
         hash_price=hashes.price,
         token_price=tokens.price,
         units=Units("USD", "USD/MWh", hashes.unit, tokens.unit, 1.0, hashes.factor, tokens.factor),
-        flags=(*flags, *grid.flags, *hashes.flags, *tokens.flags),
+        flags=(*flags, *grid.flags, *dropped, *hashes.flags, *tokens.flags),
         columns=series,
         credit=path.name,
+        ahead=ahead,
     )
     return _judged(history)
 

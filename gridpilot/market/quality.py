@@ -28,6 +28,7 @@ from gridpilot.errors import DataError, SourceError
 from gridpilot.values import Array, Times, iso, to_stamp, to_utc
 
 MAX_BAD_FRAC = 0.20  # share of rows that may be dropped or filled
+MAX_AHEAD_S = 14 * 86400  # exogenous values further ahead than this are not kept
 MIN_AFTER_GAP = 48  # rows after a long gap that still make a history
 WINDOW_S = 30 * 86400  # plausibility compares with the last 30 days
 MIN_REFERENCE = 12  # values before plausibility says anything
@@ -97,6 +98,36 @@ def regularise(rows: Rows, source: str, *, step_s: int | None = None, min_rows: 
     return Grid(timestamp, step, series, tuple(flags))
 
 
+def known_ahead(rows: Rows) -> tuple[Rows, Rows]:
+    """Rows up to the newest energy price, and later rows, which hold what is known of other series in advance."""
+    priced = np.isfinite(rows.series[rows.energy]) & ~np.isnat(rows.timestamp)
+    if not priced.any():
+        return rows, rows.take(np.zeros(len(rows), dtype=np.bool_))
+    others = [np.isfinite(values) for name, values in rows.series.items() if name != rows.energy]
+    some = np.any(others, axis=0) if others else np.zeros(len(rows), dtype=np.bool_)
+    later = (rows.timestamp > rows.timestamp[priced].max()) & some
+    return rows.take(~later), rows.take(later)
+
+
+def on_grid(later: Rows, grid: Grid, names: tuple[str, ...]) -> tuple[dict[str, Array], tuple[DataFlag, ...]]:
+    """Series of later rows on the intervals after the grid's last (F,), NaN where there is no number."""
+    if not len(later):
+        return {}, ()
+    after = (later.timestamp - grid.timestamp[-1]).astype(np.int64)
+    fits = (after % grid.step_s == 0) & (after <= MAX_AHEAD_S)
+    place = after[fits] // grid.step_s - 1
+    ahead: dict[str, Array] = {}
+    flags: tuple[DataFlag, ...] = ()
+    if not fits.all():
+        said = f"{_some(later.timestamp[~fits])} off the {grid.step_s} s grid or over 14 days ahead: dropped"
+        flags = (_flag("DROPPED", said, "warn", int(np.sum(~fits))),)
+    for name in names:
+        values = np.full(int(place.max(initial=-1)) + 1, np.nan)
+        values[place] = later.series[name][fits]
+        ahead[name] = values
+    return ahead, flags
+
+
 def plausibility(series: Mapping[str, Array], step_s: int, energy: str) -> tuple[DataFlag, ...]:
     """SUSPECT for a newest value that looks wrong beside its past, FLATLINE for an energy price that stands still."""
     flags = [flag for name, values in series.items() if (flag := suspect(name, values, step_s))]
@@ -150,6 +181,7 @@ def known_at(history: PriceHistory, now: datetime) -> PriceHistory:
         hash_price=history.hash_price[:n],
         token_price=history.token_price[:n],
         columns={k: v[:n] for k, v in history.columns.items()},
+        ahead={},
     )
 
 
