@@ -7,9 +7,21 @@ from typing import Protocol
 
 import numpy as np
 
-from gridpilot.forecast.days import DayTable, Tick, day_table, position, shape_in_hour, silent, slots, spread
+from gridpilot.forecast.days import (
+    SHAPE_DAYS,
+    DayTable,
+    Tick,
+    day_table,
+    position,
+    shape_in_hour,
+    silent,
+    slots,
+    spread,
+)
 from gridpilot.forecast.features import DAY_S, Index, Series, local_offset_s
 from gridpilot.values import Array
+
+TAIL_DAYS = 10  # what a fitted model reads of the past: a week, the day before, a clock change
 
 
 class DayModel(Protocol):
@@ -63,7 +75,8 @@ class DayAhead:
         if model is None or self._fitted != _shape(series):
             seen = "nothing" if model is None else "origins at another time of day, or another step or set of series"
             raise ValueError(f"{self.name} was fitted for {seen}: fit it on a series that ends then")
-        return spread(series, horizon, lambda known: model.predict(day_table(known)))
+        recent = series.tail((TAIL_DAYS + SHAPE_DAYS * (series.season > slots(series.step_s))) * series.season)
+        return spread(recent, horizon, lambda known: model.predict(day_table(known)))
 
     def rolling(self, series: Series, origins: Index, horizon: int, tick: Tick = silent) -> Array | None:
         """Forecasts (K, H) from each of ascending `origins`, fitted before the first, recalibrated daily.

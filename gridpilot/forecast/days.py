@@ -30,7 +30,8 @@ class DayTable:
 
     y (D, S) price; exog (D + 1, E, S), known ahead; weekday (D + 1,), 0 = Monday; season (D + 1,) day of the
     year as an angle; holiday (D + 3,) 0 or 1 from the day before row 0 to the day after row D, empty without a
-    country; ends (D + 1,) index in the series of the newest value known when row d is forecast.
+    country; ends (D + 1,) index in the series of the newest value known when row d is forecast;
+    number counts days up to row D, from a fixed day.
     """
 
     y: Array
@@ -39,6 +40,7 @@ class DayTable:
     season: Array
     holiday: Array
     ends: Index
+    number: int
 
     def __len__(self) -> int:
         return len(self.y)
@@ -80,6 +82,7 @@ def day_table(series: Series) -> DayTable:
         season=np.array([2.0 * np.pi * day.timetuple().tm_yday / 365.25 for day in noon]),
         holiday=np.array([float(is_holiday(series.country, day)) for day in days if series.country]),
         ends=np.asarray(first - 1, dtype=np.int64),
+        number=noon[-1].toordinal(),
     )
 
 

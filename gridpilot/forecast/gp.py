@@ -26,7 +26,7 @@ from scipy import linalg
 
 from gridpilot.forecast.days import DayTable, Tick, silent
 from gridpilot.forecast.features import Index
-from gridpilot.forecast.inputs import FIRST_ROW, Columns, RunningRidge, Scale, columns
+from gridpilot.forecast.inputs import FIRST_ROW, Columns, Inputs
 from gridpilot.values import Array
 
 FIT_ROWS = 900  # newest rows that the hyperparameters are fitted on
@@ -75,6 +75,7 @@ class _Fitted:
     block: Block
     theta: Array
     alpha: Array  # K^-1 z of the rows known at the fit (R, S')
+    square: Array  # weighted squared norm of these rows (R,)
 
 
 class GaussianProcess:
@@ -89,9 +90,9 @@ class GaussianProcess:
         self.name = name
         self._edges = edges
         self._relative = relative
-        self._scale: Scale | None = None
-        self._ridge: RunningRidge | None = None
-        self._columns: Columns | None = None
+        self._inputs: Inputs | None = None
+        self._x = np.zeros((0, 0))  # rows known at the fit
+        self._day = 0  # number of the day that came next
         self._fitted: tuple[_Fitted, ...] = ()
 
     def fit(self, days: DayTable) -> None:
@@ -100,18 +101,14 @@ class GaussianProcess:
 
     def predict(self, days: DayTable) -> Array:
         """The day to come (S,), from the rows known at the fit and today's inputs."""
-        if self._scale is None or self._ridge is None or self._columns is None:
+        if self._inputs is None:
             raise ValueError(f"{self.name} is not fitted: call fit first")
-        inputs, known = columns(days, self._scale, relative=self._relative), self._columns
-        plain = columns(days, self._scale).linear_inputs() if self._relative else inputs.linear_inputs()
-        inputs = inputs.with_linear(self._ridge.forecast(plain))
+        now, level = self._inputs.now(days)
         out = np.empty(days.y.shape[1])
-        rows = len(known.x) - 1
-        age = len(days) - np.arange(FIRST_ROW, rows, dtype=np.float64)
+        age = days.number - self._day + np.arange(len(self._x), 0, -1.0)
         for fit in self._fitted:
-            pick = fit.block.pick
-            row = _cross(fit.theta, known.x[FIRST_ROW:rows, pick], inputs.x[-1, pick], age, fit.block)
-            out[fit.block.slots] = self._scale.price(row @ fit.alpha + inputs.level[-1], fit.block.slots)
+            row = _cross(fit, self._x[:, fit.block.pick], now[fit.block.pick], age)
+            out[fit.block.slots] = self._inputs.scale.price(row @ fit.alpha + level, fit.block.slots)
         return out
 
     def rows(self, days: DayTable, first: int, tick: Tick = silent) -> Array:
@@ -119,31 +116,24 @@ class GaussianProcess:
 
         Rows before `first` are out of sample except for the hyperparameters; rows before FIRST_ROW are NaN.
         """
-        scale = Scale.learn(days, first)
-        ridge, inputs, target = self._inputs(days, scale, first)
-        slope = scale.slope(scale.z(days.y[FIRST_ROW:first]))
+        inputs, table = Inputs.learn(days, first, relative=self._relative)
+        scale, level = inputs.scale, table.level[FIRST_ROW:-1, None]
+        prices = scale.z(days.y[FIRST_ROW:])
+        known, target, slope = table.x[FIRST_ROW:-1], prices - level, scale.slope(prices)
         out, fitted, seen = np.full(days.y.shape, np.nan), [], first - FIRST_ROW
-        whole = _blocks(inputs, days.y.shape[1], self._edges)
+        whole = _blocks(table, days.y.shape[1], self._edges)
         for i, block in enumerate(whole):
-            x, z = inputs.x[FIRST_ROW : len(days), block.pick], target[FIRST_ROW:, block.slots]
-            theta = _hyperparameters(x[:seen], z[:seen], slope[:, block.slots], block)
-            tick((i + 1) / len(whole))
+            x, z = known[:, block.pick], target[:, block.slots]
+            theta = _hyperparameters(x[:seen], z[:seen], slope[:seen, block.slots], block)
             factor = _factor(theta, x, block)
             white = linalg.solve_triangular(factor, z, lower=True, check_finite=False)
-            forecast = z - np.diag(factor)[:, None] * white + inputs.level[FIRST_ROW:-1, None]
+            forecast = np.tril(factor, -1) @ white + level  # z - e, without its own truth even in the rounding
             out[FIRST_ROW:, block.slots] = scale.price(forecast, block.slots)
             alpha = linalg.solve_triangular(factor, white, lower=True, trans="T", check_finite=False)
-            fitted.append(_Fitted(block, theta, alpha))
-        self._scale, self._ridge, self._columns, self._fitted = scale, ridge, inputs, tuple(fitted)
+            fitted.append(_Fitted(block, theta, alpha, (x * x) @ _weights(theta, block)[0]))
+            tick((i + 1) / len(whole))
+        self._inputs, self._x, self._day, self._fitted = inputs, known, days.number, tuple(fitted)
         return out
-
-    def _inputs(self, days: DayTable, scale: Scale, until: int) -> tuple[RunningRidge, Columns, Array]:
-        """The running ridge, all columns with its forecasts, and the targets (D, S)."""
-        z = scale.z(days.y)
-        inputs = columns(days, scale, relative=self._relative)
-        plain = columns(days, scale).linear_inputs() if self._relative else inputs.linear_inputs()
-        ridge, forecast = RunningRidge.run(plain, z, until)
-        return ridge, inputs.with_linear(forecast), z - inputs.level[:-1, None]
 
 
 def _hyperparameters(x: Array, z: Array, slope: Array, block: Block) -> Array:
@@ -222,10 +212,11 @@ def _factor(theta: Array, x: Array, block: Block) -> Array:
     return np.asarray(linalg.cholesky(_parts(theta, x, block).covariance, lower=True, check_finite=False))
 
 
-def _cross(theta: Array, x: Array, now: Array, age: Array, block: Block) -> Array:
+def _cross(fit: _Fitted, x: Array, now: Array, age: Array) -> Array:
     """Covariance of one new row with the known ones (R,)."""
-    smooth_w, linear_w, (a, alpha, tau, tau2, b, c, _) = _weights(theta, block)
-    distance = (x - now) ** 2 @ smooth_w
+    smooth_w, linear_w, (a, alpha, tau, tau2, b, c, _) = _weights(fit.theta, fit.block)
+    weighted = smooth_w * now
+    distance = np.maximum(fit.square + now @ weighted - 2.0 * (x @ weighted), 0.0)
     both = a * (1.0 + distance / (2.0 * alpha)) ** -alpha + x @ (linear_w * now)
     return np.asarray(both * (0.5 + np.exp(-age / tau)) + b * np.exp(-age / tau2) + c)
 

@@ -104,6 +104,30 @@ class RunningRidge:
 
 
 @dataclass(frozen=True, slots=True)
+class Inputs:
+    """What turns a table of days into the columns of a model, as it was learnt."""
+
+    scale: Scale
+    ridge: RunningRidge
+    relative: bool
+
+    @classmethod
+    def learn(cls, days: DayTable, until: int, *, relative: bool = False) -> tuple[Inputs, Columns]:
+        """Scales from rows before `until`, the ridge from all rows; with the columns of every row (D + 1)."""
+        scale = Scale.learn(days, until)
+        inputs = columns(days, scale, relative=relative)
+        plain = columns(days, scale).linear_inputs() if relative else inputs.linear_inputs()
+        ridge, forecast = RunningRidge.run(plain, scale.z(days.y), until)
+        return cls(scale, ridge, relative), inputs.with_linear(forecast)
+
+    def now(self, days: DayTable) -> tuple[Array, float]:
+        """The columns of the row to come (C,) and the level that its prices are relative to."""
+        inputs = columns(days, self.scale, relative=self.relative)
+        plain = columns(days, self.scale).linear_inputs() if self.relative else inputs.linear_inputs()
+        return inputs.with_linear(self.ridge.forecast(plain)).x[-1], float(inputs.level[-1])
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """Robust level and spread of each slot, exogenous means and deviations, and how the price answers to them.
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gridpilot.forecast.days import DayTable, Tick, silent
 from gridpilot.forecast.features import Index
-from gridpilot.forecast.inputs import FIRST_ROW, Scale, columns
+from gridpilot.forecast.inputs import FIRST_ROW, Inputs, Scale
 from gridpilot.values import Array
 
 Floats = npt.NDArray[np.float32]
@@ -29,6 +29,7 @@ HALF_LIFE = 365.0  # rows; the recency by which the daily rows are drawn
 DROPOUT = 0.2
 NOISE = 0.05
 DECAY = 1e-2
+MOST_Z = 8.0  # a forecast beyond it is cut
 MOST = 6.0  # inputs are cut at as many standard deviations
 MOST_WEIGHT = 10.0  # of one error, times the mean
 GELU_C = 0.7978845608  # sqrt(2 / pi), the tanh form of GELU (Hendrycks and Gimpel 2016)
@@ -42,7 +43,7 @@ class SmallNet:
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        self._scale: Scale | None = None
+        self._inputs: Inputs | None = None
         self._mean = self._sd = np.zeros(0)
         self._net: _Members | None = None
 
@@ -52,16 +53,27 @@ class SmallNet:
 
     def predict(self, days: DayTable) -> Array:
         """The day to come (S,)."""
-        x, _, _ = self._inputs(days)
-        return self._forecast(x[-1:])
+        if self._inputs is None or self._net is None:
+            raise ValueError("net is not fitted: call fit first")
+        now, _ = self._inputs.now(days)
+        return _price(self._inputs.scale, self._net, self._standard(now[None]))
 
     def rows(self, days: DayTable, first: int, tick: Tick = silent) -> Array:
         """Forecasts of rows `first`.. (D, S), each after an epoch on the rows before it; NaN before `first`."""
-        net = self._learn(days, first)
-        x, z, cost = self._inputs(days)
+        self._inputs, table = Inputs.learn(days, first)
+        raw, scale = table.x, self._inputs.scale
+        self._mean, self._sd = raw[FIRST_ROW:first].mean(axis=0), raw[FIRST_ROW:first].std(axis=0) + 1e-6
+        x, prices = self._standard(raw), scale.z(days.y)
+        slope = scale.slope(prices)
+        cost = np.asarray(np.minimum(slope / slope[FIRST_ROW:first].mean(), MOST_WEIGHT), dtype=np.float32)
+        z = np.asarray(prices, dtype=np.float32)
+        net = self._net = _Members(x.shape[1], z.shape[1], np.random.default_rng(self._seed))
+        for epoch in range(EPOCHS):
+            fall = 0.5 * (1.0 + np.cos(np.pi * epoch / EPOCHS))
+            net.epoch(x, z, cost, np.arange(FIRST_ROW, first), RATE * fall + DAILY_RATE)
         out = np.full(days.y.shape, np.nan)
         for row in range(first, len(days)):
-            out[row] = self._forecast(x[row : row + 1])
+            out[row] = _price(scale, net, x[row : row + 1])
             tick((row + 1 - first) / (len(days) - first))
             known = np.arange(FIRST_ROW, row + 1)
             chance = 0.5 ** ((row - known) / HALF_LIFE)
@@ -69,34 +81,14 @@ class SmallNet:
             net.epoch(x, z, cost, drawn, DAILY_RATE)
         return out
 
-    def _learn(self, days: DayTable, until: int) -> _Members:
-        self._scale = Scale.learn(days, until)
-        raw = columns(days, self._scale).linear_inputs()[FIRST_ROW:until]
-        self._mean, self._sd = raw.mean(axis=0), raw.std(axis=0) + 1e-6
-        x, z, cost = self._inputs(days)
-        net = self._net = _Members(x.shape[1], z.shape[1], np.random.default_rng(self._seed))
-        known = np.arange(FIRST_ROW, until)
-        for epoch in range(EPOCHS):
-            fall = 0.5 * (1.0 + np.cos(np.pi * epoch / EPOCHS))
-            net.epoch(x, z, cost, known, RATE * fall + DAILY_RATE)
-        return net
+    def _standard(self, raw: Array) -> Floats:
+        return np.asarray(np.clip((raw - self._mean) / self._sd, -MOST, MOST), dtype=np.float32)
 
-    def _inputs(self, days: DayTable) -> tuple[Floats, Floats, Floats]:
-        """Standardised inputs (D + 1, C), targets z and error weights (D, S)."""
-        if self._scale is None:
-            raise ValueError("net is not fitted: call fit first")
-        raw = columns(days, self._scale).linear_inputs()
-        x = np.clip((raw - self._mean) / self._sd, -MOST, MOST)
-        z = self._scale.z(days.y)
-        cost = self._scale.slope(z)
-        cost = np.minimum(cost / float(np.mean(self._scale.spread) * 1.5), MOST_WEIGHT)
-        return x.astype(np.float32), z.astype(np.float32), cost.astype(np.float32)
 
-    def _forecast(self, x: Floats) -> Array:
-        if self._scale is None or self._net is None:
-            raise ValueError("net is not fitted: call fit first")
-        z = self._net.forward(x).mean(axis=0)[0].astype(np.float64)
-        return self._scale.price(np.clip(z, -8.0, 8.0))
+def _price(scale: Scale, net: _Members, x: Floats) -> Array:
+    """One row of inputs (1, C) to prices (S,), the mean of the members."""
+    z = net.forward(x).mean(axis=0)[0].astype(np.float64)
+    return scale.price(np.clip(z, -MOST_Z, MOST_Z))
 
 
 class _Members:
