@@ -10,15 +10,16 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 from gridpilot import report
 from gridpilot.config import DATA, Settings, load_settings, load_site
-from gridpilot.domain import PriceOutlook, SiteState
-from gridpilot.errors import GridPilotError, InputError
+from gridpilot.domain import DataFlag, PriceOutlook, SiteState
+from gridpilot.errors import MODEL_ERRORS, GridPilotError, InputError
 from gridpilot.values import to_jsonable, to_utc
 
 Result = dict[str, Any]
@@ -74,22 +75,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dry-run", action="store_true", help="decide, but write and send nothing")
 
     sub = command("forecast", _forecast, "forecast the prices after the last row of a file", _forecast_text)
-    sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
-    sub.add_argument("--target", metavar="COL", help="the column to forecast (default: energy_price)")
-    sub.add_argument("--exog", metavar="COL,..", help="exogenous columns")
+    _price_options(sub)
     sub.add_argument("--horizon", type=_count, default=24, help="steps ahead (default: 24)")
-    sub.add_argument("--country", metavar="CC", help="public holidays as a feature")
+    sub.add_argument("--quick", action="store_true", help="do not fit the ensemble, which takes up to a minute")
 
     sub = command("evaluate", _evaluate, "rolling-origin evaluation of forecasters, day-ahead", _evaluate_text)
-    sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
-    sub.add_argument("--target", metavar="COL", help="the column to forecast (default: energy_price)")
-    sub.add_argument("--exog", metavar="COL,..", help="exogenous columns, known a day ahead")
+    _price_options(sub)
     sub.add_argument("--start", type=_day, required=True, metavar="D", help="first day, as 2024-01-01")
     sub.add_argument("--end", type=_day, required=True, metavar="D", help="last day")
     sub.add_argument(
         "--models", metavar="A,B", help="models to compare (default: the ensemble); the naives always join"
     )
-    sub.add_argument("--country", metavar="CC", help="public holidays as a feature")
     sub.add_argument("--timezone", default="UTC", metavar="ZONE", help="whose days are forecast (default: UTC)")
     sub.add_argument("--out", type=Path, metavar="F.csv", help="write every forecast")
 
@@ -118,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
 
     command("verify-ledger", _verify_ledger, "check the ledger's chain", _verify_text)
     return parser
+
+
+def _price_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
+    sub.add_argument("--target", metavar="COL", help="the column to forecast (default: energy_price)")
+    sub.add_argument("--exog", metavar="COL,..", help="exogenous columns, known a day ahead")
+    sub.add_argument("--country", metavar="CC", help="public holidays as a feature")
 
 
 # --- values of options -----------------------------------------------------------------------
@@ -179,20 +182,27 @@ def _cycle(args: argparse.Namespace) -> Result:
 
 def _forecast(args: argparse.Namespace) -> Result:
     from gridpilot.forecast.ensemble import forecast, prepare
+    from gridpilot.forecast.refit import fit_ensemble, worth_fitting
     from gridpilot.market.csv_file import read_prices
 
     site = load_site(DATA / "site-default.toml")
     history = read_prices(args.prices, site, target=args.target)
     prepared = prepare(history, "UTC", exog=_columns(args.exog), country=args.country, horizon=args.horizon)
-    body = report.forecast_json(forecast(prepared, args.horizon))
-    body["flags"] = to_jsonable(history.flags) + body["flags"]
+    fitted, series, flags = None, prepared.clock, [*history.flags]
+    if not args.quick and args.horizon <= series.season and worth_fitting(series):
+        try:
+            with _progress() as told:
+                fitted = fit_ensemble(series, lambda share: told("ensemble", share))
+        except MODEL_ERRORS as error:
+            text = f"the ensemble could not be fitted, the quick models stand in: {type(error).__name__}: {error}"
+            flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
+    body = report.forecast_json(forecast(prepared, args.horizon, fitted=fitted))
+    body["flags"] = to_jsonable(flags) + body["flags"]
     return body
 
 
 def _evaluate(args: argparse.Namespace) -> Result:
     from dataclasses import replace
-
-    from tqdm import tqdm
 
     from gridpilot.forecast.ensemble import prepare
     from gridpilot.forecast.evaluate import DEFAULT, evaluate
@@ -204,13 +214,7 @@ def _evaluate(args: argparse.Namespace) -> Result:
     series = prepare(history, args.timezone, exog=_columns(args.exog), country=args.country).clock
     if series.exog.shape[1]:  # the columns are day-ahead forecasts: at every midnight the day to come is known
         series = replace(series, exog=series.exog[: len(series)], known_ahead=series.season)
-    with tqdm(total=1.0, disable=None, leave=False, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}") as bar:
-
-        def told(name: str, share: float) -> None:
-            bar.set_description_str(name, refresh=False)
-            bar.n = share
-            bar.refresh()
-
+    with _progress() as told:
         found = evaluate(series, args.start, args.end, models, told)
     if args.out:
         _write_rows(args.out, found.rows())
@@ -221,6 +225,21 @@ def _evaluate(args: argparse.Namespace) -> Result:
         "failed": dict(found.failed),
         "flags": to_jsonable(flags),
     }
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar on the terminal's stderr; none where there is no terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=1.0, disable=None, leave=False, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}") as bar:
+
+        def told(name: str, share: float) -> None:
+            bar.set_description_str(name, refresh=False)
+            bar.n = share
+            bar.refresh()
+
+        yield told
 
 
 def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     db_url: str = ""  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
     mara_url: str = MARA_URL
     mara_api_key: SecretStr | None = None
+    refit: bool = True  # fit the ensemble behind the scenes; off: the quick models alone
     replay_start: datetime | None = None  # where the replay clock begins; None: the built-in day
     replay_speed: float = Field(default=60.0, ge=0.0, le=3600.0)  # replayed seconds per second; 0: by hand
 
@@ -110,7 +111,7 @@ def _table(raw: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
 
 def _site(raw: dict[str, Any], path: Path) -> Site:
     tables = {"grid", "battery", "cooling", "prices", "machines", "jobs", "tenants"}
-    plain = {"name", "timezone", "latitude", "longitude"}
+    plain = {"name", "timezone", "country", "latitude", "longitude"}
     _only(raw, tables | plain, "the site file", path)
     _only(raw["grid"], {"import_kw", "export_kw"}, "[grid]", path)
     _only(

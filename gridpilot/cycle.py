@@ -43,6 +43,8 @@ from gridpilot.domain import (
 )
 from gridpilot.errors import GatewayError, SourceError
 from gridpilot.forecast.ensemble import forecast, prepare
+from gridpilot.forecast.features import Series
+from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
 from gridpilot.market.source import PriceSource, open_source
@@ -60,7 +62,10 @@ STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch
 
 @dataclass(slots=True)
 class Engine:
-    """What a cycle needs. `previous` is the last plan of this process, for the planner's fallback."""
+    """What a cycle needs. `previous` is the last plan of this process, for the planner's fallback.
+
+    `refitter` holds the fitted forecasters, None where there are none; `known` is the energy price of the last cycle.
+    """
 
     site: Site
     source: PriceSource
@@ -68,6 +73,8 @@ class Engine:
     ledger: Ledger
     previous: Plan | None = None
     site_flags: tuple[DataFlag, ...] = ()
+    refitter: Refitter | None = None
+    known: Series | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +215,13 @@ def _decide(
     """Everything between the prices and the set points; writes nothing."""
     site = engine.site
     with clock.stage("features"):
-        prepared = prepare(history, site.timezone)
+        prepared = prepare(history, site.timezone, country=site.country or None)
+        engine.known = prepared.clock
     with clock.stage("forecast"):
-        outcome = forecast(prepared, HORIZON_S // history.step_s)
+        fitted = engine.refitter.current(prepared.clock) if engine.refitter else None
+        outcome = forecast(prepared, HORIZON_S // history.step_s, fitted=fitted)
+        if engine.refitter and fitted is None:
+            outcome = replace(outcome, flags=(*outcome.flags, *engine.refitter.waiting(prepared.clock)))
     with clock.stage("plan"):
         reading = engine.gateway.read(now)
         needs = job_needs(site, history.last, HORIZON_S, running.jobs_kwh)

@@ -157,6 +157,7 @@ class Site:
 
     name: str = "Default site"
     timezone: str = "UTC"
+    country: str = ""  # ISO code: whose public holidays the forecast knows; empty: none
     latitude: float = 0.0
     longitude: float = 0.0
     import_kw: float = 1000.0
@@ -223,8 +224,8 @@ class PriceHistory:
     """Prices on an even grid, oldest first, up to and including the interval that is running now.
 
     timestamp (N,) UTC interval starts; energy_usd_per_mwh (N,), finite; hash_price and token_price (N,)
-    in the source's unit, NaN where the source has none; `columns` holds exogenous series (N,), and `ahead` what
-    is already known of them for the F intervals after the last (F,), NaN where it is not.
+    in the source's unit, NaN where the source has none; `columns` are exogenous series (N,), `ahead` what is
+    known of them for the F intervals to come (F,), NaN where it is not.
     """
 
     source: str
@@ -279,10 +280,8 @@ def value_usd_per_kwh(machine: MachineType, units: Units, hash_price: Array, tok
 
     rate x price x factor / kW of one machine.
     """
-    price, factor = (
-        (hash_price, units.hash_usd_per_h) if machine.product == "hash" else (token_price, units.token_usd_per_h)
-    )
-    return as_array(np.nan_to_num(machine.rate * np.asarray(price) * factor / machine.power_kw, nan=0.0))
+    money = hash_price * units.hash_usd_per_h if machine.product == "hash" else token_price * units.token_usd_per_h
+    return as_array(np.nan_to_num(machine.rate * np.asarray(money) / machine.power_kw, nan=0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +325,8 @@ class Forecast:
     score_days: float = 0.0  # the rolling origins behind `scores`, in days
     flags: tuple[DataFlag, ...] = ()
     n_history: int = 0
+    version: str = ""  # of the fitted ensemble behind the energy price; empty where none was used
+    weights: Mapping[str, float] = field(default_factory=dict)  # of its members
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timestamp", as_times(self.timestamp))

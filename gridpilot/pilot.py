@@ -24,6 +24,7 @@ from gridpilot.cycle import CycleResult, Engine, open_engine, run_cycle
 from gridpilot.dispatch import emergency, override, reconcile
 from gridpilot.domain import SiteState
 from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, SafetyError
+from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock, ReplaySource
 from gridpilot.monitor import settle
@@ -88,6 +89,7 @@ class Pilot:
         self.renewed = time.monotonic()
         self.retry_at = 0.0
         self.off_until: datetime | None = None
+        self.refitter = Refitter() if settings.refit else None
 
     def tick(self, wall: datetime) -> None:
         """Renew the lease, look for commands, and decide when an interval begins or a command asks for it."""
@@ -110,7 +112,9 @@ class Pilot:
             self._trouble(str(error), wall)
 
     def close(self, wall: datetime) -> None:
-        """Keep the replay's time and give the lease back."""
+        """Keep the replay's time, end the background fit and give the lease back."""
+        if self.refitter is not None:
+            self.refitter.close()
         if self.engine is not None and isinstance(self.engine.source, ReplaySource):
             self._anchor(self.engine.source, wall)
         self.ledger.release_lease(LEASE, self.token, wall)
@@ -142,6 +146,7 @@ class Pilot:
         engine = open_engine(self.settings, self.ledger)
         _resume_clock(engine, self.settings, self.ledger, wall)
         reconcile.recover(self.ledger, engine.gateway, engine.source.present(wall))
+        engine.refitter = self.refitter
         self.engine = engine
 
     def _due(self, wall: datetime) -> bool:
@@ -157,6 +162,8 @@ class Pilot:
     def _cycle(self, wall: datetime) -> None:
         assert self.engine is not None  # noqa: S101 - for the type checker
         result = run_cycle(self.engine, wall, token=self.token)
+        if self.refitter is not None and self.engine.known is not None:
+            self.refitter.offer(self.engine.known)
         self.interval = _floor(result.at, self.step_s)
         self.off_until = None
         control = {"override": OVERRIDE, "hold": HOLD, "estop": ESTOP}.get(result.dispatch.origin, AUTO)

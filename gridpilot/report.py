@@ -37,6 +37,8 @@ def forecast_record(forecast: Forecast) -> dict[str, Any]:
         "scores": forecast.scores,
         "score_days": forecast.score_days,
         "n_history": forecast.n_history,
+        "version": forecast.version,
+        "weights": forecast.weights,
         "flags": forecast.flags,
     }
     return _plain(body)

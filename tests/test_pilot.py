@@ -37,7 +37,12 @@ def url(tmp_path: Path) -> str:
 
 @contextmanager
 def pilot_process(url: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
-    env = {**os.environ, "GRIDPILOT_DB_URL": url, **{f"GRIDPILOT_{k.upper()}": v for k, v in settings.items()}}
+    env = {
+        **os.environ,
+        "GRIDPILOT_DB_URL": url,
+        "GRIDPILOT_REFIT": "0",
+        **{f"GRIDPILOT_{k.upper()}": v for k, v in settings.items()},
+    }
     command = [sys.executable, "-m", "gridpilot", "pilot"]
     process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
     try:
@@ -120,7 +125,7 @@ def test_pilot__replay_clock__steps_and_speed_follow_commands_and_survive_a_rest
         return Command(now, "anna", "replay clock", "clock", target, now, 0)
 
     with Ledger.open(url) as ledger:
-        pilot = Pilot(Settings(db_url=url, replay_speed=0.0), ledger)
+        pilot = Pilot(Settings(db_url=url, refit=False, replay_speed=0.0), ledger)
         pilot.tick(datetime.now(UTC))
         first = ledger.latest("cycle")
         override.submit(ledger, command({"step_s": 3600}))
@@ -135,7 +140,7 @@ def test_pilot__replay_clock__steps_and_speed_follow_commands_and_survive_a_rest
 
         # a day later in the world the replay goes on where it was, not 60 days later
         later = datetime.now(UTC) + timedelta(days=1)
-        again = Pilot(Settings(db_url=url, replay_speed=0.0), ledger)
+        again = Pilot(Settings(db_url=url, refit=False, replay_speed=0.0), ledger)
         again.tick(later)
         assert again.engine is not None
         assert again.engine.source.present(later) - second.at < timedelta(minutes=30)
@@ -144,7 +149,7 @@ def test_pilot__replay_clock__steps_and_speed_follow_commands_and_survive_a_rest
 
 def test_pilot__override__is_followed_until_it_expires(url: str) -> None:
     with Ledger.open(url) as ledger:
-        pilot = Pilot(Settings(db_url=url, replay_speed=0.0), ledger)
+        pilot = Pilot(Settings(db_url=url, refit=False, replay_speed=0.0), ledger)
         wall = datetime.now(UTC)
         pilot.tick(wall)
         assert pilot.engine is not None
@@ -181,7 +186,7 @@ def test_F08_pilot__api_down_at_the_start__fail_safe_and_recovers_by_itself(
         with server:
             address = server.url
             server.set_faults({"status": 404, "status_times": 2})
-            pilot = Pilot(Settings(db_url=url, source="mara", mara_url=address), ledger)
+            pilot = Pilot(Settings(db_url=url, refit=False, source="mara", mara_url=address), ledger)
             pilot.tick(datetime.now(UTC))
             state = PilotState.load(ledger)
             assert state.control == FAILSAFE
@@ -198,7 +203,7 @@ def test_F09_pilot__api_goes_away__holds_while_the_set_points_are_valid_then_eve
     monkeypatch.setattr("gridpilot.pilot.RETRY_S", 0.0)
     with Ledger.open(url) as ledger, MaraServer(seed=5) as server:
         wall = datetime.now(UTC)
-        pilot = Pilot(Settings(db_url=url, source="mara", mara_url=server.url), ledger)
+        pilot = Pilot(Settings(db_url=url, refit=False, source="mara", mara_url=server.url), ledger)
         pilot.tick(wall)
         good = settle.load(ledger)
         assert good is not None and sum(good.machines.values()) > 0

@@ -10,6 +10,7 @@ from gridpilot.values import Array
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 NORMAL = (-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449)  # standard normal quantiles at LEVELS
 HALF_LIFE = 14  # origins; how fast the scale forgets
+FADE = 0.99  # weight of an error per day of age, where there is half a year of them
 BURN_IN = 7  # first origins, used for the scale only
 FLOOR = 0.25  # least scale, as a share of the mean error: a surprise after calm days must not count without limit
 
@@ -59,21 +60,39 @@ def pooled(ratio: Array, neighbours: int) -> Array:
     return np.asarray(ratio[:, index].transpose(1, 2, 0).reshape(horizon, -1))
 
 
-def conformal(point: Array, residuals: Array, *, neighbours: int, days: float) -> tuple[dict[float, Array], Array]:
+def conformal(
+    point: Array, residuals: Array, *, neighbours: int, days: float, fade: float = 1.0
+) -> tuple[dict[float, Array], Array]:
     """Quantiles {level: (H,)} and sigma (H,) of a forecast with past errors `residuals` (K, H).
 
     Each step is pooled with `neighbours` steps to either side. The q-quantile of n errors is the one at rank
     q (n + 1), as split conformal prediction asks (Vovk, Gammerman and Shafer 2005), with n = 3 x `days`,
-    since origins less than a day apart and neighbouring steps repeat each other. No band excludes the
-    point. sigma is the root mean square error.
+    since origins less than a day apart and neighbouring steps repeat each other. An error counts `fade`^age,
+    age in origins. No band excludes the point. sigma is the root mean square error.
     """
     pool = pooled(residuals, neighbours)
     stretch = 1.0 + 1.0 / max(1.0, 3.0 * days)
     upper = np.minimum(1.0, np.maximum(LEVELS, np.subtract(1.0, LEVELS)) * stretch)
     levels = np.where(np.equal(LEVELS, 0.5), 0.5, np.where(np.greater(LEVELS, 0.5), upper, 1.0 - upper))
-    offsets = np.quantile(pool, levels, axis=1)
+    if fade == 1.0:
+        offsets = np.quantile(pool, levels, axis=1)
+    else:
+        sample, weight = weighted(residuals, neighbours, fade)
+        at = np.cumsum(weight, axis=1) - 0.5 * weight
+        offsets = np.stack([np.interp(levels, a, values) for a, values in zip(at, sample, strict=True)], axis=1)
     quantiles = {q: _beyond(q, point, point + offset) for q, offset in zip(LEVELS, offsets, strict=True)}
     return quantiles, np.sqrt(np.mean(pool * pool, axis=1))
+
+
+def weighted(errors: Array, neighbours: int, fade: float = FADE) -> tuple[Array, Array]:
+    """Sorted sample and weights (H, n) out of past errors (K, H), each step pooled with its neighbours.
+
+    An error counts fade^age, age in origins; the weights of a step sum to 1.
+    """
+    pool = pooled(errors, neighbours)
+    share = np.tile(fade ** np.arange(len(errors) - 1, -1, -1.0), pool.shape[1] // len(errors))
+    order = np.argsort(pool, axis=1, kind="stable")
+    return np.take_along_axis(pool, order, axis=1), share[order] / share.sum()
 
 
 def walk_range(y: Array) -> tuple[float, float]:

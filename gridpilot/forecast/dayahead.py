@@ -72,11 +72,28 @@ class DayAhead:
     def predict(self, series: Series, horizon: int) -> Array:
         """The next `horizon` values (H,); beyond a day the model goes on from its own forecast."""
         model = self._model
-        if model is None or self._fitted != _shape(series):
+        if model is None or not self.fits(series):
             seen = "nothing" if model is None else "origins at another time of day, or another step or set of series"
             raise ValueError(f"{self.name} was fitted for {seen}: fit it on a series that ends then")
         recent = series.tail((TAIL_DAYS + SHAPE_DAYS * (series.season > slots(series.step_s))) * series.season)
         return spread(recent, horizon, lambda known: model.predict(day_table(known)))
+
+    @property
+    def model(self) -> DayModel | None:
+        """The fitted model, if any."""
+        return self._model
+
+    def fits(self, series: Series) -> bool:
+        """Whether the fitted model serves origins like the end of this series."""
+        return self._fitted == _shape(series)
+
+    def ends(self, series: Series) -> Index:
+        """Origins (D + 1,) a local day apart, the end of the series last."""
+        return day_table(series).ends
+
+    def steps(self, rows: Array, series: Series, origins: Index, horizon: int) -> Array:
+        """Rows of a table that ends with the series as steps after each origin (K, H)."""
+        return to_steps(rows[np.searchsorted(day_table(series).ends, origins)], series, origins, horizon)
 
     def rolling(self, series: Series, origins: Index, horizon: int, tick: Tick = silent) -> Array | None:
         """Forecasts (K, H) from each of ascending `origins`, fitted before the first, recalibrated daily.

@@ -117,10 +117,9 @@ def spread(series: Series, horizon: int, one_day: Callable[[Series], Array]) -> 
 def _calendar(country: str) -> object:
     import holidays
 
-    try:
-        return holidays.country_holidays(country)
-    except NotImplementedError:
-        raise DataError(f"country is {country!r}: expected an ISO code with known public holidays, as NL") from None
+    if country not in holidays.list_supported_countries():
+        raise DataError(f"country is {country!r}: expected an ISO code with known public holidays, as NL")
+    return holidays.country_holidays(country)
 
 
 def check_country(country: str | None) -> None:

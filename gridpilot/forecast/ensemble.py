@@ -10,7 +10,7 @@ hours and across the three prices.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,9 +22,11 @@ from gridpilot.forecast import bands
 from gridpilot.forecast.days import check_country
 from gridpilot.forecast.features import DAY_S, Index, Series
 from gridpilot.forecast.models import MODELS, Forecaster, LastValue
+from gridpilot.forecast.refit import Fitted
 from gridpilot.values import Array
 
 PRICES = ("energy", "hash", "token")
+ENSEMBLE = "ensemble"  # the method in force where a fitted ensemble was used
 CALIBRATION_DAYS = 56  # eight weeks: each weekday eight times, and still about the present
 FEWEST_ORIGINS = 12  # fewer out-of-sample origins than this make no band
 MOST_SHORT_ORIGINS = 40  # origins where they lie closer than a day apart
@@ -142,17 +144,29 @@ def _exogenous(history: PriceHistory, names: tuple[str, ...], horizon: int) -> t
 
 
 def forecast(
-    prepared: Prepared, horizon: int, *, n_paths: int = 200, seed: int = 0, models: Registry = MODELS
+    prepared: Prepared,
+    horizon: int,
+    *,
+    fitted: Fitted | None = None,
+    n_paths: int = 200,
+    seed: int = 0,
+    models: Registry = MODELS,
 ) -> Forecast:
-    """The forecast from prepared series; see `forecast_prices`."""
+    """The forecast from prepared series; see `forecast_prices`.
+
+    `fitted` is an ensemble fitted beforehand on the energy price; without one that serves this origin and horizon
+    the quick models stand in. Nothing slow is ever fitted here.
+    """
     if horizon < 1 or n_paths < 1:
         raise DataError(f"horizon is {horizon} and n_paths {n_paths}: expected 1 or more of each")
     outcomes = {
-        price: _one_price(price, prepared.series[price], horizon, models)
+        price: _one_price(price, prepared.series[price].without_exog(), horizon, models)
         if price in prepared.series
         else _Outcome(bands.flat(np.nan, horizon, "no price"))
         for price in PRICES
+        if price != "energy"
     }
+    outcomes["energy"] = _energy(prepared.clock, horizon, fitted, models)
     return Forecast(
         origin=prepared.origin,
         timestamp=prepared.clock.future(horizon),
@@ -165,6 +179,42 @@ def forecast(
         score_days=outcomes["energy"].score_days,
         flags=prepared.flags + tuple(flag for outcome in outcomes.values() for flag in outcome.flags),
         n_history=len(prepared.clock),
+        version=fitted.version if fitted and outcomes["energy"].band.method == ENSEMBLE else "",
+        weights=fitted.weights if fitted and outcomes["energy"].band.method == ENSEMBLE else {},
+    )
+
+
+def _energy(series: Series, horizon: int, fitted: Fitted | None, models: Registry) -> _Outcome:
+    """By the fitted ensemble where it serves, else by the quick models, with the reason."""
+    flag = None
+    if fitted is not None and fitted.serves(series) and horizon <= series.season:
+        try:
+            return _by_fit(series, horizon, fitted)
+        except MODEL_ERRORS as error:
+            text = f"energy price: {ENSEMBLE} of {fitted.version} left out: {type(error).__name__}: {error}"
+            flag = DataFlag("MODEL_SKIPPED", text, "warn", "forecast")
+    elif series.exog.shape[1]:
+        text = "energy price: the quick models use no exogenous series; the ensemble does, once it is fitted"
+        flag = DataFlag("EXOG_UNUSED", text, "info", "forecast")
+    outcome = _one_price("energy", series.without_exog(), horizon, models)
+    return replace(outcome, flags=(*outcome.flags, flag)) if flag else outcome
+
+
+def _by_fit(series: Series, horizon: int, fitted: Fitted) -> _Outcome:
+    point, members = fitted.predict(series, horizon)
+    _checked(point, (horizon,))
+    neighbours = max(1, round(3600 / series.step_s))
+    residuals = bands.rescaled(fitted.errors[:, :horizon], neighbours)
+    days = float(len(fitted.errors))
+    quantiles, sigma = bands.conformal(point, residuals, neighbours=neighbours, days=days, fade=bands.FADE)
+    failed = "; ".join(f"{name} left out of the ensemble: {why}" for name, why in fitted.left_out.items())
+    return _Outcome(
+        band=Band(point, quantiles[0.1], quantiles[0.9], sigma, quantiles, ENSEMBLE, members),
+        residuals=residuals,
+        spacing=series.season,
+        scores=fitted.scores,
+        score_days=days,
+        flags=(DataFlag("MODEL_SKIPPED", f"energy price: {failed}", "warn", "forecast"),) if failed else (),
     )
 
 

@@ -29,7 +29,6 @@ NAIVES = ("seasonal naive", "weekly naive")
 DEFAULT = ("ensemble", *NAIVES)
 LEAD_DAYS = 182  # days before the test period that calibrate bands and weights
 WINDOW = 182  # newest origins in a band
-FADE = 0.99  # weight of an error per origin of age
 FEWEST = 12  # errors before there is a band
 KUPIEC_LEVEL = 0.05
 
@@ -220,7 +219,7 @@ def bands_of(errors: Array, lead: int, neighbours: int) -> Bands | None:
     """Rolling scaled conformal distributions of origins lead.., each from the errors (K, H) of origins before it.
 
     Errors are divided by what their size was expected to be (`bands.scales`), the newest WINDOW of them weighted by
-    FADE^age, pooled with the neighbouring steps and multiplied by today's expected size. Before FEWEST errors are
+    bands.FADE^age, pooled with the neighbouring steps and multiplied by today's expected size. Before FEWEST errors are
     known the distribution of the first FEWEST is not honest, so None where an origin has fewer.
     """
     if lead < FEWEST + bands.BURN_IN:
@@ -232,7 +231,7 @@ def bands_of(errors: Array, lead: int, neighbours: int) -> Bands | None:
     crps = np.empty((k, errors.shape[1]))
     for i in range(k):
         now = lead + i
-        sample, weight = distribution(ratio[:now], neighbours)
+        sample, weight = bands.weighted(ratio[max(bands.BURN_IN, now - WINDOW) : now], neighbours)
         at = np.cumsum(weight, axis=1) - 0.5 * weight
         for h in range(errors.shape[1]):
             values = np.interp(bands.LEVELS, at[h], sample[h]) * known[now, h]
@@ -240,15 +239,6 @@ def bands_of(errors: Array, lead: int, neighbours: int) -> Bands | None:
                 offsets[q][i, h] = value
             crps[i, h] = scores.crps_sample(errors[now, h], sample[h] * known[now, h], weight[h])
     return Bands(offsets, crps)
-
-
-def distribution(ratio: Array, neighbours: int) -> tuple[Array, Array]:
-    """Sorted sample and weights (H, n) out of past standardised errors (K, H); weights of a step sum to 1."""
-    recent = ratio[max(bands.BURN_IN, len(ratio) - WINDOW) :]
-    pool = bands.pooled(recent, neighbours)
-    fade = np.tile(FADE ** np.arange(len(recent) - 1, -1, -1.0), pool.shape[1] // len(recent))
-    order = np.argsort(pool, axis=1, kind="stable")
-    return np.take_along_axis(pool, order, axis=1), fade[order] / fade.sum()
 
 
 def _predict_ms(model: Forecaster, series: Series, origins: Index, horizon: int) -> float:

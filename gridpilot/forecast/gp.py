@@ -22,6 +22,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import linalg
 
 from gridpilot.forecast.days import DayTable, Tick, silent
@@ -91,7 +92,7 @@ class GaussianProcess:
         self._edges = edges
         self._relative = relative
         self._inputs: Inputs | None = None
-        self._x = np.zeros((0, 0))  # rows known at the fit
+        self._x = np.zeros((0, 0), dtype=np.float32)  # rows known at the fit
         self._day = 0  # number of the day that came next
         self._fitted: tuple[_Fitted, ...] = ()
 
@@ -132,7 +133,8 @@ class GaussianProcess:
             alpha = linalg.solve_triangular(factor, white, lower=True, trans="T", check_finite=False)
             fitted.append(_Fitted(block, theta, alpha, (x * x) @ _weights(theta, block)[0]))
             tick((i + 1) / len(whole))
-        self._inputs, self._x, self._day, self._fitted = inputs, known, days.number, tuple(fitted)
+        self._x = np.asarray(known, dtype=np.float32)  # many are kept, one for each time of day
+        self._inputs, self._day, self._fitted = inputs, days.number, tuple(fitted)
         return out
 
 
@@ -212,7 +214,7 @@ def _factor(theta: Array, x: Array, block: Block) -> Array:
     return np.asarray(linalg.cholesky(_parts(theta, x, block).covariance, lower=True, check_finite=False))
 
 
-def _cross(fit: _Fitted, x: Array, now: Array, age: Array) -> Array:
+def _cross(fit: _Fitted, x: npt.NDArray[np.float32], now: Array, age: Array) -> Array:
     """Covariance of one new row with the known ones (R,)."""
     smooth_w, linear_w, (a, alpha, tau, tau2, b, c, _) = _weights(fit.theta, fit.block)
     weighted = smooth_w * now

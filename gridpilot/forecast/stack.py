@@ -41,6 +41,7 @@ class Stack:
         self._weights = np.zeros(0)
         self._range = (-np.inf, np.inf)
         self.left_out: dict[str, str] = {}  # members that failed, and why
+        self.member_rows: dict[str, Array] = {}  # what each said of the rows that were forecast (D, S)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -84,6 +85,8 @@ class Stack:
         start = np.array([START_WEIGHTS[name] for name in guesses])
         stacked = np.stack(list(guesses.values()))
         weights = learnt_weights(stacked - days.y[first:], start / start.sum())
+        before = np.full((first, days.y.shape[1]), np.nan)
+        self.member_rows = {name: np.concatenate([before, guess]) for name, guess in guesses.items()}
         out = np.full(days.y.shape, np.nan)
         out[first:] = np.einsum("rm,mrs->rs", weights[:-1], stacked)
         self._weights, self._range = weights[-1], (float(low[-1]), float(high[-1]))

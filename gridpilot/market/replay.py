@@ -27,7 +27,7 @@ from gridpilot.values import Array, Times, as_array, as_times, iso, to_stamp, to
 # charging, machines switched off by price, discharging into the spike, and being paid to consume.
 START = datetime(2024, 6, 24, 12, tzinfo=UTC)
 STEP_S = 3600
-LOOKBACK = timedelta(days=365)
+LOOKBACK = timedelta(days=730)
 CREDIT = (
     "Ember, European wholesale electricity price data (CC BY 4.0), upstream ENTSO-E; as shipped in ev2gym 2.0.0 (MIT)"
 )

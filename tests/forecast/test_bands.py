@@ -89,3 +89,18 @@ def test_rescaled__surprise_after_perfect_days_stays_in_proportion() -> None:
     errors = np.full((56, 2), 1e-12)
     errors[30:] = 1.0
     assert np.abs(bands.rescaled(errors, 0)).max() < 10.0
+
+
+def test_weighted__errors_fade_with_age_and_weights_sum_to_one() -> None:
+    sample, weight = bands.weighted(np.arange(182.0)[:, None].repeat(3, axis=1), 1)
+    assert sample.shape == weight.shape == (3, 3 * 182)
+    assert np.allclose(weight.sum(axis=1), 1.0)
+    assert weight[0, -1] / weight[0, 0] == pytest.approx(0.99**-181)
+
+
+def test_conformal__fading_follows_a_change_of_bias_sooner() -> None:
+    errors = np.concatenate([np.zeros((140, 4)), np.ones((42, 4))])
+    even, _ = bands.conformal(np.zeros(4), errors, neighbours=0, days=182.0)
+    faded, _ = bands.conformal(np.zeros(4), errors, neighbours=0, days=182.0, fade=0.97)
+    assert np.all(even[0.5] == 0.0)
+    assert np.all(faded[0.5] == 1.0)

@@ -79,5 +79,5 @@ def test_spread__two_days_go_on_from_the_first_forecast() -> None:
 def test_country__unknown_is_refused_and_known_has_its_days() -> None:
     assert is_holiday("NL", date(2024, 4, 27))
     assert not is_holiday("NL", date(2024, 4, 26))
-    with pytest.raises(DataError, match="'XX'.*ISO code"):
+    with pytest.raises(DataError, match=r"'XX'.*ISO code"):
         check_country("XX")

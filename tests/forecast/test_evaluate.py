@@ -13,7 +13,7 @@ import pytest
 from gridpilot.cli import main
 from gridpilot.errors import DataError
 from gridpilot.forecast import bands
-from gridpilot.forecast.evaluate import bands_of, day_origins, distribution, evaluate
+from gridpilot.forecast.evaluate import bands_of, day_origins, evaluate
 from tests.forecast.conftest import market, spoiled
 
 
@@ -77,14 +77,6 @@ def test_bands_of__changing_volatility_is_covered_at_every_step() -> None:
     stack = np.stack([found.offsets[q] for q in bands.LEVELS])
     assert np.all(np.diff(stack, axis=0) >= 0.0)
     assert bands_of(errors, 10, 1) is None
-
-
-def test_distribution__weights_fade_with_age_and_sum_to_one() -> None:
-    ratio = np.arange(300.0)[:, None].repeat(3, axis=1)
-    sample, weight = distribution(ratio, 1)
-    assert sample.shape == weight.shape == (3, 3 * 182)
-    assert np.allclose(weight.sum(axis=1), 1.0)
-    assert weight[0, -1] / weight[0, 0] == pytest.approx(0.99**-181)
 
 
 def write(path: Path, days: int = 60, hole: bool = False) -> Path:

@@ -83,9 +83,9 @@ def test_fetch__built_in_start_has_a_spike_and_negative_prices_in_its_first_day(
     assert source.fetch(START).energy_usd_per_mwh[-1] == pytest.approx(26.0 * site.usd_per_eur, rel=0.02)
 
 
-def test_fetch__lookback_is_a_year_and_shorter_at_the_start(site: Site) -> None:
+def test_fetch__lookback_is_two_years_and_shorter_at_the_start(site: Site) -> None:
     source = replay(site)
-    assert len(source.fetch(START)) == 365 * 24
+    assert len(source.fetch(datetime(2024, 12, 1, tzinfo=UTC))) == 730 * 24
     assert len(source.fetch(source.first + timedelta(hours=5))) == 6
 
 

@@ -49,6 +49,7 @@ def serve(folder: Path, script: Path = ROOT / "app.py", env: Mapping[str, str] |
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GRIDPILOT_", "STREAMLIT_"))}
     environment = inherited | {
         "GRIDPILOT_DB_URL": f"sqlite:///{folder / 'gridpilot.db'}",
+        "GRIDPILOT_REFIT": "0",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         **(env or {}),

@@ -1,0 +1,159 @@
+"""Fits behind the scenes: in a process of their own, swapped in whole, never inside a cycle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gridpilot.forecast import refit
+from gridpilot.forecast.ensemble import ENSEMBLE, Prepared, forecast
+from gridpilot.forecast.features import Series
+from gridpilot.forecast.refit import Fitted, Refitter, fit_ensemble, worth_fitting
+from gridpilot.values import to_utc
+from tests.forecast.conftest import market, spoiled
+
+DAYS = 160
+WAIT_S = 120.0
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gridpilot.forecast.gp.STEPS", 3)
+    monkeypatch.setattr("gridpilot.forecast.net.EPOCHS", 3)
+
+
+@pytest.fixture
+def fit(quick: None) -> Fitted:
+    return fit_ensemble(market(DAYS).cut(24 * (DAYS - 1)))
+
+
+def prepared(series: Series) -> Prepared:
+    return Prepared(to_utc(series.timestamp[-1]), series, {"energy": series})
+
+
+def test_forecast__with_a_fit_uses_it_and_says_which(fit: Fitted) -> None:
+    series = market(DAYS)
+    out = forecast(prepared(series), 24, fitted=fit)
+    assert out.energy.method == ENSEMBLE
+    assert out.version == fit.version == "2023-06-08T23:00Z"
+    assert set(out.energy.members) == set(out.weights) == {"gp", "gp whole", "net", "lear"}
+    mixed = sum(out.weights[name] * values for name, values in out.energy.members.items())
+    assert np.allclose(out.energy.point, mixed)
+    stack = np.stack(list(out.energy.quantiles.values()))
+    assert np.all(np.diff(stack, axis=0) >= 0.0)
+    assert {"mix", "seasonal naive", "gp", "net"} <= set(out.scores["energy"])
+    assert out.paths["energy"].shape == (200, 24)
+    assert not [flag for flag in out.flags if flag.severity != "info"]
+
+
+def test_forecast__fit_that_does_not_serve_leaves_the_quick_models(fit: Fitted) -> None:
+    series = market(DAYS + 20)
+    for known, horizon in ((series.cut(24 * DAYS - 5), 24), (series, 24), (market(DAYS), 30)):
+        out = forecast(prepared(known), horizon, fitted=fit)
+        assert out.energy.method != ENSEMBLE
+        assert out.version == ""
+        assert [flag.code for flag in out.flags] == ["EXOG_UNUSED"] or horizon == 30
+
+
+def test_forecast__what_comes_after_the_origin_changes_no_bit(fit: Fitted) -> None:
+    series, cut = market(DAYS + 3), 24 * DAYS
+    a, b = (forecast(prepared(s.cut(cut)), 24, fitted=fit) for s in (series, spoiled(series, cut)))
+    assert np.array_equal(a.energy.point, b.energy.point)
+    assert np.array_equal(a.paths["energy"], b.paths["energy"])
+
+
+def test_forecast__fit_that_breaks_is_flagged_and_replaced(fit: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no numbers")
+
+    monkeypatch.setattr("gridpilot.forecast.stack.Stack.predict_members", broken)
+    out = forecast(prepared(market(DAYS)), 24, fitted=fit)
+    assert out.energy.method != ENSEMBLE
+    assert np.all(np.isfinite(out.energy.point))
+    assert any("left out: ValueError: no numbers" in flag.message for flag in out.flags)
+
+
+def test_worth_fitting__needs_hours_days_and_a_price_that_moves() -> None:
+    series = market(DAYS)
+    assert worth_fitting(series)
+    assert not worth_fitting(market(100))
+    assert not worth_fitting(market(DAYS, 300))
+    assert not worth_fitting(replace(series, y=np.full(len(series), 3.0)))
+
+
+def test_refitter__next_time_of_day_first_then_the_rest_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    done = fit_like(market(DAYS))
+
+    class Pool:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def submit(self, _: object, series: Series) -> Done:
+            asked.append(f"{series.timestamp[-1]}")
+            return Done(replace(done, origin=to_utc(series.timestamp[-1])))
+
+        def shutdown(self, **_: object) -> None: ...
+
+    monkeypatch.setattr(refit, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(Fitted, "serves", lambda self, series: True)
+    refitter, series = Refitter(), market(DAYS)
+    for _ in range(30):
+        refitter.offer(series)
+    assert len(asked) == 24
+    assert asked[0] == "2023-06-09T00:00:00"  # the series ends at 23:00; the next origin is midnight, seen a day ago
+    assert asked[-1] == "2023-06-09T23:00:00"
+
+
+class Done:
+    """A finished future."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        self.fitted = fitted
+
+    def done(self) -> bool:
+        return True
+
+    def exception(self) -> None:
+        return None
+
+    def result(self) -> Fitted:
+        return self.fitted
+
+
+def fit_like(series: Series) -> Fitted:
+    from gridpilot.forecast.dayahead import DayAhead
+    from gridpilot.forecast.stack import Stack
+
+    return Fitted("v", to_utc(series.timestamp[-1]), DayAhead(Stack), np.zeros((3, 24)), {}, {}, {}, 0.0)
+
+
+@pytest.mark.slow
+def test_refitter__real_worker_fits_is_killed_and_fits_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refit, "RETRY_S", 0.0)
+    series, refitter = market(DAYS + 1), Refitter()
+    try:
+        known = series.cut(24 * DAYS + 1)  # the end of the next interval
+        assert refitter.current(known) is None
+        assert [flag.code for flag in refitter.waiting(known)] == ["COLD_START"]
+        refitter.offer(series.cut(24 * DAYS))
+        assert refitter._pool is not None
+        (worker,) = refitter._pool._processes.values()
+        time.sleep(1.0)
+        os.kill(worker.pid, signal.SIGKILL)
+        assert refitter.wait(WAIT_S)
+        assert "BrokenProcessPool" in refitter.trouble
+        assert refitter.current(known) is None
+        refitter.offer(series.cut(24 * DAYS))
+        assert refitter.wait(WAIT_S)
+        found = refitter.current(known)
+        assert found is not None
+        assert refitter.trouble == ""
+        assert found.scores["mix"] < found.scores["seasonal naive"]
+        assert forecast(prepared(known), 24, fitted=found).energy.method == ENSEMBLE
+    finally:
+        refitter.close()
