@@ -188,15 +188,15 @@ def _forecast(args: argparse.Namespace) -> Result:
     site = load_site(DATA / "site-default.toml")
     history = read_prices(args.prices, site, target=args.target)
     prepared = prepare(history, "UTC", exog=_columns(args.exog), country=args.country, horizon=args.horizon)
-    fitted, series, flags = None, prepared.clock, [*history.flags]
+    fits, series, flags = {}, prepared.clock, [*history.flags]
     if not args.quick and args.horizon <= series.season and worth_fitting(series):
         try:
             with _progress() as told:
-                fitted = fit_ensemble(series, lambda share: told("ensemble", share))
+                fits = {"energy": fit_ensemble(series, lambda share: told("ensemble", share))}
         except MODEL_ERRORS as error:
             text = f"the ensemble could not be fitted, the quick models stand in: {type(error).__name__}: {error}"
             flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
-    body = report.forecast_json(forecast(prepared, args.horizon, fitted=fitted))
+    body = report.forecast_json(forecast(prepared, args.horizon, fits=fits))
     body["flags"] = to_jsonable(flags) + body["flags"]
     return body
 

@@ -42,8 +42,7 @@ from gridpilot.domain import (
     SiteState,
 )
 from gridpilot.errors import GatewayError, SourceError
-from gridpilot.forecast.ensemble import forecast, prepare
-from gridpilot.forecast.features import Series
+from gridpilot.forecast.ensemble import Prepared, forecast, prepare
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
@@ -64,7 +63,7 @@ STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch
 class Engine:
     """What a cycle needs. `previous` is the last plan of this process, for the planner's fallback.
 
-    `refitter` holds the fitted forecasters, None where there are none; `known` is the energy price of the last cycle.
+    `refitter` holds the fitted forecasters, None where there are none; `known` are the prices of the last cycle.
     """
 
     site: Site
@@ -74,7 +73,7 @@ class Engine:
     previous: Plan | None = None
     site_flags: tuple[DataFlag, ...] = ()
     refitter: Refitter | None = None
-    known: Series | None = None
+    known: Prepared | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +215,11 @@ def _decide(
     site = engine.site
     with clock.stage("features"):
         prepared = prepare(history, site.timezone, country=site.country or None)
-        engine.known = prepared.clock
+        engine.known = prepared
     with clock.stage("forecast"):
-        fitted = engine.refitter.current(prepared.clock) if engine.refitter else None
-        outcome = forecast(prepared, HORIZON_S // history.step_s, fitted=fitted)
-        if engine.refitter and fitted is None:
+        fits = engine.refitter.current(prepared) if engine.refitter else {}
+        outcome = forecast(prepared, HORIZON_S // history.step_s, fits=fits)
+        if engine.refitter and not fits:
             outcome = replace(outcome, flags=(*outcome.flags, *engine.refitter.waiting(prepared.clock)))
     with clock.stage("plan"):
         reading = engine.gateway.read(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Protocol
 
@@ -72,7 +73,7 @@ class DayAhead:
     def predict(self, series: Series, horizon: int) -> Array:
         """The next `horizon` values (H,); beyond a day the model goes on from its own forecast."""
         model = self._model
-        if model is None or not self.fits(series):
+        if model is None or not self.serves(series):
             seen = "nothing" if model is None else "origins at another time of day, or another step or set of series"
             raise ValueError(f"{self.name} was fitted for {seen}: fit it on a series that ends then")
         recent = series.tail((TAIL_DAYS + SHAPE_DAYS * (series.season > slots(series.step_s))) * series.season)
@@ -83,7 +84,13 @@ class DayAhead:
         """The fitted model, if any."""
         return self._model
 
-    def fits(self, series: Series) -> bool:
+    def part(self, model: DayModel) -> DayAhead:
+        """One fitted member alone, for the same origins."""
+        out = copy.copy(self)
+        out._model, out.name = model, model.name
+        return out
+
+    def serves(self, series: Series) -> bool:
         """Whether the fitted model serves origins like the end of this series."""
         return self._fitted == _shape(series)
 

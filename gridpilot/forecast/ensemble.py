@@ -21,9 +21,9 @@ from gridpilot.errors import MODEL_ERRORS, DataError
 from gridpilot.forecast import bands
 from gridpilot.forecast.days import check_country
 from gridpilot.forecast.features import DAY_S, Index, Series
+from gridpilot.forecast.fitted import Fitted, checked, mean_of
 from gridpilot.forecast.models import MODELS, Forecaster, LastValue
-from gridpilot.forecast.refit import Fitted
-from gridpilot.values import Array
+from gridpilot.values import Array, to_utc
 
 PRICES = ("energy", "hash", "token")
 ENSEMBLE = "ensemble"  # the method in force where a fitted ensemble was used
@@ -44,6 +44,12 @@ class Prepared:
     clock: Series  # the energy price: its grid is everyone's
     series: Mapping[str, Series]
     flags: tuple[DataFlag, ...] = ()
+
+    def without(self, newest: int) -> Prepared:
+        """As it was `newest` intervals ago."""
+        series = {price: s.cut(len(s) - newest) for price, s in self.series.items() if len(s) > newest}
+        clock = self.clock.cut(len(self.clock) - newest)
+        return Prepared(to_utc(clock.timestamp[-1]), clock, series, self.flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,26 +153,25 @@ def forecast(
     prepared: Prepared,
     horizon: int,
     *,
-    fitted: Fitted | None = None,
+    fits: Mapping[str, Fitted] | None = None,
     n_paths: int = 200,
     seed: int = 0,
     models: Registry = MODELS,
 ) -> Forecast:
     """The forecast from prepared series; see `forecast_prices`.
 
-    `fitted` is an ensemble fitted beforehand on the energy price; without one that serves this origin and horizon
-    the quick models stand in. Nothing slow is ever fitted here.
+    `fits` are forecasters fitted beforehand, by price. For a price without one that serves this origin and horizon
+    the quick models are fitted here.
     """
     if horizon < 1 or n_paths < 1:
         raise DataError(f"horizon is {horizon} and n_paths {n_paths}: expected 1 or more of each")
     outcomes = {
-        price: _one_price(price, prepared.series[price].without_exog(), horizon, models)
+        price: _one_price(price, prepared.series[price], horizon, (fits or {}).get(price), models)
         if price in prepared.series
         else _Outcome(bands.flat(np.nan, horizon, "no price"))
         for price in PRICES
-        if price != "energy"
     }
-    outcomes["energy"] = _energy(prepared.clock, horizon, fitted, models)
+    used = (fits or {}).get("energy") if outcomes["energy"].band.method == ENSEMBLE else None
     return Forecast(
         origin=prepared.origin,
         timestamp=prepared.clock.future(horizon),
@@ -179,56 +184,52 @@ def forecast(
         score_days=outcomes["energy"].score_days,
         flags=prepared.flags + tuple(flag for outcome in outcomes.values() for flag in outcome.flags),
         n_history=len(prepared.clock),
-        version=fitted.version if fitted and outcomes["energy"].band.method == ENSEMBLE else "",
-        weights=fitted.weights if fitted and outcomes["energy"].band.method == ENSEMBLE else {},
+        version=used.version if used else "",
+        weights=used.weights if used else {},
     )
 
 
-def _energy(series: Series, horizon: int, fitted: Fitted | None, models: Registry) -> _Outcome:
-    """By the fitted ensemble where it serves, else by the quick models, with the reason."""
-    flag = None
-    if fitted is not None and fitted.serves(series) and horizon <= series.season:
-        try:
-            return _by_fit(series, horizon, fitted)
-        except MODEL_ERRORS as error:
-            text = f"energy price: {ENSEMBLE} of {fitted.version} left out: {type(error).__name__}: {error}"
-            flag = DataFlag("MODEL_SKIPPED", text, "warn", "forecast")
-    elif series.exog.shape[1]:
-        text = "energy price: the quick models use no exogenous series; the ensemble does, once it is fitted"
-        flag = DataFlag("EXOG_UNUSED", text, "info", "forecast")
-    outcome = _one_price("energy", series.without_exog(), horizon, models)
-    return replace(outcome, flags=(*outcome.flags, flag)) if flag else outcome
-
-
-def _by_fit(series: Series, horizon: int, fitted: Fitted) -> _Outcome:
-    point, members = fitted.predict(series, horizon)
-    _checked(point, (horizon,))
-    neighbours = max(1, round(3600 / series.step_s))
-    residuals = bands.rescaled(fitted.errors[:, :horizon], neighbours)
-    days = float(len(fitted.errors))
-    quantiles, sigma = bands.conformal(point, residuals, neighbours=neighbours, days=days, fade=bands.FADE)
-    failed = "; ".join(f"{name} left out of the ensemble: {why}" for name, why in fitted.left_out.items())
-    return _Outcome(
-        band=Band(point, quantiles[0.1], quantiles[0.9], sigma, quantiles, ENSEMBLE, members),
-        residuals=residuals,
-        spacing=series.season,
-        scores=fitted.scores,
-        score_days=days,
-        flags=(DataFlag("MODEL_SKIPPED", f"energy price: {failed}", "warn", "forecast"),) if failed else (),
-    )
-
-
-def _one_price(price: str, series: Series, horizon: int, models: Registry) -> _Outcome:
+def _one_price(price: str, series: Series, horizon: int, fitted: Fitted | None, models: Registry) -> _Outcome:
     if float(np.ptp(series.y)) == 0.0:
         text = f"{price} price has been {series.y[-1]:g} in all {len(series)} intervals: forecast without a band"
         flag = DataFlag("CONSTANT", text, "info", "forecast")
         return _Outcome(bands.flat(float(series.y[-1]), horizon, "constant"), flags=(flag,))
+    flags = []
+    if fitted is not None and fitted.serves(series, horizon):
+        try:
+            return _issued(fitted, series, horizon)
+        except MODEL_ERRORS as error:
+            text = f"{price} price: {fitted.method} of {fitted.version} left out: {type(error).__name__}: {error}"
+            flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
+    if series.exog.shape[1]:
+        series = series.without_exog()
+        text = f"{price} price: the quick models use no exogenous series; the fitted ensemble does"
+        flags.append(DataFlag("EXOG_UNUSED", text, "info", "forecast"))
     origins = calibration_origins(series, horizon)
     if len(origins) < FEWEST_ORIGINS:
         text = f"{price} price: {len(series)} intervals known, too few to score a model; last value, band from changes"
-        flag = DataFlag("COLD_START", text, "info", "forecast")
-        return _Outcome(bands.random_walk(series.y, horizon, "last value (cold start)"), walk=series.y, flags=(flag,))
-    return _scored(price, series, horizon, origins, models)
+        flags.append(DataFlag("COLD_START", text, "info", "forecast"))
+        band = bands.random_walk(series.y, horizon, "last value (cold start)")
+        return _Outcome(band, walk=series.y, flags=tuple(flags))
+    outcome = _issued(fit_quick(price, series, horizon, origins, models), series, horizon)
+    return replace(outcome, flags=(*flags, *outcome.flags))
+
+
+def _issued(fitted: Fitted, series: Series, horizon: int) -> _Outcome:
+    """The forecast of a fit, with the band and the paths that its errors give."""
+    point, members = fitted.predict(series, horizon)
+    neighbours = max(1, round(3600 / series.step_s))
+    days = len(fitted.errors) * fitted.spacing * series.step_s / DAY_S
+    residuals = bands.rescaled(fitted.errors[:, :horizon], neighbours)
+    quantiles, sigma = bands.conformal(point, residuals, neighbours=neighbours, days=days, fade=fitted.fade)
+    return _Outcome(
+        band=Band(point, quantiles[0.1], quantiles[0.9], sigma, quantiles, fitted.method, members),
+        residuals=residuals,
+        spacing=fitted.spacing,
+        scores=fitted.scores,
+        score_days=days,
+        flags=fitted.flags,
+    )
 
 
 def calibration_origins(series: Series, horizon: int) -> Index:
@@ -250,39 +251,44 @@ def calibration_origins(series: Series, horizon: int) -> Index:
     return np.arange(last, first - 1, -max(1, (last - first) // MOST_SHORT_ORIGINS))[::-1]
 
 
-def _scored(price: str, series: Series, horizon: int, origins: Index, models: Registry) -> _Outcome:
+def fit_quick(price: str, series: Series, horizon: int, origins: Index, models: Registry) -> Fitted:
+    """The quick models fitted on the series, and the plain mean of those that did about as well as the best.
+
+    A model is scored at past `origins` (K,) by what it says when fitted before the first of them.
+    """
     truth = series.y[origins[:, None] + np.arange(1, horizon + 1)]
     tried: dict[str, Array] = {}
-    members: dict[str, Array] = {}
+    members: dict[str, Forecaster] = {}
     flags: list[DataFlag] = []
     for name, build in models.items():
         try:
             trial = _trial(build(), series, horizon, origins)
             if trial is not None:
-                members[name] = _checked(_issued(build(), series, horizon), (horizon,))
-                tried[name] = trial
+                model = build()
+                model.fit(series, horizon)
+                checked(model.predict(series, horizon), (horizon,))
+                members[name], tried[name] = model, trial
         except MODEL_ERRORS as error:
             text = f"{price} price: {name} left out: {type(error).__name__}: {error}"
             flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
     if not tried:
-        tried, members, flags = _last_resort(price, series, horizon, origins, flags)
+        flags.append(
+            DataFlag("FALLBACK", f"{price} price: no model gave a forecast: last value used", "alarm", "forecast")
+        )
+        members = {LastValue.name: LastValue()}
+        tried = {LastValue.name: np.repeat(series.y[origins][:, None], horizon, axis=1)}
     scores = {name: float(np.mean(np.abs(truth - guess))) for name, guess in tried.items()}
     chosen = [name for name in scores if scores[name] <= MIX_WITHIN * min(scores.values())]
-    mixed = np.mean([tried[name] for name in chosen], axis=0)
-    scores["mix"] = float(np.mean(np.abs(truth - mixed)))
-    point = np.mean([members[name] for name in chosen], axis=0)
-    neighbours = max(1, round(3600 / series.step_s))
-    spacing = int(origins[1] - origins[0])
-    days = len(origins) * spacing * series.step_s / DAY_S
-    residuals = bands.rescaled(truth - mixed, neighbours)
-    quantiles, sigma = bands.conformal(point, residuals, neighbours=neighbours, days=days)
-    method = chosen[0] if len(chosen) == 1 else f"mix of {', '.join(chosen)}"
-    return _Outcome(
-        band=Band(point, quantiles[0.1], quantiles[0.9], sigma, quantiles, method, members),
-        residuals=residuals,
-        spacing=spacing,
-        scores=scores,
-        score_days=days,
+    weights = dict.fromkeys(chosen, 1.0 / len(chosen))
+    errors = truth - mean_of(tried, weights)
+    return Fitted(
+        method=chosen[0] if len(chosen) == 1 else f"mix of {', '.join(chosen)}",
+        origin=to_utc(series.timestamp[-1]),
+        members=members,
+        weights=weights,
+        errors=errors,
+        spacing=int(origins[1] - origins[0]),
+        scores={**scores, "mix": float(np.mean(np.abs(errors)))},
         flags=tuple(flags),
     )
 
@@ -293,29 +299,7 @@ def _trial(model: Forecaster, series: Series, horizon: int, origins: Index) -> A
     if len(before) < model.min_history(series.step_s, horizon):
         return None
     model.fit(before, horizon)
-    return np.stack([_checked(model.predict(series.cut(int(o) + 1), horizon), (horizon,)) for o in origins])
-
-
-def _issued(model: Forecaster, series: Series, horizon: int) -> Array:
-    model.fit(series, horizon)
-    return model.predict(series, horizon)
-
-
-def _checked(values: Array, shape: tuple[int, ...]) -> Array:
-    if np.shape(values) != shape or not np.all(np.isfinite(values)):
-        finite = int(np.sum(np.isfinite(values)))
-        raise ValueError(f"gave {finite} finite values in shape {np.shape(values)}, expected all finite in {shape}")
-    return values
-
-
-def _last_resort(
-    price: str, series: Series, horizon: int, origins: Index, flags: list[DataFlag]
-) -> tuple[dict[str, Array], dict[str, Array], list[DataFlag]]:
-    text = f"{price} price: no model gave a forecast: last value used"
-    flag = DataFlag("FALLBACK", text, "alarm", "forecast")
-    model = LastValue()
-    guess = np.repeat(series.y[origins][:, None], horizon, axis=1)
-    return {model.name: guess}, {model.name: model.predict(series, horizon)}, [*flags, flag]
+    return np.stack([checked(model.predict(series.cut(int(o) + 1), horizon), (horizon,)) for o in origins])
 
 
 def _paths(outcomes: Mapping[str, _Outcome], horizon: int, n_paths: int, rng: np.random.Generator) -> dict[str, Array]:

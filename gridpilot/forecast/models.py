@@ -42,6 +42,9 @@ class Forecaster(Protocol):
     def predict(self, series: Series, horizon: int) -> Array:
         """The next `horizon` values (H,) after the end of the series."""
 
+    def serves(self, series: Series) -> bool:
+        """Whether what was fitted can forecast from the end of this series."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asinh:
@@ -82,6 +85,10 @@ class LastValue:
     def fit(self, series: Series, horizon: int) -> None:
         """Nothing to learn."""
 
+    def serves(self, series: Series) -> bool:
+        """Any series."""
+        return True
+
     def predict(self, series: Series, horizon: int) -> Array:
         """y[o] for every step."""
         return np.full(horizon, series.y[-1])
@@ -102,6 +109,10 @@ class SeasonalNaive:
 
     def fit(self, series: Series, horizon: int) -> None:
         """Nothing to learn."""
+
+    def serves(self, series: Series) -> bool:
+        """Any series."""
+        return True
 
     def predict(self, series: Series, horizon: int) -> Array:
         """y at the target's local time on the newest like day that is known at the origin."""
@@ -133,6 +144,10 @@ class WeeklyNaive:
 
     def fit(self, series: Series, horizon: int) -> None:
         """Nothing to learn."""
+
+    def serves(self, series: Series) -> bool:
+        """Any series."""
+        return True
 
     def predict(self, series: Series, horizon: int) -> Array:
         """y at the target's local time, the fewest whole weeks back that lead to a known value."""
@@ -228,6 +243,11 @@ class Ridge:
         x = design(z, np.array([len(z) - 1]), horizon, fit.lag_days)[0]
         out = fit.level[:horizon] + np.sum((x - fit.mean[:horizon]) * fit.weight[:horizon], axis=1)
         return fit.transform.inverse(np.clip(out, fit.z_low, fit.z_high))
+
+    def serves(self, series: Series) -> bool:
+        """Series of the fitted step; with daily origins only at their time of day."""
+        fit = self._fit
+        return fit is not None and series.step_s == fit.step_s and fit.phase_s in (None, _phase_s(series))
 
     def _origins(self, series: Series, horizon: int, lag_days: tuple[int, ...]) -> tuple[Index, bool]:
         """Training origins, ascending, and whether all have the time of day of the series' end."""

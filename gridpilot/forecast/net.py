@@ -20,11 +20,11 @@ Floats = npt.NDArray[np.float32]
 
 MEMBERS = 4
 HIDDEN = (128, 64)
-EPOCHS = 50
+EPOCHS = 100
 BATCH = 64
 RATE = 1e-3  # at the start, falling by a cosine to
 DAILY_RATE = 2e-4
-DAILY_ROWS = 256
+DAILY_ROWS = 400
 HALF_LIFE = 365.0  # rows; the recency by which the daily rows are drawn
 DROPOUT = 0.2
 NOISE = 0.05

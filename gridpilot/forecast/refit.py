@@ -1,4 +1,4 @@
-"""Fitting behind the scenes: the day-ahead ensemble for each time of day, in a process of its own.
+"""Fitting behind the scenes: the forecasters for each time of day, in a process of their own.
 
 A cycle never fits. After each cycle the pilot offers what it knows; where no fit is running the worker starts the
 one that will be needed next, and finished fits are swapped in whole. A fit serves origins at its local time of
@@ -14,68 +14,45 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from multiprocessing import get_context
 
 import numpy as np
 
 from gridpilot.domain import DataFlag
-from gridpilot.forecast.dayahead import TAIL_DAYS, DayAhead, local_phase_s
-from gridpilot.forecast.days import Tick, day_table, position, silent, slots
-from gridpilot.forecast.features import Series
-from gridpilot.forecast.models import SeasonalNaive
+from gridpilot.forecast import bands
+from gridpilot.forecast.dayahead import DayAhead, local_phase_s
+from gridpilot.forecast.days import Tick, day_table, silent, slots
+from gridpilot.forecast.ensemble import ENSEMBLE, Prepared, fit_quick
+from gridpilot.forecast.features import Index, Series
+from gridpilot.forecast.fitted import Fitted
+from gridpilot.forecast.models import MODELS, SeasonalNaive
 from gridpilot.forecast.stack import CALIBRATION_ROWS, Stack
-from gridpilot.values import Array, to_utc
+from gridpilot.values import to_utc
 
-OLDEST = timedelta(days=8)  # an older fit is not used any more
 FEWEST_DAYS = 150  # of history, for members and for weights and bands on errors really made
 RETRY_S = 600.0  # after a fit that failed
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A fitted ensemble and the errors that it made before: errors (K, H), a day apart, newest last.
+def fit_prices(prepared: Prepared, tick: Tick = silent) -> dict[str, Fitted]:
+    """Fits of all prices that move: the ensemble for energy, the quick models for the others.
 
-    `origin` is the newest value it has learnt from; scores are mean absolute errors of members over the K days.
+    Their errors are those of the same origins, so that scenarios keep what the prices have in common.
     """
-
-    version: str
-    origin: datetime
-    model: DayAhead
-    errors: Array
-    scores: Mapping[str, float]
-    weights: Mapping[str, float]
-    left_out: Mapping[str, str]
-    cpu_s: float
-
-    def predict(self, series: Series, horizon: int) -> tuple[Array, dict[str, Array]]:
-        """The mix (H,) and what each member says, from the end of the series; H is a day at most."""
-        stack = self.model.model
-        if not isinstance(stack, Stack) or horizon > series.season or not self.model.fits(series):
-            raise ValueError(
-                f"the ensemble of {self.version} does not serve {horizon} steps from {series.timestamp[-1]}Z"
-            )
-        days = day_table(series.tail(TAIL_DAYS * series.season))
-        width = days.y.shape[1]
-        where = position(series.tail(2), 2 + horizon)[2:] % width
-        members = {name: row[where] for name, row in stack.predict_members(days).items()}
-        return sum_of(members, self.weights), members
-
-    def serves(self, series: Series) -> bool:
-        """Whether it can forecast from the end of the series, and is recent enough to."""
-        age = to_utc(series.timestamp[-1]) - self.origin
-        return self.model.fits(series) and timedelta(0) <= age <= OLDEST
+    energy = fit_ensemble(prepared.clock, tick)
+    out = {"energy": energy}
+    for price, series in prepared.series.items():
+        origins = last_days(series, len(energy.errors))
+        if price != "energy" and len(origins) == len(energy.errors) and float(np.ptp(series.y)) > 0.0:
+            out[price] = fit_quick(price, series, series.season, origins, MODELS)
+    return out
 
 
 def fit_ensemble(series: Series, tick: Tick = silent) -> Fitted:
     """Fit on the whole series, scored over its newest days, each forecast from what was known then."""
     began = time.process_time()
-    horizon = series.season
-    model = DayAhead(Stack)
-    days = (len(series) - model.min_history(series.step_s, horizon)) // series.season - 1
-    ends = model.ends(series)
-    origins = ends[-1 - max(1, min(CALIBRATION_ROWS, days)) : -1]
+    horizon, model = series.season, DayAhead(Stack)
+    spare = (len(series) - model.min_history(series.step_s, horizon)) // series.season - 1
+    origins = last_days(series, max(1, min(CALIBRATION_ROWS, spare)))
     guess = model.rolling(series, origins, horizon, tick)
     stack = model.model
     if guess is None or not isinstance(stack, Stack):
@@ -83,20 +60,30 @@ def fit_ensemble(series: Series, tick: Tick = silent) -> Fitted:
     truth = series.y[origins[:, None] + np.arange(1, horizon + 1)]
     naive = SeasonalNaive()
     plain = np.stack([naive.predict(series.cut(int(o) + 1), horizon) for o in origins])
-    scores = {"mix": truth - guess, naive.name: truth - plain}
-    scores |= {name: truth - model.steps(rows, series, origins, horizon) for name, rows in stack.member_rows.items()}
-    stack.member_rows = {}
-    origin = to_utc(series.timestamp[-1])
+    errors = {"mix": truth - guess, naive.name: truth - plain}
+    errors |= {name: truth - model.steps(rows, series, origins, horizon) for name, rows in stack.member_rows.items()}
     return Fitted(
-        version=f"{origin:%Y-%m-%dT%H:%MZ}",
-        origin=origin,
-        model=model,
-        errors=truth - guess,
-        scores={name: float(np.mean(np.abs(errors))) for name, errors in scores.items()},
+        method=ENSEMBLE,
+        origin=to_utc(series.timestamp[-1]),
+        members={name: model.part(member) for name, member in stack.members.items()},
         weights=stack.weights,
-        left_out=dict(stack.left_out),
+        errors=truth - guess,
+        spacing=series.season,
+        scores={name: float(np.mean(np.abs(error))) for name, error in errors.items()},
+        fade=bands.FADE,
+        reach=stack.reach,
+        flags=tuple(
+            DataFlag("MODEL_SKIPPED", f"energy price: {name} left out of the ensemble: {why}", "warn", "forecast")
+            for name, why in stack.left_out.items()
+        ),
         cpu_s=time.process_time() - began,
     )
+
+
+def last_days(series: Series, count: int) -> Index:
+    """The newest `count` origins (K,) a local day apart whose day to come is known to the end of the series."""
+    ends = day_table(series.without_exog()).ends
+    return ends[max(1, len(ends) - 1 - count) : -1]
 
 
 class Refitter:
@@ -104,33 +91,35 @@ class Refitter:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
-        self._running: tuple[int, Future[Fitted]] | None = None
-        self._fits: dict[int, Fitted] = {}
+        self._running: tuple[int, Future[dict[str, Fitted]]] | None = None
+        self._fits: dict[int, dict[str, Fitted]] = {}
         self._failed: dict[int, float] = {}
         self.trouble = ""  # why the newest fit failed
 
-    def current(self, series: Series) -> Fitted | None:
-        """The fit that serves the end of the series, if there is one."""
+    def current(self, prepared: Prepared) -> Mapping[str, Fitted]:
+        """Fits by price that serve the end of the series."""
         self._collect()
-        found = self._fits.get(local_phase_s(series))
-        return found if found is not None and found.serves(series) else None
+        found = self._fits.get(local_phase_s(prepared.clock), {})
+        return {p: f for p, f in found.items() if p in prepared.series and f.serves(prepared.series[p], 1)}
 
-    def offer(self, series: Series) -> None:
+    def offer(self, prepared: Prepared) -> None:
         """Start the fit that will be needed soonest, unless one is running or all are of today."""
         self._collect()
+        series = prepared.clock
         if self._running is not None or not worth_fitting(series):
             return
         for steps in range(1, series.season + 1):  # the next interval's time of day was last seen a day ago
-            known = series.cut(len(series) - series.season + steps)
-            phase = local_phase_s(known)
-            found = self._fits.get(phase)
-            fresh = found is not None and found.serves(known) and found.origin >= to_utc(known.timestamp[-1])
-            if fresh or time.monotonic() < self._failed.get(phase, 0.0):
+            known = prepared.without(series.season - steps)
+            phase = local_phase_s(known.clock)
+            found = self._fits.get(phase, {}).get("energy")
+            if found is not None and found.origin >= known.origin and found.serves(known.clock, 1):
+                continue
+            if time.monotonic() < self._failed.get(phase, 0.0):
                 continue
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_calm)
             try:
-                self._running = phase, self._pool.submit(fit_ensemble, known)
+                self._running = phase, self._pool.submit(fit_prices, known)
             except BrokenExecutor as error:  # it went while it had nothing to do
                 self.trouble = str(error)
                 self.close()
@@ -178,11 +167,6 @@ class Refitter:
         self._failed[phase] = time.monotonic() + RETRY_S
         if isinstance(error, BrokenExecutor):  # the worker itself is gone: the next fit starts another
             self.close()
-
-
-def sum_of(members: Mapping[str, Array], weights: Mapping[str, float]) -> Array:
-    """The weighted sum of the members (H,)."""
-    return np.asarray(np.sum([weights[name] * values for name, values in members.items()], axis=0))
 
 
 def worth_fitting(series: Series) -> bool:

@@ -44,6 +44,16 @@ class Stack:
         self.member_rows: dict[str, Array] = {}  # what each said of the rows that were forecast (D, S)
 
     @property
+    def members(self) -> dict[str, DayModel]:
+        """The members that have not failed."""
+        return dict(self._members)
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Lowest and highest value of the next forecast."""
+        return self._range
+
+    @property
     def weights(self) -> dict[str, float]:
         """Weights of the members in the next forecast."""
         return dict(zip(self._members, self._weights.tolist(), strict=True))
@@ -54,11 +64,8 @@ class Stack:
 
     def predict(self, days: DayTable) -> Array:
         """The day to come (S,)."""
-        return np.asarray(self._weights @ np.stack(list(self.predict_members(days).values())))
-
-    def predict_members(self, days: DayTable) -> dict[str, Array]:
-        """What each member says of the day to come."""
-        return {name: np.clip(member.predict(days), *self._range) for name, member in self._members.items()}
+        guesses = [np.clip(member.predict(days), *self._range) for member in self._members.values()]
+        return np.asarray(self._weights @ np.stack(guesses))
 
     def rows(self, days: DayTable, first: int, tick: Tick = silent) -> Array:
         """Forecasts of rows `first`.. (D, S), each with the weights of the rows before it; NaN before `first`.

@@ -13,7 +13,8 @@ import pytest
 from gridpilot.forecast import refit
 from gridpilot.forecast.ensemble import ENSEMBLE, Prepared, forecast
 from gridpilot.forecast.features import Series
-from gridpilot.forecast.refit import Fitted, Refitter, fit_ensemble, worth_fitting
+from gridpilot.forecast.fitted import Fitted
+from gridpilot.forecast.refit import Refitter, fit_ensemble, fit_prices, worth_fitting
 from gridpilot.values import to_utc
 from tests.forecast.conftest import market, spoiled
 
@@ -38,7 +39,7 @@ def prepared(series: Series) -> Prepared:
 
 def test_forecast__with_a_fit_uses_it_and_says_which(fit: Fitted) -> None:
     series = market(DAYS)
-    out = forecast(prepared(series), 24, fitted=fit)
+    out = forecast(prepared(series), 24, fits={"energy": fit})
     assert out.energy.method == ENSEMBLE
     assert out.version == fit.version == "2023-06-08T23:00Z"
     assert set(out.energy.members) == set(out.weights) == {"gp", "gp whole", "net", "lear"}
@@ -54,7 +55,7 @@ def test_forecast__with_a_fit_uses_it_and_says_which(fit: Fitted) -> None:
 def test_forecast__fit_that_does_not_serve_leaves_the_quick_models(fit: Fitted) -> None:
     series = market(DAYS + 20)
     for known, horizon in ((series.cut(24 * DAYS - 5), 24), (series, 24), (market(DAYS), 30)):
-        out = forecast(prepared(known), horizon, fitted=fit)
+        out = forecast(prepared(known), horizon, fits={"energy": fit})
         assert out.energy.method != ENSEMBLE
         assert out.version == ""
         assert [flag.code for flag in out.flags] == ["EXOG_UNUSED"] or horizon == 30
@@ -62,7 +63,7 @@ def test_forecast__fit_that_does_not_serve_leaves_the_quick_models(fit: Fitted) 
 
 def test_forecast__what_comes_after_the_origin_changes_no_bit(fit: Fitted) -> None:
     series, cut = market(DAYS + 3), 24 * DAYS
-    a, b = (forecast(prepared(s.cut(cut)), 24, fitted=fit) for s in (series, spoiled(series, cut)))
+    a, b = (forecast(prepared(s.cut(cut)), 24, fits={"energy": fit}) for s in (series, spoiled(series, cut)))
     assert np.array_equal(a.energy.point, b.energy.point)
     assert np.array_equal(a.paths["energy"], b.paths["energy"])
 
@@ -71,11 +72,28 @@ def test_forecast__fit_that_breaks_is_flagged_and_replaced(fit: Fitted, monkeypa
     def broken(*_: object) -> None:
         raise ValueError("no numbers")
 
-    monkeypatch.setattr("gridpilot.forecast.stack.Stack.predict_members", broken)
-    out = forecast(prepared(market(DAYS)), 24, fitted=fit)
+    monkeypatch.setattr("gridpilot.forecast.gp.GaussianProcess.predict", broken)
+    out = forecast(prepared(market(DAYS)), 24, fits={"energy": fit})
     assert out.energy.method != ENSEMBLE
     assert np.all(np.isfinite(out.energy.point))
     assert any("left out: ValueError: no numbers" in flag.message for flag in out.flags)
+
+
+def test_fit_prices__hash_is_fitted_at_the_same_origins_so_that_paths_are_joint(quick: None) -> None:
+    energy = market(DAYS)
+    shared = np.repeat(np.random.default_rng(1).normal(0, 8, DAYS), 24)
+    energy = replace(energy, y=energy.y + shared)
+    hashes = replace(
+        energy.without_exog(), y=60.0 + 0.5 * shared + np.random.default_rng(2).normal(0, 0.1, len(energy))
+    )
+    both = Prepared(to_utc(energy.timestamp[-1]), energy, {"energy": energy, "hash": hashes})
+    fits = fit_prices(both)
+    assert fits["hash"].errors.shape == fits["energy"].errors.shape
+    out = forecast(both, 24, fits=fits)
+    assert out.hash.method == fits["hash"].method
+    together = np.corrcoef(out.paths["energy"].mean(axis=1), out.paths["hash"].mean(axis=1))[0, 1]
+    assert together > 0.5
+    assert np.array_equal(both.without(24).clock.y, energy.y[:-24])
 
 
 def test_worth_fitting__needs_hours_days_and_a_price_that_moves() -> None:
@@ -93,26 +111,26 @@ def test_refitter__next_time_of_day_first_then_the_rest_and_none_twice(monkeypat
     class Pool:
         def __init__(self, *_: object, **__: object) -> None: ...
 
-        def submit(self, _: object, series: Series) -> Done:
-            asked.append(f"{series.timestamp[-1]}")
-            return Done(replace(done, origin=to_utc(series.timestamp[-1])))
+        def submit(self, _: object, known: Prepared) -> Done:
+            asked.append(f"{known.origin:%Y-%m-%dT%H:%M}")
+            return Done({"energy": replace(done, origin=known.origin)})
 
         def shutdown(self, **_: object) -> None: ...
 
     monkeypatch.setattr(refit, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(Fitted, "serves", lambda self, series: True)
+    monkeypatch.setattr(Fitted, "serves", lambda self, series, horizon: True)
     refitter, series = Refitter(), market(DAYS)
     for _ in range(30):
-        refitter.offer(series)
+        refitter.offer(prepared(series))
     assert len(asked) == 24
-    assert asked[0] == "2023-06-09T00:00:00"  # the series ends at 23:00; the next origin is midnight, seen a day ago
-    assert asked[-1] == "2023-06-09T23:00:00"
+    assert asked[0] == "2023-06-09T00:00"  # the series ends at 23:00; the next origin is midnight, seen a day ago
+    assert asked[-1] == "2023-06-09T23:00"
 
 
 class Done:
     """A finished future."""
 
-    def __init__(self, fitted: Fitted) -> None:
+    def __init__(self, fitted: dict[str, Fitted]) -> None:
         self.fitted = fitted
 
     def done(self) -> bool:
@@ -121,15 +139,12 @@ class Done:
     def exception(self) -> None:
         return None
 
-    def result(self) -> Fitted:
+    def result(self) -> dict[str, Fitted]:
         return self.fitted
 
 
 def fit_like(series: Series) -> Fitted:
-    from gridpilot.forecast.dayahead import DayAhead
-    from gridpilot.forecast.stack import Stack
-
-    return Fitted("v", to_utc(series.timestamp[-1]), DayAhead(Stack), np.zeros((3, 24)), {}, {}, {}, 0.0)
+    return Fitted(ENSEMBLE, to_utc(series.timestamp[-1]), {}, {}, np.zeros((3, 24)), 24, {})
 
 
 @pytest.mark.slow
@@ -138,22 +153,21 @@ def test_refitter__real_worker_fits_is_killed_and_fits_again(monkeypatch: pytest
     series, refitter = market(DAYS + 1), Refitter()
     try:
         known = series.cut(24 * DAYS + 1)  # the end of the next interval
-        assert refitter.current(known) is None
+        assert refitter.current(prepared(known)) == {}
         assert [flag.code for flag in refitter.waiting(known)] == ["COLD_START"]
-        refitter.offer(series.cut(24 * DAYS))
+        refitter.offer(prepared(series.cut(24 * DAYS)))
         assert refitter._pool is not None
         (worker,) = refitter._pool._processes.values()
         time.sleep(1.0)
         os.kill(worker.pid, signal.SIGKILL)
         assert refitter.wait(WAIT_S)
         assert "BrokenProcessPool" in refitter.trouble
-        assert refitter.current(known) is None
-        refitter.offer(series.cut(24 * DAYS))
+        assert refitter.current(prepared(known)) == {}
+        refitter.offer(prepared(series.cut(24 * DAYS)))
         assert refitter.wait(WAIT_S)
-        found = refitter.current(known)
-        assert found is not None
+        found = refitter.current(prepared(known))
         assert refitter.trouble == ""
-        assert found.scores["mix"] < found.scores["seasonal naive"]
-        assert forecast(prepared(known), 24, fitted=found).energy.method == ENSEMBLE
+        assert found["energy"].scores["mix"] < found["energy"].scores["seasonal naive"]
+        assert forecast(prepared(known), 24, fits=found).energy.method == ENSEMBLE
     finally:
         refitter.close()
