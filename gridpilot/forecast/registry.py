@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gridpilot.errors import InputError
+from gridpilot.forecast.classic import Garch, Kalman, Prophet, SeedEnsemble, Wavelet
 from gridpilot.forecast.dayahead import DayAhead
 from gridpilot.forecast.gp import GaussianProcess
 from gridpilot.forecast.lear import Lear
 from gridpilot.forecast.models import MODELS, Forecaster, WeeklyNaive
 from gridpilot.forecast.net import SmallNet
 from gridpilot.forecast.stack import Stack
+from gridpilot.forecast.tabular import Forest, Linear, PlainGaussianProcess, XGBoost
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,15 @@ REGISTRY: Mapping[str, Entry] = {
     "gp whole": Entry(lambda: DayAhead(_whole)),
     "net": Entry(lambda: DayAhead(SmallNet)),
     "lear": Entry(lambda: DayAhead(Lear)),
+    "prophet": Entry(Prophet, 7),
+    "forest": Entry(Forest, 28),
+    "linear": Entry(Linear, 7),
+    "seed ensemble": Entry(SeedEnsemble, 28),
+    "garch": Entry(Garch, 28),
+    "kalman": Entry(Kalman, 28),
+    "xgboost": Entry(XGBoost, 28),
+    "plain gp": Entry(PlainGaussianProcess, 28),
+    "wavelet": Entry(Wavelet),
 }
 
 
