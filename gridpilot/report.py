@@ -39,6 +39,16 @@ def forecast_record(forecast: Forecast) -> dict[str, Any]:
         "n_history": forecast.n_history,
         "version": forecast.version,
         "weights": forecast.weights,
+        "drivers": forecast.drivers,
+        "trials": {
+            price: {
+                "origin": trial.origin,
+                "mae": trial.mae,
+                "coverage": {f"{band:g}": share for band, share in trial.coverage.items()},
+                "values": trial.values,
+            }
+            for price, trial in forecast.trials.items()
+        },
         "flags": forecast.flags,
     }
     return _plain(body)

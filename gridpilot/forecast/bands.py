@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from gridpilot.domain import Band
+from gridpilot.forecast.scores import crps_sample
 from gridpilot.values import Array
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 NORMAL = (-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449)  # standard normal quantiles at LEVELS
 HALF_LIFE = 14  # origins; how fast the scale forgets
 FADE = 0.99  # weight of an error per day of age, where there is half a year of them
+WINDOW = 182  # newest origins in a rolling band
+FEWEST = 12  # errors before there is a band
 BURN_IN = 7  # first origins, used for the scale only
 FLOOR = 0.25  # least scale, as a share of the mean error: a surprise after calm days must not count without limit
 
@@ -93,6 +99,40 @@ def weighted(errors: Array, neighbours: int, fade: float = FADE) -> tuple[Array,
     share = np.tile(fade ** np.arange(len(errors) - 1, -1, -1.0), pool.shape[1] // len(errors))
     order = np.argsort(pool, axis=1, kind="stable")
     return np.take_along_axis(pool, order, axis=1), share[order] / share.sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """Offsets level -> (K, H) to add to the point, and the score (K, H) of the whole distribution."""
+
+    offsets: Mapping[float, Array]
+    crps: Array
+
+
+def rolling(errors: Array, lead: int, neighbours: int) -> Rolling | None:
+    """Rolling scaled conformal distributions of origins lead.., each from the errors (K, H) of origins before it.
+
+    Errors are divided by what their size was expected to be (`scales`), the newest WINDOW of them weighted by
+    FADE^age, pooled with the neighbouring steps and multiplied by today's expected size. Before FEWEST errors are
+    known the distribution of the first FEWEST is not honest, so None where an origin has fewer.
+    """
+    if lead < FEWEST + BURN_IN:
+        return None
+    known = scales(errors, neighbours)
+    ratio = standardised(errors, known)
+    k = len(errors) - lead
+    offsets = {q: np.empty((k, errors.shape[1])) for q in LEVELS}
+    crps = np.empty((k, errors.shape[1]))
+    for i in range(k):
+        now = lead + i
+        sample, weight = weighted(ratio[max(BURN_IN, now - WINDOW) : now], neighbours)
+        at = np.cumsum(weight, axis=1) - 0.5 * weight
+        for h in range(errors.shape[1]):
+            values = np.interp(LEVELS, at[h], sample[h]) * known[now, h]
+            for q, value in zip(LEVELS, values, strict=True):
+                offsets[q][i, h] = value
+            crps[i, h] = crps_sample(errors[now, h], sample[h] * known[now, h], weight[h])
+    return Rolling(offsets, crps)
 
 
 def walk_range(y: Array) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from gridpilot.forecast.days import (
     spread,
 )
 from gridpilot.forecast.features import DAY_S, Index, Series, local_offset_s
+from gridpilot.forecast.gp import GaussianProcess
 from gridpilot.values import Array
 
 TAIL_DAYS = 10  # what a fitted model reads of the past: a week, the day before, a clock change
@@ -101,6 +102,12 @@ class DayAhead:
     def steps(self, rows: Array, series: Series, origins: Index, horizon: int) -> Array:
         """Rows of a table that ends with the series as steps after each origin (K, H)."""
         return to_steps(rows[np.searchsorted(day_table(series).ends, origins)], series, origins, horizon)
+
+    def drivers(self, series: Series) -> dict[str, float]:
+        """What each input adds to the next day's mean price; empty where the model can't say."""
+        if not isinstance(self._model, GaussianProcess) or not self.serves(series):
+            return {}
+        return self._model.drivers(day_table(series.tail(TAIL_DAYS * series.season)))
 
     def rolling(self, series: Series, origins: Index, horizon: int, tick: Tick = silent) -> Array | None:
         """Forecasts (K, H) from each of ascending `origins`, fitted before the first, recalibrated daily.

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from gridpilot.domain import Band, DataFlag, Forecast, PriceHistory
+from gridpilot.domain import Band, DataFlag, Forecast, PriceHistory, Trial
 from gridpilot.errors import MODEL_ERRORS, DataError
 from gridpilot.forecast import bands
 from gridpilot.forecast.days import check_country
@@ -31,6 +31,7 @@ CALIBRATION_DAYS = 56  # eight weeks: each weekday eight times, and still about 
 FEWEST_ORIGINS = 12  # fewer out-of-sample origins than this make no band
 MOST_SHORT_ORIGINS = 40  # origins where they lie closer than a day apart
 DAILY_FROM_DAYS = 42  # history from which calibration origins are a day apart
+TRIAL_DAYS = 28  # past origins whose errors are kept one by one
 MIX_WITHIN = 1.15  # a member joins the mix if its error is at most this many times the best one's
 
 Registry = Mapping[str, Callable[[], Forecaster]]
@@ -62,6 +63,7 @@ class _Outcome:
     walk: Array | None = None  # the values whose changes make a random walk
     scores: Mapping[str, float] = field(default_factory=dict)
     score_days: float = 0.0
+    trial: Trial | None = None
     flags: tuple[DataFlag, ...] = ()
 
 
@@ -186,6 +188,8 @@ def forecast(
         n_history=len(prepared.clock),
         version=used.version if used else "",
         weights=used.weights if used else {},
+        drivers=used.drivers(prepared.clock) if used else {},
+        trials={price: outcome.trial for price, outcome in outcomes.items() if outcome.trial is not None},
     )
 
 
@@ -228,6 +232,7 @@ def _issued(fitted: Fitted, series: Series, horizon: int) -> _Outcome:
         spacing=fitted.spacing,
         scores=fitted.scores,
         score_days=days,
+        trial=fitted.trial,
         flags=fitted.flags,
     )
 
@@ -277,7 +282,8 @@ def fit_quick(price: str, series: Series, horizon: int, origins: Index, models: 
         )
         members = {LastValue.name: LastValue()}
         tried = {LastValue.name: np.repeat(series.y[origins][:, None], horizon, axis=1)}
-    scores = {name: float(np.mean(np.abs(truth - guess))) for name, guess in tried.items()}
+    each = {name: truth - guess for name, guess in tried.items()}
+    scores = {name: float(np.mean(np.abs(error))) for name, error in each.items()}
     chosen = [name for name in scores if scores[name] <= MIX_WITHIN * min(scores.values())]
     weights = dict.fromkeys(chosen, 1.0 / len(chosen))
     errors = truth - mean_of(tried, weights)
@@ -290,6 +296,28 @@ def fit_quick(price: str, series: Series, horizon: int, origins: Index, models: 
         spacing=int(origins[1] - origins[0]),
         scores={**scores, "mix": float(np.mean(np.abs(errors)))},
         flags=tuple(flags),
+        trial=trial_of(series, origins, {**each, "mix": errors}, coverage=False),
+    )
+
+
+def trial_of(series: Series, origins: Index, errors: Mapping[str, Array], *, coverage: bool) -> Trial:
+    """The record of past origins: errors model -> (K, H), "mix" among them; the newest TRIAL_DAYS are kept.
+
+    With `coverage`, which takes a while, the bands of the newer half are made from the errors before each.
+    """
+    keep = slice(-TRIAL_DAYS, None)
+    mix, neighbours = errors["mix"], max(1, round(3600 / series.step_s))
+    lead = len(mix) // 2
+    found = bands.rolling(mix, lead, neighbours) if coverage else None
+    inside = {}
+    if found is not None:
+        for level, low, high in ((0.5, 0.25, 0.75), (0.8, 0.1, 0.9), (0.9, 0.05, 0.95)):
+            inside[level] = float(np.mean((found.offsets[low] <= mix[lead:]) & (mix[lead:] <= found.offsets[high])))
+    return Trial(
+        origin=series.timestamp[origins[keep]],
+        mae={name: np.abs(error[keep]).mean(axis=1) for name, error in errors.items()},
+        coverage=inside,
+        values=mix[lead:].size if inside else 0,
     )
 
 

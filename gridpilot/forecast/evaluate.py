@@ -2,7 +2,7 @@
 
 Each local day of the test period is forecast from its midnight. A model starts up to half a year earlier, so
 that its bands are calibrated, and its weights learnt, on errors that it really made. It is fitted before the
-first origin and recalibrated every `refit_days` (1 for most). Bands are rolling scaled conformal: see `Bands`.
+first origin and recalibrated every `refit_days` (1 for most). Bands are rolling scaled conformal: see `bands.rolling`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from gridpilot.values import Array, Times, to_stamp
 NAIVES = ("seasonal naive", "weekly naive")
 DEFAULT = ("ensemble", *NAIVES)
 LEAD_DAYS = 182  # days before the test period that calibrate bands and weights
-WINDOW = 182  # newest origins in a band
-FEWEST = 12  # errors before there is a band
 KUPIEC_LEVEL = 0.05
 
 Progress = Callable[[str, float], None]  # model, share done
@@ -190,7 +188,7 @@ def _trial(
     guess = rolling(model, series, every, horizon, entry.refit_days, told)
     fit_ms = (time.perf_counter() - start) * 1000.0 / len(every)
     truth = series.y[every[:, None] + np.arange(1, horizon + 1)]
-    found = bands_of(truth - guess, len(lead), max(1, round(3600 / series.step_s)))
+    found = bands.rolling(truth - guess, len(lead), max(1, round(3600 / series.step_s)))
     now = guess[len(lead) :]
     quantiles = {q: now + offset for q, offset in found.offsets.items()} if found else {}
     crps = found.crps if found else np.full_like(now, np.nan)
@@ -205,40 +203,6 @@ def earlier_origins(series: Series, origins: Index, need: int) -> Index:
     if count == 0:
         return origins[:0]
     return day_origins(series, first.date() - timedelta(days=count), first.date() - timedelta(days=1))
-
-
-@dataclass(frozen=True, slots=True)
-class Bands:
-    """Offsets level -> (K, H) to add to the point, and the score (K, H) of the whole distribution."""
-
-    offsets: Mapping[float, Array]
-    crps: Array
-
-
-def bands_of(errors: Array, lead: int, neighbours: int) -> Bands | None:
-    """Rolling scaled conformal distributions of origins lead.., each from the errors (K, H) of origins before it.
-
-    Errors are divided by what their size was expected to be (`bands.scales`), the newest WINDOW of them weighted by
-    bands.FADE^age, pooled with the neighbouring steps and multiplied by today's expected size. Before FEWEST errors are
-    known the distribution of the first FEWEST is not honest, so None where an origin has fewer.
-    """
-    if lead < FEWEST + bands.BURN_IN:
-        return None
-    known = bands.scales(errors, neighbours)
-    ratio = bands.standardised(errors, known)
-    k = len(errors) - lead
-    offsets = {q: np.empty((k, errors.shape[1])) for q in bands.LEVELS}
-    crps = np.empty((k, errors.shape[1]))
-    for i in range(k):
-        now = lead + i
-        sample, weight = bands.weighted(ratio[max(bands.BURN_IN, now - WINDOW) : now], neighbours)
-        at = np.cumsum(weight, axis=1) - 0.5 * weight
-        for h in range(errors.shape[1]):
-            values = np.interp(bands.LEVELS, at[h], sample[h]) * known[now, h]
-            for q, value in zip(bands.LEVELS, values, strict=True):
-                offsets[q][i, h] = value
-            crps[i, h] = scores.crps_sample(errors[now, h], sample[h] * known[now, h], weight[h])
-    return Bands(offsets, crps)
 
 
 def _predict_ms(model: Forecaster, series: Series, origins: Index, horizon: int) -> float:

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from gridpilot.domain import DataFlag
+from gridpilot.domain import DataFlag, Trial
+from gridpilot.forecast.dayahead import DayAhead
 from gridpilot.forecast.features import Series
 from gridpilot.forecast.models import Forecaster
 from gridpilot.values import Array, to_utc
@@ -35,6 +36,7 @@ class Fitted:
     fade: float = 1.0
     reach: tuple[float, float] = (-np.inf, np.inf)
     flags: tuple[DataFlag, ...] = ()
+    trial: Trial | None = None
     cpu_s: float = 0.0
 
     @property
@@ -54,6 +56,14 @@ class Fitted:
         for name, model in self.members.items():
             members[name] = np.clip(checked(model.predict(series, horizon), (horizon,)), *self.reach)
         return mean_of(members, self.weights), members
+
+    def drivers(self, series: Series) -> dict[str, float]:
+        """What each input adds to the next day's mean price; empty where no member can say."""
+        out: dict[str, float] = {}
+        for model in self.members.values():
+            if isinstance(model, DayAhead) and not out:
+                out = model.drivers(series)
+        return out
 
 
 def mean_of(members: Mapping[str, Array], weights: Mapping[str, float]) -> Array:

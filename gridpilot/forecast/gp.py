@@ -58,6 +58,23 @@ SPLIT = (
     "linear forecast",
 )  # other hours are a group of their own
 INSIDE = ("price 2 d ago", "price 3 d ago", "residual load, change")  # other hours are left out
+MEANING = {  # what a driver is called where it is not the group's own name
+    "price 1 d ago": "yesterday's prices",
+    "last hours": "yesterday's prices",
+    "yesterday's level": "yesterday's prices",
+    "price 2 d ago": "prices 2 and 3 days ago",
+    "price 3 d ago": "prices 2 and 3 days ago",
+    "price 7 d ago": "prices a week ago",
+    "week's level": "the week's level",
+    "exogenous": "outside forecasts",
+    "exogenous 1 d ago": "outside forecasts",
+    "exogenous 7 d ago": "outside forecasts",
+    "residual load": "outside forecasts",
+    "residual load, change": "outside forecasts",
+    "residual load, level": "outside forecasts",
+    "linear forecast": "the linear trend of all inputs",
+    "holiday": "public holiday",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +110,8 @@ class GaussianProcess:
         self._relative = relative
         self._inputs: Inputs | None = None
         self._x = np.zeros((0, 0), dtype=np.float32)  # rows known at the fit
+        self._names: tuple[str, ...] = ()
+        self._groups: Index = np.zeros(0, dtype=np.int64)  # of the columns of x
         self._day = 0  # number of the day that came next
         self._fitted: tuple[_Fitted, ...] = ()
 
@@ -111,6 +130,29 @@ class GaussianProcess:
             row = _cross(fit, self._x[:, fit.block.pick], now[fit.block.pick], age)
             out[fit.block.slots] = self._inputs.scale.price(row @ fit.alpha + level, fit.block.slots)
         return out
+
+    def drivers(self, days: DayTable) -> dict[str, float]:
+        """Input -> how far the next day's mean price would fall were that input as on an average known day.
+
+        Prices of one day count as one input, other hours and last hours with it. Effects need not add up.
+        """
+        if self._inputs is None:
+            raise ValueError(f"{self.name} is not fitted: call fit first")
+        now, level = self._inputs.now(days)
+        age = days.number - self._day + np.arange(len(self._x), 0, -1.0)
+        usual = self._x.mean(axis=0, dtype=np.float64)
+        inputs = dict.fromkeys(MEANING.get(name, name) for name in self._names)
+        change = {name: np.zeros(days.y.shape[1]) for name in inputs}
+        for fit in self._fitted:
+            block, pick = fit.block, fit.block.pick
+            of = np.array([MEANING.get(self._names[i], self._names[i]) for i in self._groups[pick]])
+            x = self._x[:, pick]
+            base = _cross(fit, x, now[pick], age) @ fit.alpha + level
+            for name in inputs:
+                other = _cross(fit, x, np.where(of == name, usual[pick], now[pick]), age) @ fit.alpha + level
+                scale = self._inputs.scale
+                change[name][block.slots] = scale.price(base, block.slots) - scale.price(other, block.slots)
+        return {name: float(values.mean()) for name, values in change.items()}
 
     def rows(self, days: DayTable, first: int, tick: Tick = silent) -> Array:
         """Forecasts of rows FIRST_ROW.. (D, S), each from all rows before it; hyperparameters from rows before `first`.
@@ -134,6 +176,7 @@ class GaussianProcess:
             fitted.append(_Fitted(block, theta, alpha, (x * x) @ _weights(theta, block)[0]))
             tick((i + 1) / len(whole))
         self._x = np.asarray(known, dtype=np.float32)  # many are kept, one for each time of day
+        self._names, self._groups = table.names, table.group
         self._inputs, self._day, self._fitted = inputs, days.number, tuple(fitted)
         return out
 

@@ -22,7 +22,7 @@ from gridpilot.domain import DataFlag
 from gridpilot.forecast import bands
 from gridpilot.forecast.dayahead import DayAhead, local_phase_s
 from gridpilot.forecast.days import Tick, day_table, silent, slots
-from gridpilot.forecast.ensemble import ENSEMBLE, Prepared, fit_quick
+from gridpilot.forecast.ensemble import ENSEMBLE, Prepared, fit_quick, trial_of
 from gridpilot.forecast.features import Index, Series
 from gridpilot.forecast.fitted import Fitted
 from gridpilot.forecast.models import MODELS, SeasonalNaive
@@ -70,6 +70,7 @@ def fit_ensemble(series: Series, tick: Tick = silent) -> Fitted:
         errors=truth - guess,
         spacing=series.season,
         scores={name: float(np.mean(np.abs(error))) for name, error in errors.items()},
+        trial=trial_of(series, origins, errors, coverage=True),
         fade=bands.FADE,
         reach=stack.reach,
         flags=tuple(

@@ -153,3 +153,14 @@ def test_stack__a_member_that_fails_is_left_out_and_named(monkeypatch: pytest.Mo
     assert stack.left_out == {"lear": "LinAlgError: not positive definite"}
     assert set(stack.weights) == set(START_WEIGHTS) - {"lear"}
     assert sum(stack.weights.values()) == pytest.approx(1.0)
+
+
+def test_gp__drivers_name_the_input_that_moved_the_forecast() -> None:
+    series = market(150)
+    y, exog = series.y.copy(), series.exog.copy()
+    model = DayAhead(lambda: gp.GaussianProcess("gp whole", (0, 24), relative=True))
+    model.fit(series, 24)
+    calm = model.drivers(series)
+    exog[len(y) :, 1] -= 20.0  # no wind tomorrow
+    windless = model.drivers(Series(series.timestamp, 3600, y, "UTC", exog, 48, "NL"))
+    assert windless["outside forecasts"] > calm["outside forecasts"] + 5.0

@@ -13,7 +13,7 @@ import pytest
 from gridpilot.cli import main
 from gridpilot.errors import DataError
 from gridpilot.forecast import bands
-from gridpilot.forecast.evaluate import bands_of, day_origins, evaluate
+from gridpilot.forecast.evaluate import day_origins, evaluate
 from tests.forecast.conftest import market, spoiled
 
 
@@ -65,18 +65,18 @@ def test_evaluate__future_corrupted_gives_identical_forecasts_and_bands() -> Non
         assert np.array_equal(a, b)
 
 
-def test_bands_of__changing_volatility_is_covered_at_every_step() -> None:
+def test_rolling_bands__changing_volatility_is_covered_at_every_step() -> None:
     rng = np.random.default_rng(0)
     size = np.exp(np.cumsum(rng.normal(0, 0.03, 900)))[:, None] * np.linspace(1, 3, 24)
     errors = rng.standard_t(5, (900, 24)) * size
-    found = bands_of(errors, 200, 1)
+    found = bands.rolling(errors, 200, 1)
     assert found is not None
     inside = (found.offsets[0.1] <= errors[200:]) & (errors[200:] <= found.offsets[0.9])
     assert 0.78 <= inside.mean() <= 0.82
     assert np.abs(inside.mean(axis=0) - 0.8).max() < 0.06
     stack = np.stack([found.offsets[q] for q in bands.LEVELS])
     assert np.all(np.diff(stack, axis=0) >= 0.0)
-    assert bands_of(errors, 10, 1) is None
+    assert bands.rolling(errors, 10, 1) is None
 
 
 def write(path: Path, days: int = 60, hole: bool = False) -> Path:

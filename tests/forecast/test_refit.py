@@ -18,7 +18,7 @@ from gridpilot.forecast.refit import Refitter, fit_ensemble, fit_prices, worth_f
 from gridpilot.values import to_utc
 from tests.forecast.conftest import market, spoiled
 
-DAYS = 160
+DAYS = 170
 WAIT_S = 120.0
 
 
@@ -41,7 +41,7 @@ def test_forecast__with_a_fit_uses_it_and_says_which(fit: Fitted) -> None:
     series = market(DAYS)
     out = forecast(prepared(series), 24, fits={"energy": fit})
     assert out.energy.method == ENSEMBLE
-    assert out.version == fit.version == "2023-06-08T23:00Z"
+    assert out.version == fit.version == "2023-06-18T23:00Z"
     assert set(out.energy.members) == set(out.weights) == {"gp", "gp whole", "net", "lear"}
     mixed = sum(out.weights[name] * values for name, values in out.energy.members.items())
     assert np.allclose(out.energy.point, mixed)
@@ -49,6 +49,12 @@ def test_forecast__with_a_fit_uses_it_and_says_which(fit: Fitted) -> None:
     assert np.all(np.diff(stack, axis=0) >= 0.0)
     assert {"mix", "seasonal naive", "gp", "net"} <= set(out.scores["energy"])
     assert out.paths["energy"].shape == (200, 24)
+    trial = out.trials["energy"]
+    assert len(trial.origin) == len(trial.mae["mix"]) == 28
+    assert trial.mae["mix"][-1] == pytest.approx(np.abs(fit.errors[-1]).mean())
+    assert set(trial.coverage) == {0.5, 0.8, 0.9}
+    assert 0.6 < trial.coverage[0.8] < 0.95
+    assert {"yesterday's prices", "outside forecasts", "weekday"} <= set(out.drivers)
     assert not [flag for flag in out.flags if flag.severity != "info"]
 
 
@@ -123,8 +129,8 @@ def test_refitter__next_time_of_day_first_then_the_rest_and_none_twice(monkeypat
     for _ in range(30):
         refitter.offer(prepared(series))
     assert len(asked) == 24
-    assert asked[0] == "2023-06-09T00:00"  # the series ends at 23:00; the next origin is midnight, seen a day ago
-    assert asked[-1] == "2023-06-09T23:00"
+    assert asked[0] == "2023-06-19T00:00"  # the series ends at 23:00; the next origin is midnight, seen a day ago
+    assert asked[-1] == "2023-06-19T23:00"
 
 
 class Done:

@@ -1,0 +1,242 @@
+"""A decision: the state it starts from, plan, auction, risk and set points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from gridpilot.domain.check import finite, require, shapes
+from gridpilot.domain.prices import DataFlag, PriceOutlook
+from gridpilot.values import Array, Times, as_array, as_times
+
+
+@dataclass(frozen=True, slots=True)
+class JobNeed:
+    """What is left of one run of a job: at most `max_kw` between `release` and `deadline`."""
+
+    name: str
+    remaining_kwh: float
+    max_kw: float
+    value_usd_per_kwh: float
+    release: datetime
+    deadline: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """What was read from the site. `battery_kw` is positive when charging; soc_frac may be NaN (reading lost)."""
+
+    at: datetime
+    soc_frac: float
+    machines: Mapping[str, int] = field(default_factory=dict)
+    battery_kw: float = 0.0
+    jobs: tuple[JobNeed, ...] = ()
+    source: str = "simulated"  # simulated, mara, or mara machines with a simulated battery
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One engine's try at a plan."""
+
+    method: str
+    status: str
+    reason: str = ""
+    ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Set points over T steps; row 0 is the interval that is running now.
+
+    charge_kw, discharge_kw, import_kw, export_kw, cooling_kw (T,) are >= 0; soc_frac (T,) is the state of
+    charge at the END of each step; loads_kw maps machine types, jobs and tenants to (T,) IT kW, without
+    cooling. marginal_value_usd_per_kwh (T,) is what one more stored kWh is worth; power_price_usd_per_kwh
+    (T,) is what one more kW of site power would bring for an hour (the shadow price of the balance).
+    objective_usd = export income - import cost - wear + load value + terminal value of the change in
+    stored energy.
+    """
+
+    status: str  # optimal, fallback, held, idle
+    method: str
+    objective_usd: float
+    timestamp: Times
+    step_s: int
+    soc_start_frac: float
+    charge_kw: Array
+    discharge_kw: Array
+    soc_frac: Array
+    import_kw: Array
+    export_kw: Array
+    cooling_kw: Array
+    loads_kw: Mapping[str, Array]
+    marginal_value_usd_per_kwh: Array
+    power_price_usd_per_kwh: Array
+    terminal_usd_per_mwh: float
+    outlook: PriceOutlook
+    attempts: tuple[Attempt, ...] = ()
+    flags: tuple[DataFlag, ...] = ()
+    solve_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timestamp", as_times(self.timestamp))
+        n = len(self.timestamp)
+        for name in (
+            "charge_kw",
+            "discharge_kw",
+            "soc_frac",
+            "import_kw",
+            "export_kw",
+            "cooling_kw",
+            "marginal_value_usd_per_kwh",
+            "power_price_usd_per_kwh",
+        ):
+            object.__setattr__(self, name, as_array(getattr(self, name)))
+            shapes("Plan", n, **{name: getattr(self, name)})
+        object.__setattr__(self, "loads_kw", {k: as_array(v) for k, v in self.loads_kw.items()})
+        shapes("Plan.loads_kw", n, **self.loads_kw)
+        require(
+            self.status in ("optimal", "fallback", "held", "idle"),
+            f"plan status {self.status!r}: expected optimal, fallback, held or idle",
+        )
+
+    def __len__(self) -> int:
+        return len(self.timestamp)
+
+    @property
+    def battery_kw(self) -> Array:
+        """Charge minus discharge (T,)."""
+        return as_array(self.charge_kw - self.discharge_kw)
+
+    @property
+    def it_kw(self) -> Array:
+        """All loads without cooling (T,)."""
+        return as_array(sum(self.loads_kw.values(), np.zeros(len(self))))
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """One step of a bidder's demand curve for a service. Prices are $/kWh, which over an hour is $/h per kW."""
+
+    bidder: str
+    service: str
+    kw: float
+    price_usd_per_kwh: float
+    divisible: bool = True
+
+    def __post_init__(self) -> None:
+        require(bool(self.bidder.strip()), "a bid has no bidder")
+        finite(f"bid of {self.bidder}: kw", self.kw, 0.0, 1e9)
+        finite(f"bid of {self.bidder}: price_usd_per_kwh", self.price_usd_per_kwh, -1e6, 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What one bidder asked and got for one service."""
+
+    bidder: str
+    service: str
+    asked_kw: float
+    kw: float
+    value_usd_per_h: float  # by its own bids, for the kW it got
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What one bidder pays: the welfare that the others (and the reserve) lose by its presence.
+
+    usd_per_h = others_without_usd_per_h - others_with_usd_per_h; `externality` lists the displaced bids as
+    (name, kW displaced, $/kWh, $/h), "reserve" among them, and sums to usd_per_h.
+    """
+
+    bidder: str
+    usd_per_h: float
+    others_without_usd_per_h: float
+    others_with_usd_per_h: float
+    externality: tuple[tuple[str, float, float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AuctionResult:
+    """A cleared auction. Welfare counts value above the reserve price."""
+
+    welfare_usd_per_h: float
+    allocation: tuple[Allocation, ...]
+    payments: tuple[Payment, ...]
+    clearing_price_usd_per_kwh: float
+    reserve_usd_per_kwh: float
+    capacity_kw: float
+    method: str
+    exact: bool
+    rejected: tuple[tuple[str, str], ...] = ()  # (bidder, reason)
+    solve_ms: float = 0.0
+
+    def kw(self, bidder: str) -> float:
+        """All kW that a bidder got."""
+        return sum(a.kw for a in self.allocation if a.bidder == bidder)
+
+
+@dataclass(frozen=True, slots=True)
+class RiskReport:
+    """Risk of a P&L sample [$]. var and cvar are LOSSES: positive means money may be lost.
+
+    risk_adjustment_factor in (0, 1] is how much of the plan's discretionary power the risk allows.
+    """
+
+    status: str  # ok, or the reason why there are no figures ("not enough data: ...")
+    alpha: float
+    n: int
+    var: float
+    cvar: float
+    max_drawdown: float
+    volatility: float
+    risk_adjustment_factor: float
+    expected: float = float("nan")
+    pnl_usd: Array = field(default_factory=lambda: as_array([]))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pnl_usd", as_array(self.pnl_usd))
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """The whole state to set for one interval: absolute targets, never changes.
+
+    battery_kw is positive when charging; machine_kw is the machines' own power; total_power_kw adds tenants,
+    jobs and cooling, and is what must stay within the site's limit.
+    """
+
+    at: datetime
+    valid_until: datetime
+    origin: str  # plan, override, hold, failsafe, estop
+    machines: Mapping[str, int]
+    battery_kw: float
+    jobs_kw: Mapping[str, float]
+    tenants_kw: Mapping[str, float]
+    cooling_kw: float
+    machine_kw: float
+    total_power_kw: float
+    payload: Mapping[str, Any]
+    constraints_satisfied: bool
+    violations: tuple[str, ...] = ()
+    status: str = "prepared"  # prepared, dry-run, applied, mismatch, unknown, refused
+
+    @property
+    def grid_kw(self) -> float:
+        """Import (positive) or export (negative) that the set points ask of the grid."""
+        return self.total_power_kw + self.battery_kw
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Machines as the outside system reports them; money rates in its own unit, None where it has none."""
+
+    at: datetime
+    machines: Mapping[str, int]
+    power_kw: float
+    revenue_usd_per_h: float | None = None
+    cost_usd_per_h: float | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict)

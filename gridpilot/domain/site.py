@@ -1,0 +1,165 @@
+"""The site: what does not change from one interval to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gridpilot.domain.check import finite, require
+from gridpilot.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """A battery at its terminals. `wear_usd_per_kwh` is paid per kWh charged and per kWh discharged."""
+
+    capacity_kwh: float = 1000.0
+    charge_kw: float = 250.0
+    discharge_kw: float = 250.0
+    efficiency_charge: float = 0.94
+    efficiency_discharge: float = 0.94
+    soc_min: float = 0.15
+    soc_max: float = 0.90
+    wear_usd_per_kwh: float = 0.0002
+    terminal_usd_per_mwh: float | None = None  # value of a stored MWh at the end; None: the planner's choice
+
+    def __post_init__(self) -> None:
+        for name in ("capacity_kwh", "charge_kw", "discharge_kw", "wear_usd_per_kwh"):
+            finite(f"battery.{name}", getattr(self, name), 0.0)
+        for name in ("efficiency_charge", "efficiency_discharge"):
+            finite(f"battery.{name}", getattr(self, name), 0.01, 1.0)
+        finite("battery.soc_min", self.soc_min, 0.0, 1.0)
+        finite("battery.soc_max", self.soc_max, self.soc_min, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cooling:
+    """Cooling power = IT power x heat_fraction / COP. 0.15 as heat_fraction gives the seed's formula."""
+
+    cop: float = 3.5
+    heat_fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        finite("cooling.cop", self.cop, 0.1, 100.0)
+        finite("cooling.heat_fraction", self.heat_fraction, 0.0, 1.0)
+
+    @property
+    def kw_per_kw(self) -> float:
+        """Cooling kW for each kW of IT load."""
+        return self.heat_fraction / self.cop
+
+
+@dataclass(frozen=True, slots=True)
+class MachineType:
+    """`count` equal machines. `rate` is TH/s (product hash) or tokens/s (product token) for each machine."""
+
+    type: str
+    count: int
+    power_w: float
+    rate: float
+    product: str  # hash or token
+    demand_by_hour: tuple[float, ...] = ()  # share of the machines that has work, by local hour; empty: all
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        require(bool(self.type.strip()), "a machine type has no name: give `type`")
+        require(self.count >= 0, f"machines {self.type}: count is {self.count}, expected 0 or more")
+        finite(f"machines {self.type}: power_w", self.power_w, 1.0)
+        finite(f"machines {self.type}: rate", self.rate, 0.0)
+        require(
+            self.product in ("hash", "token"),
+            f"machines {self.type}: product is {self.product!r}, expected 'hash' or 'token'",
+        )
+        require(
+            len(self.demand_by_hour) in (0, 24) and all(0.0 <= d <= 1.0 for d in self.demand_by_hour),
+            f"machines {self.type}: demand_by_hour needs 24 fractions from 0 to 1",
+        )
+
+    @property
+    def power_kw(self) -> float:
+        """kW of one machine."""
+        return self.power_w / 1000.0
+
+    @property
+    def service(self) -> str:
+        """The auction's name of what it sells: mining or inference."""
+        return "mining" if self.product == "hash" else "inference"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A deadline-bound training job: once (`deadline`) or every day (`daily_deadline`, local "HH:MM")."""
+
+    name: str
+    energy_kwh: float
+    max_kw: float
+    value_usd_per_kwh: float
+    deadline: datetime | None = None
+    daily_deadline: str = ""
+
+    def __post_init__(self) -> None:
+        finite(f"job {self.name}: energy_kwh", self.energy_kwh, 0.0)
+        finite(f"job {self.name}: max_kw", self.max_kw, 0.0)
+        finite(f"job {self.name}: value_usd_per_kwh", self.value_usd_per_kwh)
+        one = (self.deadline is None) != (not self.daily_deadline)
+        require(one, f"job {self.name}: give either deadline or daily_deadline")
+        require(self.deadline is None or self.deadline.tzinfo is not None, f"job {self.name}: deadline has no zone")
+        if self.daily_deadline:
+            try:
+                datetime.strptime(self.daily_deadline, "%H:%M")
+            except ValueError:
+                raise DataError(f"job {self.name}: daily_deadline is {self.daily_deadline!r}, expected HH:MM") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """An outside customer with a standing bid for the site's power."""
+
+    name: str
+    service: str
+    kw: float
+    price_usd_per_kwh: float
+
+    def __post_init__(self) -> None:
+        finite(f"tenant {self.name}: kw", self.kw, 0.0)
+        finite(f"tenant {self.name}: price_usd_per_kwh", self.price_usd_per_kwh)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Everything about the site that does not change from one interval to the next."""
+
+    name: str = "Default site"
+    timezone: str = "UTC"
+    country: str = ""  # ISO code: whose public holidays the forecast knows; empty: none
+    latitude: float = 0.0
+    longitude: float = 0.0
+    import_kw: float = 1000.0
+    export_kw: float = 1000.0
+    battery: Battery = field(default_factory=Battery)
+    cooling: Cooling = field(default_factory=Cooling)
+    machines: tuple[MachineType, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
+    usd_per_eur: float = 1.08  # the one conversion between a source in EUR and the screen
+    token_usd_per_mtok: float = 0.0  # price of a million tokens where the source has no token price
+    hash_usd_per_ph_day: float = 0.0  # hashprice where the source has none
+    hash_unit: str = "USD/h per rate"  # of a user's own price file; or "USD/PH/day" with rates in TH/s
+    token_unit: str = "USD/h per rate"  # or "USD/Mtok" with rates in tokens/s
+
+    def __post_init__(self) -> None:
+        for name in ("import_kw", "export_kw", "token_usd_per_mtok", "hash_usd_per_ph_day"):
+            finite(name, getattr(self, name), 0.0)
+        finite("usd_per_eur", self.usd_per_eur, 0.01, 100.0)
+        finite("latitude", self.latitude, -90.0, 90.0)
+        finite("longitude", self.longitude, -180.0, 180.0)
+        names = [m.type for m in self.machines] + [j.name for j in self.jobs] + [t.name for t in self.tenants]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        require(not twice, f"names used twice among machines, jobs and tenants: {', '.join(twice)}")
+
+    def machine(self, type_: str) -> MachineType:
+        """The machine type of that name; KeyError when there is none."""
+        for machine in self.machines:
+            if machine.type == type_:
+                return machine
+        raise KeyError(type_)
