@@ -6,22 +6,23 @@ import numpy as np
 import streamlit as st
 
 from gridpilot import views
+from gridpilot.console import forecast_parts, live_chart, price_parts, widgets
 from gridpilot.console import format as fmt
-from gridpilot.console import live_chart, plots, price_parts, widgets
 from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
 
 REFRESH_S = 3.0
 LIVE_DAYS = 7.0
 EARLIER_H = 24.0
+HOURS = (6, 12, 24)
 
 
 @st.cache_data(max_entries=12, show_spinner=False)
-def _figure(cycle_id: str, kind: str, members: bool) -> Figure | None:
+def _figure(cycle_id: str, kind: str, model: str, hours: int) -> Figure | None:
     snap, prices = views.snapshot(cycle_id), views.prices(72.0)
     if snap is None or prices is None:
         return None
-    return price_parts.forecast_figure(snap, prices, kind, views.forecast_of(EARLIER_H), members)
+    return forecast_parts.forecast_figure(snap, prices, kind, views.forecast_of(EARLIER_H), model, hours)
 
 
 @st.cache_data(max_entries=12, show_spinner="Holding the recorded forecasts against what came ...")
@@ -60,8 +61,8 @@ def _tiles(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> None
 def _scores(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> None:
     table, calibration = st.columns([3, 2], gap="medium")
     with table:
-        widgets.finding(price_parts.error_title(snap, kind))
-        errors = price_parts.error_table(snap, kind, live)
+        widgets.finding(forecast_parts.error_title(snap, kind))
+        errors = forecast_parts.error_table(snap, kind, live)
         days = fmt.number(snap.forecast["score_days"])
         if errors.empty:
             what = "No model was scored on this price and no forecast of it has come true: "
@@ -71,26 +72,40 @@ def _scores(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> Non
             names = (f"out of sample, {unit}", f"live, {unit}")
             config = {name: st.column_config.NumberColumn(format="%.3g") for name in names}
             st.dataframe(errors, hide_index=True, column_config=config)
-            said = f"Out of sample: mean absolute error of day-ahead forecasts on {days} past days, none of them seen "
-            said += f"in fitting. Live: forecasts that this console recorded in the last {LIVE_DAYS:.0f} days, at "
-            said += "every distance ahead, against the prices that came."
-            st.caption(said)
+            st.caption(forecast_parts.ERRORS_SAID.format(days=days, live=f"{LIVE_DAYS:.0f}"))
             widgets.download_csv(errors, f"errors-{kind}.csv", key="forecast_csv")
     with calibration:
-        force = next((score for score in live if score.member == "in force" and score.coverage), None)
-        if force is None or not np.isfinite(force.coverage_frac):
+        figure = forecast_parts.calibration_figure(snap, kind, live)
+        if figure is None:
             widgets.empty_state("Calibration", "Comes when the first recorded forecast has come true.")
-            return
-        gap = force.coverage_frac - 0.8
-        word = "as promised" if abs(gap) < 0.05 else "too narrow so far" if gap < 0.0 else "too wide so far"
-        figure = plots.calibration(
-            list(force.coverage), list(force.coverage.values()), force.intervals, f"Live, the bands are {word}"
-        )
-        live_chart.show(figure, f"forecast_calibration_{kind}")
+        else:
+            live_chart.show(figure, f"forecast_calibration_{kind}")
+
+
+def _models(snap: views.Snapshot, kind: str) -> None:
+    """Each model day by day and, for energy, what the forecast is made of now."""
+    if (daily := forecast_parts.daily_figure(snap, kind)) is not None:
+        widgets.finding(forecast_parts.daily_title(snap, kind))
+        live_chart.show(daily, f"forecast_daily_{kind}", "Models day by day")
+    drivers = forecast_parts.driver_figure(snap) if kind == "energy" else None
+    if drivers is None:
+        return
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        widgets.finding(forecast_parts.driver_title(snap))
+        live_chart.show(drivers, "forecast_drivers", "What drives the forecast")
+        st.caption(forecast_parts.DRIVERS_SAID)
+    with right:
+        widgets.finding(f"Ensemble fitted up to {snap.forecast['version'].replace('T', ' ').replace('Z', ' UTC')}")
+        numbers = st.column_config.NumberColumn(format="%.3g")
+        members = forecast_parts.member_table(snap)
+        config = dict.fromkeys(members.columns[2:], numbers)
+        config["share of the mix"] = st.column_config.NumberColumn(format="%.0f %%")
+        st.dataframe(members, hide_index=True, column_config=config)
 
 
 @st.fragment(run_every=REFRESH_S)
-def _body(kind: str, members: bool) -> None:
+def _body(kind: str, model: str, hours: int) -> None:
     try:
         snap = views.snapshot()
         if snap is None:
@@ -104,12 +119,13 @@ def _body(kind: str, members: bool) -> None:
         live = _live(snap.cycle_id, kind)
         _tiles(snap, kind, live)
         widgets.flags(flag for flag in snap.flags if flag.stage == "forecast" and _about(flag.message, kind))
-        figure = _figure(snap.cycle_id, kind, members)
+        figure = _figure(snap.cycle_id, kind, model, hours)
         if figure is not None:
-            title = price_parts.forecast_title(snap, kind)
+            title = forecast_parts.forecast_title(snap, kind)
             widgets.finding(title)
-            live_chart.show(figure, f"forecast_{kind}_{members}", title)
+            live_chart.show(figure, f"forecast_{kind}_{hours}", title)
         _scores(snap, kind, live)
+        _models(snap, kind)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 
@@ -125,5 +141,10 @@ with st.container(horizontal=True, vertical_alignment="center"):
         "Price", tuple(price_parts.KINDS), default="energy", format_func=price_parts.KINDS.__getitem__,
         key="forecast_price", label_visibility="collapsed", required=True,
     )  # fmt: skip
-    thin = st.toggle("Single models", key="forecast_members", help="The forecasts of each model, as thin lines")
-_body(chosen, thin)
+    ahead = st.segmented_control(
+        "Hours ahead", HOURS, default=24, format_func="{} h".format, key="forecast_hours",
+        label_visibility="collapsed", required=True,
+    )  # fmt: skip
+    options = forecast_parts.choices(chosen)
+    model = st.selectbox("Model", options, key=f"forecast_model_{chosen}", label_visibility="collapsed", width=220)
+_body(chosen, model, ahead)

@@ -293,3 +293,27 @@ def _mark_y(layout: dict[str, Any], at: float, text: str, colour: str, above: bo
             "bgcolor": LIGHT["background"],
         }
     )  # fmt: skip
+
+
+def drivers(values: Mapping[str, float], unit: str, title: str = "") -> Figure:
+    """What each input adds (to the right) or takes away, as a bar from zero, strongest on top."""
+    ordered = sorted(values.items(), key=lambda item: (abs(item[1]), item[0]))
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": plain([v for _, v in ordered]),
+        "y": [escape(name) for name, _ in ordered],
+        "marker": {"color": [LIGHT["price"] if v >= 0.0 else LIGHT["battery"] for _, v in ordered]},
+        "text": [f"{'+' if v >= 0.0 else fmt.MINUS}{fmt.significant(abs(v))}" for _, v in ordered],
+        "textposition": "outside",
+        "cliponaxis": False,
+        "hovertemplate": f"%{{y}}: %{{x:+.3~f}} {escape(unit)}<extra></extra>",
+        "showlegend": False,
+    }
+    layout = base_layout(ROW_PX * max(2, len(ordered)) + 70, title)
+    layout |= {"bargap": 0.3, "hovermode": "closest"}
+    reach = 1.35 * max((abs(v) for v in values.values()), default=1.0) or 1.0
+    low = -reach if any(v < 0.0 for v in values.values()) else 0.0
+    layout["xaxis"] = value_axis(title=_title(unit), range=[low, reach], fixedrange=True)
+    layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
+    return {"data": [bars], "layout": layout}

@@ -1,11 +1,10 @@
-"""What the pages Prices and Forecast draw: history, break-even ladder, bands, and their findings."""
+"""What the page Prices draws, and what it shares with Forecast: units, history, break-even ladder, findings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,9 @@ from gridpilot.console import charts, plots
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
-from gridpilot.values import Array, as_array, as_times, to_stamp, to_utc
+from gridpilot.values import Array, as_array, to_utc
 
 KINDS: Final = {"energy": "Energy", "hash": "Hash", "token": "Token"}
-MEMBER_HUES: Final = ("other_1", "other_2", "other_3", "tenants", "jobs", "cooling")
-MODELS: Final = {"in force": "forecast in force", "mix": "forecast in force"}
 
 
 def unit_of(snap: views.Snapshot, kind: str) -> str:
@@ -154,87 +151,3 @@ def stats_table(snap: views.Snapshot, prices: views.Prices) -> pd.DataFrame:
             "volatility of changes": [s.change_sd for s in stats],
         }
     )
-
-
-# --- Forecast ------------------------------------------------------------------------------
-
-
-def forecast_figure(
-    snap: views.Snapshot, prices: views.Prices, kind: str, earlier: Mapping[str, Any] | None, members: bool
-) -> Figure:
-    """Two days of what came, the forecast made a day before, and the bands ahead; `members` adds thin lines."""
-    body, step, unit = snap.forecast, snap.step_s, unit_of(snap, kind)
-    ahead, band = views.times(body["timestamp"]), body["bands"][kind]
-    start = max(to_utc(prices.timestamp[0]), snap.at - timedelta(hours=48))
-    past = prices.timestamp >= to_stamp(start)
-    series = []
-    if earlier is not None:
-        series.append(_earlier(snap, kind, earlier))
-    if members:
-        series += [
-            Series(name, ahead, shown(snap, kind, path), "line", LIGHT[hue], 1.1, step_s=step)
-            for (name, path), hue in zip(band["members"].items(), MEMBER_HUES, strict=False)
-        ]
-    series.append(charts.settled(prices.timestamp[past], series_of(prices, kind)[past], step, "Came"))
-    q = {name: shown(snap, kind, path) for name, path in band["quantiles"].items()}
-    forecast = charts.expected(
-        ahead, shown(snap, kind, band["point"]), q["0.1"], q["0.9"], step, (q["0.25"], q["0.75"])
-    )
-    series.append(replace(forecast, name="Forecast (80 % band, inside it 50 %)", width=2.0))
-    panel = Panel(f"{KINDS[kind]} price", unit, tuple(series), 380, {0.0: ""} if kind == "energy" else {})
-    end = to_utc(ahead[-1]) + timedelta(seconds=step)
-    return charts.time_figure(TimeAxis.of(snap.site, start, end, snap.at), [panel])
-
-
-def _earlier(snap: views.Snapshot, kind: str, earlier: Mapping[str, Any]) -> Series:
-    at, band = views.times(earlier["timestamp"]), earlier["bands"][kind]
-    point, low, high = (shown(snap, kind, band[key]) for key in ("point", "lower", "upper"))
-    made = fmt.local(_moment(earlier), snap.site.timezone)
-    now = at <= to_stamp(snap.at)
-    return Series(
-        f"Forecast of {made} (80 % band)", as_times(at[now]), point[now], "dots", LIGHT["battery"], 1.6,
-        low[now], high[now], step_s=snap.step_s,
-    )  # fmt: skip
-
-
-def _moment(body: Mapping[str, Any]) -> Any:
-    return to_utc(views.times([body["origin"]])[0])
-
-
-def forecast_title(snap: views.Snapshot, kind: str) -> str:
-    """The dearest interval ahead with its band."""
-    band, unit = snap.forecast["bands"][kind], unit_of(snap, kind)
-    at, point = views.times(snap.forecast["timestamp"]), shown(snap, kind, band["point"])
-    if np.ptp(point) == 0.0:
-        return f"Expected to stay at {fmt.price(float(point[0]), unit)}"
-    high = int(np.argmax(point))
-    when = fmt.local(to_utc(at[high]), snap.site.timezone)
-    low, up = (fmt.price(float(shown(snap, kind, band[key])[high]), unit).value for key in ("lower", "upper"))
-    return f"Dearest on {when}: {fmt.price(float(point[high]), unit)}, four times in five between {low} and {up}"
-
-
-def error_table(snap: views.Snapshot, kind: str, live: Sequence[views.LiveScore]) -> pd.DataFrame:
-    """Mean absolute error of each model: on past origins it had not seen, and live. NaN where there is none."""
-    scale = snap.units.energy_usd_per_mwh if kind == "energy" else 1.0
-    trial = {MODELS.get(k, k): v / scale for k, v in snap.forecast["scores"].get(kind, {}).items()}
-    lived = {MODELS.get(s.member, s.member): s for s in live}
-    names = sorted({*trial, *lived}, key=lambda name: (name not in MODELS.values(), trial.get(name, np.inf), name))
-    unit = unit_of(snap, kind)
-    return pd.DataFrame(
-        {
-            "model": names,
-            f"out of sample, {unit}": [trial.get(name, np.nan) for name in names],
-            f"live, {unit}": [lived[name].mae if name in lived else np.nan for name in names],
-            "values compared live": [lived[name].n if name in lived else 0 for name in names],
-        }
-    )
-
-
-def error_title(snap: views.Snapshot, kind: str) -> str:
-    """How much better than repeating yesterday."""
-    scores = snap.forecast["scores"].get(kind, {})
-    naive, mix = scores.get("seasonal naive"), scores.get("mix")
-    if not naive or mix is None:
-        return "Mean error of each model"
-    word = "less" if mix <= naive else "more"
-    return f"The forecast errs {fmt.percent(abs(1.0 - mix / naive))} {word} than repeating a like day"

@@ -41,6 +41,10 @@ class Engineered:
 
 
 def _table() -> tuple[Engineered, ...]:
+    return (*_calendar_rows(), *_price_rows(), *_market_rows(), *_lag_rows(), *_volume_rows(), *_crossed_rows())
+
+
+def _calendar_rows() -> list[Engineered]:
     calendar = {
         "hour": ("local hour of t", "h"), "day_of_week": ("0 = Monday", "day"), "day_of_month": ("1..31", "day"),
         "month": ("1..12", NUMBER), "quarter": ("1..4", NUMBER), "day_of_year": ("1..366", "day"),
@@ -51,7 +55,11 @@ def _table() -> tuple[Engineered, ...]:
         "is_peak_hours": ("weekday, 8 <= hour < 20", FLAG), "is_night": ("hour < 6", FLAG),
         "is_business_hours": ("weekday, 9 <= hour < 17", FLAG), "is_holiday": ("public holiday", FLAG),
     }  # fmt: skip
-    rows = [Engineered(n, "temporal", f, u, CALENDAR) for n, (f, u) in calendar.items()]
+    return [Engineered(n, "temporal", f, u, CALENDAR) for n, (f, u) in calendar.items()]
+
+
+def _price_rows() -> list[Engineered]:
+    rows = []
     for kind, formula in (("ma", "mean"), ("volatility", "sd"), ("min", "least"), ("max", "greatest")):
         rows += [
             Engineered(f"price_{kind}_{w}h", "price", f"{formula} of the last {w} h", PRICE, AT_ORIGIN)
@@ -70,7 +78,10 @@ def _table() -> tuple[Engineered, ...]:
         "price_ewm_12h": ("exponential mean, span 12 h", PRICE),
         "price_ewm_24h": ("exponential mean, span 24 h", PRICE),
     }
-    rows += [Engineered(n, "price", f, u, AT_ORIGIN) for n, (f, u) in more.items()]
+    return rows + [Engineered(n, "price", f, u, AT_ORIGIN) for n, (f, u) in more.items()]
+
+
+def _market_rows() -> list[Engineered]:
     technical = {
         "rsi_14h": ("mean rise / (mean rise + mean fall), 14 h", SHARE), "rsi_24h": ("the same, 24 h", SHARE),
         "macd": ("exponential mean 12 h - 26 h", PRICE), "macd_signal": ("exponential mean of macd, 9 h", PRICE),
@@ -80,7 +91,7 @@ def _table() -> tuple[Engineered, ...]:
         "rate_of_change_24h": ("mean of 24 h - mean of the 24 h before", PRICE),
         "stochastic_24h": ("mean of price_position_24h over 3 h", SHARE),
     }  # fmt: skip
-    rows += [Engineered(n, "technical", f, u, AT_ORIGIN) for n, (f, u) in technical.items()]
+    rows = [Engineered(n, "technical", f, u, AT_ORIGIN) for n, (f, u) in technical.items()]
     regime = {
         "high_volatility_regime": ("sd of 24 h > 1.5 x sd of 168 h", FLAG),
         "low_volatility_regime": ("sd of 24 h < 0.5 x sd of 168 h", FLAG),
@@ -89,8 +100,11 @@ def _table() -> tuple[Engineered, ...]:
         "volatility_ratio": ("sd of 24 h / sd of 168 h", NUMBER), "above_ma_168h": ("y[o] > mean of 168 h", FLAG),
         "spike_share_168h": ("share of the last 168 h above their mean + 2 sd", SHARE),
     }  # fmt: skip
-    rows += [Engineered(n, "regime", f, u, AT_ORIGIN) for n, (f, u) in regime.items()]
-    rows += [
+    return rows + [Engineered(n, "regime", f, u, AT_ORIGIN) for n, (f, u) in regime.items()]
+
+
+def _lag_rows() -> list[Engineered]:
+    rows = [
         Engineered(f"price_lag_{k}h", "lag", f"y[o - {k - 1} h]: {k} h before the first target", PRICE, AT_ORIGIN)
         for k in (1, 2, 3, 6, 12)
     ]
@@ -98,19 +112,26 @@ def _table() -> tuple[Engineered, ...]:
         Engineered(f"price_same_hour_{d}d", "lag", f"t's hour on the {d}. newest known day", PRICE, LAGGED)
         for d in (1, 2, 3, 4, 5, 6, 7, 14)
     ]
-    rows += [
+    return [
+        *rows,
         Engineered("same_hour_mean_7d", "lag", "mean of t's hour on seven days", PRICE, LAGGED),
         Engineered("same_hour_sd_7d", "lag", "sd of t's hour on seven days", PRICE, LAGGED),
         Engineered("same_hour_week_mean", "lag", "mean of the 7. and the 14. newest day", PRICE, LAGGED),
     ]
+
+
+def _volume_rows() -> list[Engineered]:
     volume = {
         "volume_ma_24h": "mean of 24 h", "volume_ma_168h": "mean of 168 h", "volume_ratio": "v[o] / mean of 24 h",
         "price_volume_ratio": "y[o] / mean volume of 24 h", "volume_weighted_price": "sum v y / sum v of 24 h",
         "price_volume_correlation": "correlation of y and v over 168 h",
     }  # fmt: skip
-    rows += [
+    return [
         Engineered(n, "volume", f, "of the volume given", f"{AT_ORIGIN}; only with a volume") for n, f in volume.items()
     ]
+
+
+def _crossed_rows() -> list[Engineered]:
     crossed = {
         "hour_price_interaction": "hour_sin x price_ma_24h", "volatility_peak": "is_peak_hours x price_volatility_24h",
         "weekend_price_interaction": "is_weekend x price_ma_24h",
@@ -118,8 +139,7 @@ def _table() -> tuple[Engineered, ...]:
         "trend_hour": "hour_cos x trend_strength", "volatility_weekend": "is_weekend x price_volatility_24h",
         "zscore_peak": "is_peak_hours x price_zscore_168h", "night_price": "is_night x price_ma_24h",
     }  # fmt: skip
-    rows += [Engineered(n, "interaction", f, PRICE, MIXED) for n, f in crossed.items()]
-    return tuple(rows)
+    return [Engineered(n, "interaction", f, PRICE, MIXED) for n, f in crossed.items()]
 
 
 FEATURES = _table()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,11 @@ from streamlit.testing.v1 import AppTest
 from gridpilot import views
 from gridpilot.config import Settings
 from gridpilot.cycle import open_engine, run_cycle
+from gridpilot.domain import DataFlag
+from gridpilot.forecast.ensemble import Prepared, prepare
+from gridpilot.forecast.features import Series
+from gridpilot.forecast.fitted import Fitted
+from gridpilot.forecast.refit import fit_prices
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock, ReplaySource
 from gridpilot.monitor.health import AUTO, PilotState
@@ -33,6 +39,41 @@ OpenPage = Callable[[str], AppTest]
 def url(path: Path) -> str:
     """The SQLAlchemy URL of a ledger file."""
     return f"sqlite:///{path}"
+
+
+class Fits:
+    """Fits made beforehand, in place of the background worker."""
+
+    def __init__(self, fits: dict[str, Fitted]) -> None:
+        self.fits = fits
+
+    def current(self, prepared: Prepared) -> dict[str, Fitted]:
+        return {price: fit for price, fit in self.fits.items() if fit.serves(prepared.series[price], 1)}
+
+    def waiting(self, series: Series) -> tuple[DataFlag, ...]:
+        return ()
+
+
+@pytest.fixture
+def fitted(full: OpenPage, monkeypatch: pytest.MonkeyPatch) -> OpenPage:
+    """The full ledger with one more cycle, by a fitted ensemble of few training steps."""
+    monkeypatch.setattr("gridpilot.forecast.gp.STEPS", 2)
+    monkeypatch.setattr("gridpilot.forecast.net.EPOCHS", 2)
+    monkeypatch.setattr("gridpilot.forecast.refit.CALIBRATION_ROWS", 60)
+    wall = datetime.now(UTC)
+    with Ledger.open(os.environ["GRIDPILOT_DB_URL"]) as ledger:
+        engine = open_engine(Settings(source="replay"), ledger)
+        source = engine.source
+        assert isinstance(source, ReplaySource)
+        clock = PilotState.load(ledger).clock
+        assert clock is not None
+        source.clock = clock.stepped(wall).with_speed(wall, 0.0)
+        history = source.fetch(source.present(wall)).tail(200 * 24)
+        fits = fit_prices(prepare(history, engine.site.timezone, country=engine.site.country))
+        engine.refitter = Fits(fits)
+        run_cycle(engine, wall)
+        PilotState(AUTO, "", clock=source.clock).save(ledger)
+    return full
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gridpilot import views
+from gridpilot.console import forecast_parts
 from tests.pages.conftest import OpenPage, words
 
 
@@ -53,8 +54,7 @@ def test_live_scores__hand_count__mean_error_and_share_inside(full: OpenPage) ->
 @pytest.mark.parametrize("kind", ["hash", "token"])
 def test_forecast__other_price__has_its_own_unit(full: OpenPage, kind: str) -> None:
     app = full("forecast")
-    app.get("button_group")[-1].set_value(kind).run()
-    app.toggle(key="forecast_members").set_value(True).run()
+    app.get("button_group")[-2].set_value(kind).run()
     assert not app.exception
     assert not app.error
     unit = {"hash": "USD/PH/day", "token": "USD/Mtok"}[kind]
@@ -62,6 +62,41 @@ def test_forecast__other_price__has_its_own_unit(full: OpenPage, kind: str) -> N
     if kind == "token":
         assert app.metric[1].value == "–"
         assert "CONSTANT" in words(app)
+
+
+def test_forecast__fitted_ensemble__models_days_and_drivers_are_shown(fitted: OpenPage) -> None:
+    app = fitted("forecast")
+    assert not app.exception
+    assert not app.error
+    snap = views.snapshot()
+    assert snap is not None
+    assert snap.forecast["bands"]["energy"]["method"] == "ensemble"
+    text = words(app)
+    assert "of the last 28 days" in text
+    assert "Most of all" in text
+    assert "Ensemble fitted up to" in text
+    members = app.dataframe[1].value
+    assert set(members["model"]) == set(snap.forecast["weights"])
+    assert members["share of the mix"].sum() == pytest.approx(100.0)
+    app.selectbox(key="forecast_model_energy").set_value("gp").run()
+    app.get("button_group")[-1].set_value(6).run()
+    assert not app.exception
+
+
+def test_forecast__horizon_and_model__cut_and_choose_the_lines(full: OpenPage) -> None:
+    full("forecast")
+    snap, prices = views.snapshot(), views.prices(72.0)
+    assert snap is not None
+    assert prices is not None
+    lines = {}
+    for model in forecast_parts.choices("energy"):
+        figure = forecast_parts.forecast_figure(snap, prices, "energy", None, model, 6)
+        lines[model] = {trace["name"]: len(trace["x"]) for trace in figure["data"] if trace.get("name")}
+    members = set(snap.forecast["bands"]["energy"]["members"])
+    assert members.isdisjoint(lines[forecast_parts.IN_FORCE])
+    assert members <= set(lines[forecast_parts.ALL])
+    assert members & set(lines["ridge"]) == {"ridge"}
+    assert lines["ridge"]["ridge"] <= 2 * 6 + 2
 
 
 def test_forecast__stale_prices__strip_says_so_and_the_page_works(stale: OpenPage) -> None:
