@@ -12,6 +12,9 @@ console: .venv/console.stamp
 
 test: lint types unit
 
+# Tests run side by side: one BLAS thread each.
+test quick unit browser: export OPENBLAS_NUM_THREADS = 1
+
 quick: lint types .venv/dev.stamp
 	$(BIN)/pytest -q -n auto -m "not slow and not browser"
 

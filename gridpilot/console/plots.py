@@ -312,7 +312,7 @@ def drivers(values: Mapping[str, float], unit: str, title: str = "") -> Figure:
     }
     layout = base_layout(ROW_PX * max(2, len(ordered)) + 70, title)
     layout |= {"bargap": 0.3, "hovermode": "closest"}
-    reach = 1.35 * max((abs(v) for v in values.values()), default=1.0) or 1.0
+    reach = 1.6 * max((abs(v) for v in values.values()), default=1.0) or 1.0
     low = -reach if any(v < 0.0 for v in values.values()) else 0.0
     layout["xaxis"] = value_axis(title=_title(unit), range=[low, reach], fixedrange=True)
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})

@@ -15,7 +15,8 @@ from gridpilot.forecast.registry import REGISTRY
 from gridpilot.forecast.stack import START_WEIGHTS, Stack, learnt_weights
 from tests.forecast.conftest import daily, market, spoiled, times
 
-MODELS = ("gp", "gp whole", "net", "lear", pytest.param("ensemble", marks=pytest.mark.slow))
+SLOW = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "ensemble"))
+MODELS = ("gp whole", "net", "lear", *SLOW)
 
 
 @pytest.fixture(autouse=True)

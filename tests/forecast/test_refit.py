@@ -28,9 +28,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gridpilot.forecast.net.EPOCHS", 3)
 
 
-@pytest.fixture
-def fit(quick: None) -> Fitted:
-    return fit_ensemble(market(DAYS).cut(24 * (DAYS - 1)))
+@pytest.fixture(scope="module")
+def fit() -> Fitted:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gridpilot.forecast.gp.STEPS", 3)
+        patch.setattr("gridpilot.forecast.net.EPOCHS", 3)
+        return fit_ensemble(market(DAYS).cut(24 * (DAYS - 1)))
 
 
 def prepared(series: Series) -> Prepared:

@@ -64,6 +64,7 @@ def test_forecast__other_price__has_its_own_unit(full: OpenPage, kind: str) -> N
         assert "CONSTANT" in words(app)
 
 
+@pytest.mark.slow
 def test_forecast__fitted_ensemble__models_days_and_drivers_are_shown(fitted: OpenPage) -> None:
     app = fitted("forecast")
     assert not app.exception
