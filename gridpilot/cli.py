@@ -23,6 +23,7 @@ from gridpilot.errors import MODEL_ERRORS, GridPilotError, InputError
 from gridpilot.values import to_jsonable, to_utc
 
 Result = dict[str, Any]
+BRIDGE_S = 3 * 86_400  # gaps in a file of past prices that a forecast fills rather than cutting the past off
 
 
 class _Parser(argparse.ArgumentParser):
@@ -186,7 +187,7 @@ def _forecast(args: argparse.Namespace) -> Result:
     from gridpilot.market.csv_file import read_prices
 
     site = load_site(DATA / "site-default.toml")
-    history = read_prices(args.prices, site, target=args.target)
+    history = read_prices(args.prices, site, target=args.target, bridge_s=BRIDGE_S)
     prepared = prepare(history, "UTC", exog=_columns(args.exog), country=args.country, horizon=args.horizon)
     fits, series, flags = {}, prepared.clock, [*history.flags]
     if not args.quick and args.horizon <= series.season and worth_fitting(series):
@@ -210,7 +211,7 @@ def _evaluate(args: argparse.Namespace) -> Result:
     from gridpilot.market.csv_file import read_prices
 
     models = named(args.models) if args.models else DEFAULT
-    history = read_prices(args.prices, load_site(DATA / "site-default.toml"), target=args.target)
+    history = read_prices(args.prices, load_site(DATA / "site-default.toml"), target=args.target, bridge_s=BRIDGE_S)
     series = prepare(history, args.timezone, exog=_columns(args.exog), country=args.country).clock
     if series.exog.shape[1]:  # the columns are day-ahead forecasts: at every midnight the day to come is known
         series = replace(series, exog=series.exog[: len(series)], known_ahead=series.season)

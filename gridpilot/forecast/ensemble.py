@@ -138,6 +138,9 @@ def _exogenous(history: PriceHistory, names: tuple[str, ...], horizon: int) -> t
     for e, name in enumerate(names):
         if name not in history.columns:
             have = ", ".join(sorted(history.columns)) or "none"
+            left_out = [flag.message for flag in history.flags if flag.message.startswith(f"column {name}")]
+            if left_out:
+                raise DataError(f"{left_out[0]}, so it is no exogenous series; fill it or forecast without it")
             raise DataError(f"no column {name!r} for the exogenous series; further columns are: {have}")
         known = history.ahead.get(name, np.empty(0))[:steps]
         values = np.concatenate([history.columns[name], known, np.full(steps - len(known), np.nan)])

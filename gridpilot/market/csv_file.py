@@ -22,17 +22,17 @@ HASH_FACTORS = {PER_RATE: 1.0, "USD/PH/day": 1.0 / (1000.0 * 24.0)}
 TOKEN_FACTORS = {PER_RATE: 1.0, "USD/Mtok": 3600.0 / 1e6}
 
 
-def read_prices(path: Path | str, site: Site, *, target: str | None = None) -> PriceHistory:
+def read_prices(path: Path | str, site: Site, *, target: str | None = None, bridge_s: int = 0) -> PriceHistory:
     """Read a price file whole. `target` is the column that is the energy price; None: `energy_price`.
 
-    Other numeric columns go to `columns`; rows after the last price that hold only such go to `ahead`. Raises
-    DataError with one line that names what is wrong and where.
+    Other numeric columns go to `columns`; rows after the last price that hold only such go to `ahead`. Gaps of
+    up to `bridge_s` are filled, see `quality`. Raises DataError with one line that names what is wrong and where.
     """
     path = Path(path)
     energy = target or "energy_price"
     rows, flags = _rows(path, energy)
     rows, later = known_ahead(rows)
-    grid = regularise(rows, path.name)
+    grid = regularise(rows, path.name, bridge_s=bridge_s)
     series = dict(grid.series)
     energy_usd_per_mwh = series.pop(energy)
     n = len(energy_usd_per_mwh)

@@ -6,7 +6,8 @@ Pure functions, shared by every source that reads what others wrote. The rules, 
 2. rows out of order are sorted (UNSORTED)
 3. the same time twice: equal rows are merged (DUPLICATE), of conflicting ones the later arrival counts (CONFLICT)
 4. the step is the most common difference; a row between the steps is dropped (DROPPED)
-5. everything before a gap of more than one interval is set aside (GAP)
+5. everything before a gap of more than one interval is set aside (GAP); where a reader allows it, gaps of up to
+   `bridge_s` seconds are filled instead with the values of a day before (GAP_FILLED)
 6. holes in the other series are interpolated (GAP_FILLED); a series with too many holes is left out (DROPPED)
 7. single missing intervals are interpolated in every series (GAP_FILLED)
 
@@ -68,7 +69,9 @@ class Grid:
     flags: tuple[DataFlag, ...]
 
 
-def regularise(rows: Rows, source: str, *, step_s: int | None = None, min_rows: int = MIN_AFTER_GAP) -> Grid:
+def regularise(
+    rows: Rows, source: str, *, step_s: int | None = None, min_rows: int = MIN_AFTER_GAP, bridge_s: int = 0
+) -> Grid:
     """Apply rules 1 to 7. `step_s` is used where a single row can't tell the step.
 
     Raises DataError where what is left is no usable history.
@@ -87,14 +90,15 @@ def regularise(rows: Rows, source: str, *, step_s: int | None = None, min_rows: 
     rows, more = _drop_between(rows, step)
     flags += more
     _limit(sum(f.count for f in flags if f.code == "DROPPED"), total, "dropped", source, flags)
-    rows, more = _after_long_gap(rows, step, source, min_rows)
+    rows, more = _after_long_gap(rows, step, source, min_rows, max(step, bridge_s))
     flags += more
     rows, more = _fill_holes(rows)
     flags += more
-    timestamp, series, filled = _fill(rows, step)
+    timestamp, series, filled = _fill(rows, step, bridge_s)
     _limit(len(filled), len(timestamp), "missing", source, flags)
     if len(filled):
-        flags.append(_flag("GAP_FILLED", f"{_some(filled)} missing: interpolated", "warn", len(filled)))
+        how = "filled with the values of a day before" if bridge_s else "interpolated"
+        flags.append(_flag("GAP_FILLED", f"{_some(filled)} missing: {how}", "warn", len(filled)))
     return Grid(timestamp, step, series, tuple(flags))
 
 
@@ -272,9 +276,9 @@ def _drop_between(rows: Rows, step: int) -> tuple[Rows, list[DataFlag]]:
     return rows.take(~off), [_flag("DROPPED", what, "warn", int(off.sum()))]
 
 
-def _after_long_gap(rows: Rows, step: int, source: str, min_rows: int) -> tuple[Rows, list[DataFlag]]:
+def _after_long_gap(rows: Rows, step: int, source: str, min_rows: int, bridge_s: int) -> tuple[Rows, list[DataFlag]]:
     missing = np.diff(rows.timestamp).astype(np.int64) // step - 1
-    long = np.flatnonzero(missing > 1)
+    long = np.flatnonzero(missing * step > bridge_s)
     if not len(long):
         return rows, []
     first = int(long[-1]) + 1
@@ -305,13 +309,22 @@ def _fill_holes(rows: Rows) -> tuple[Rows, list[DataFlag]]:
     return Rows(rows.timestamp, series, rows.energy, rows.number), flags
 
 
-def _fill(rows: Rows, step: int) -> tuple[Times, dict[str, Array], Times]:
-    """The full grid, every series on it, linear over the missing times, and those times."""
+def _fill(rows: Rows, step: int, bridge_s: int) -> tuple[Times, dict[str, Array], Times]:
+    """The full grid, every series on it, linear over the missing times, and those times.
+
+    With a bridge, missing times repeat the values of a day before where there are such.
+    """
     at = rows.timestamp.astype("datetime64[s]").astype(np.int64)
     grid = np.arange(at[0], at[-1] + 1, step)
     times = grid.astype("datetime64[s]")
     series = {name: np.interp(grid, at, values) for name, values in rows.series.items()}
-    return times, series, times[~np.isin(grid, at)]
+    missing = np.flatnonzero(~np.isin(grid, at))
+    day = round(86_400 / step)
+    if bridge_s:
+        for i in missing[missing >= day]:  # ascending: a bridge of two days repeats its first
+            for values in series.values():
+                values[i] = values[i - day]
+    return times, series, times[missing]
 
 
 def _limit(n: int, total: int, what: str, source: str, flags: Sequence[DataFlag]) -> None:

@@ -142,3 +142,34 @@ def test_source__judges_the_newest_row_that_is_known_not_a_later_one(tmp_path: P
     source = CsvSource(write(tmp_path, hours(50) + f"{iso(START + timedelta(hours=50))},52000\n"), Site())
     assert [f.code for f in source.fetch(START + timedelta(hours=50)).flags] == ["SUSPECT"]
     assert source.fetch(START + timedelta(hours=49)).flags == ()
+
+
+def test_read_prices__bridge__long_gap_repeats_the_day_before_with_a_flag(tmp_path: Path) -> None:
+    lines = ["timestamp,energy_price"]
+    for hour in range(24 * 10):
+        stamp = f"2024-05-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z"
+        lines.append(f"{stamp},{hour if not 100 <= hour < 140 else ''}")
+    file = tmp_path / "gap.csv"
+    file.write_text("\n".join(lines))
+    bridged = read_prices(file, Site(), bridge_s=2 * 86_400)
+    assert len(bridged) == 240
+    assert bridged.energy_usd_per_mwh[100:124].tolist() == list(range(76, 100))
+    assert bridged.energy_usd_per_mwh[124:140].tolist() == list(range(76, 92))
+    assert any(flag.code == "GAP_FILLED" and flag.count == 40 for flag in bridged.flags)
+    cut = read_prices(file, Site())
+    assert len(cut) == 100
+    assert any(flag.code == "GAP" for flag in cut.flags)
+
+
+def test_read_prices__rows_after_the_last_price_are_what_is_known_ahead(tmp_path: Path) -> None:
+    lines = ["timestamp,energy_price,load"]
+    lines += [f"2024-05-0{1 + h // 24}T{h % 24:02d}:00:00Z,{h},{2 * h}" for h in range(60)]
+    lines += [f"2024-05-0{1 + h // 24}T{h % 24:02d}:00:00Z,,{2 * h if h != 62 else ''}" for h in range(60, 65)]
+    lines += ["2024-09-01T00:00:00Z,,1"]
+    file = tmp_path / "ahead.csv"
+    file.write_text("\n".join(lines))
+    history = read_prices(file, Site())
+    assert len(history) == 60
+    assert history.columns["load"][-1] == 118
+    assert np.array_equal(history.ahead["load"], [120, 122, np.nan, 126, 128], equal_nan=True)
+    assert any(flag.code == "DROPPED" and "14 days ahead" in flag.message for flag in history.flags)
