@@ -24,6 +24,9 @@ sys.path.insert(0, str(ROOT))
 from gridpilot.config import Settings  # noqa: E402
 from gridpilot.cycle import open_engine, run_cycle  # noqa: E402
 from gridpilot.errors import LedgerError  # noqa: E402
+from gridpilot.forecast.ensemble import Prepared  # noqa: E402
+from gridpilot.forecast.fitted import Fitted  # noqa: E402
+from gridpilot.forecast.refit import Refitter, fit_prices  # noqa: E402
 from gridpilot.ledger.store import Ledger  # noqa: E402
 from gridpilot.market.replay import ReplaySource  # noqa: E402
 from tests.browser.harness.server import free_port  # noqa: E402
@@ -31,9 +34,22 @@ from tests.browser.harness.server import free_port  # noqa: E402
 WAIT_S = 60.0
 
 
-def warm_cycles(folder: Path, cycles: int) -> dict[str, list[float]]:
-    """Stage timings of cycles in one process, the first (cold) one left out."""
-    found: dict[str, list[float]] = {}
+class Held(Refitter):
+    """One fit, made beforehand, for one time of day."""
+
+    def __init__(self, fits: dict[str, Fitted]) -> None:
+        super().__init__()
+        self._held = fits
+
+    def current(self, prepared: Prepared) -> dict[str, Fitted]:
+        """The fit that was given."""
+        return self._held
+
+
+def warm_cycles(folder: Path, cycles: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Stage timings of cycles in one process, the first (cold) one left out: by quick models, by a fitted ensemble."""
+    quick: dict[str, list[float]] = {}
+    fitted: dict[str, list[float]] = {}
     with Ledger.open(f"sqlite:///{folder / 'warm.db'}") as ledger:
         engine = open_engine(Settings(source="replay"), ledger)
         assert isinstance(engine.source, ReplaySource)
@@ -43,8 +59,17 @@ def warm_cycles(folder: Path, cycles: int) -> dict[str, list[float]]:
             engine.source.clock = engine.source.clock.stepped(wall).with_speed(wall, 0.0)
             if i:
                 for name, ms in result.timings_ms.items():
-                    found.setdefault(name, []).append(ms)
-    return found
+                    quick.setdefault(name, []).append(ms)
+        assert engine.known is not None
+        now = engine.known
+        engine.refitter = Held(fit_prices(now.without(now.clock.season - 1)))
+        for i in range(cycles + 1):
+            result = run_cycle(engine, datetime.now(UTC))
+            assert result.forecast.version
+            if i:
+                for name, ms in result.timings_ms.items():
+                    fitted.setdefault(name, []).append(ms)
+    return quick, fitted
 
 
 def one_command(folder: Path, tries: int = 5) -> list[float]:
@@ -91,9 +116,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        print(f"{'stage':<12}{'median ms':>12}{'p95 ms':>12}")
-        for name, ms in warm_cycles(folder, options.cycles).items():
-            print(f"{name:<12}{np.median(ms):>12.1f}{np.percentile(ms, 95):>12.1f}")
+        quick, fitted = warm_cycles(folder, options.cycles)
+        print(f"{'':<12}{'fitted ensemble':>24}{'quick models':>24}")
+        print(f"{'stage':<12}" + f"{'median ms':>12}{'p95 ms':>12}" * 2)
+        for name in quick:
+            pairs = [f"{np.median(ms[name]):>12.1f}{np.percentile(ms[name], 95):>12.1f}" for ms in (fitted, quick)]
+            print(f"{name:<12}" + "".join(pairs))
         ms = one_command(folder)
         print(f"\none `cycle --json` command, imports included: median {np.median(ms):.0f} ms")
         print(f"server start to the first decision in the ledger: {first_decision(folder):.1f} s")

@@ -59,11 +59,10 @@ class Fitted:
 
     def drivers(self, series: Series) -> dict[str, float]:
         """What each input adds to the next day's mean price; empty where no member can say."""
-        out: dict[str, float] = {}
-        for model in self.members.values():
-            if isinstance(model, DayAhead) and not out:
-                out = model.drivers(series)
-        return out
+        for model in reversed(list(self.members.values())):  # the simplest that can say comes last
+            if isinstance(model, DayAhead) and (found := model.drivers(series)):
+                return found
+        return {}
 
 
 def mean_of(members: Mapping[str, Array], weights: Mapping[str, float]) -> Array:

@@ -187,7 +187,7 @@ class Ridge:
     """
 
     name = "ridge"
-    max_days = 730
+    max_days = 365
     pooled_origins = 200
     prior_days = 0.3
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
 
 from gridpilot.values import Array
 
@@ -73,7 +72,8 @@ def kupiec(inside: Array, nominal: float) -> float:
     def log_likelihood(p: float) -> float:
         return (hits * math.log(p) if hits else 0.0) + ((n - hits) * math.log(1.0 - p) if hits < n else 0.0)
 
-    return float(stats.chi2.sf(max(0.0, -2.0 * (log_likelihood(nominal) - log_likelihood(observed))), 1))
+    ratio = max(0.0, -2.0 * (log_likelihood(nominal) - log_likelihood(observed)))
+    return math.erfc(math.sqrt(ratio / 2.0))  # the upper tail of chi-squared with one degree of freedom
 
 
 def crps_sample(truth: float, sample: Array, weight: Array) -> float:
@@ -102,7 +102,7 @@ def diebold_mariano(own: Array, other: Array) -> float:
         variance += 2.0 * (1.0 - lag / (lags + 1.0)) * float(np.sum(centred[lag:] * centred[:-lag])) / k
     if variance <= 0.0:
         return math.nan
-    return float(stats.norm.cdf(gap.mean() / math.sqrt(variance / k)))
+    return 0.5 * math.erfc(-float(gap.mean()) / math.sqrt(2.0 * variance / k))
 
 
 def against_best_other(losses: Mapping[str, Array]) -> dict[str, tuple[str, float]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -159,6 +161,7 @@ def fit_like(series: Series) -> Fitted:
 @pytest.mark.slow
 def test_refitter__real_worker_fits_is_killed_and_fits_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refit, "RETRY_S", 0.0)
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))  # what AppTest leaves there can't be spawned
     series, refitter = market(DAYS + 1), Refitter()
     try:
         known = series.cut(24 * DAYS + 1)  # the end of the next interval
