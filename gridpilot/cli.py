@@ -205,6 +205,7 @@ def _forecast(args: argparse.Namespace) -> Result:
 def _evaluate(args: argparse.Namespace) -> Result:
     from dataclasses import replace
 
+    from gridpilot.forecast.days import longest_day
     from gridpilot.forecast.ensemble import prepare
     from gridpilot.forecast.evaluate import DEFAULT, evaluate
     from gridpilot.forecast.registry import named
@@ -214,7 +215,7 @@ def _evaluate(args: argparse.Namespace) -> Result:
     history = read_prices(args.prices, load_site(DATA / "site-default.toml"), target=args.target, bridge_s=BRIDGE_S)
     series = prepare(history, args.timezone, exog=_columns(args.exog), country=args.country).clock
     if series.exog.shape[1]:  # the columns are day-ahead forecasts: at every midnight the day to come is known
-        series = replace(series, exog=series.exog[: len(series)], known_ahead=series.season)
+        series = replace(series, exog=series.exog[: len(series)], known_ahead=longest_day(series.step_s))
     with _progress() as told:
         found = evaluate(series, args.start, args.end, models, told)
     if args.out:

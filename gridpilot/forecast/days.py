@@ -55,14 +55,20 @@ def slots(step_s: int) -> int:
     return max(1, round(DAY_S / max(step_s, HOUR_S)))
 
 
+def longest_day(step_s: int) -> int:
+    """Steps of the day on which the clock goes back an hour."""
+    return max(1, round((DAY_S + HOUR_S) / step_s))
+
+
 def day_table(series: Series) -> DayTable:
     """The table of a series that is to be forecast from its end.
 
     The hour that is skipped in spring repeats the hour before; the one that comes twice in autumn is a mean.
     """
     width = slots(series.step_s)
-    n, lead = len(series), min(series.season, series.lead)
-    where = position(series, n + max(series.season, 1))
+    n, longest = len(series), longest_day(series.step_s)
+    lead = min(longest, series.lead)
+    where = position(series, n + longest)
     known = where[:n]
     rows = -int(known[0] // width)
     if known[0] % width and rows:

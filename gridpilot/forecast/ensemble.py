@@ -19,7 +19,7 @@ import numpy as np
 from gridpilot.domain import Band, DataFlag, Forecast, PriceHistory, Trial
 from gridpilot.errors import MODEL_ERRORS, DataError
 from gridpilot.forecast import bands
-from gridpilot.forecast.days import check_country
+from gridpilot.forecast.days import check_country, longest_day
 from gridpilot.forecast.features import DAY_S, Index, Series
 from gridpilot.forecast.fitted import Fitted, checked, mean_of
 from gridpilot.forecast.models import MODELS, Forecaster, LastValue
@@ -133,7 +133,8 @@ def check_zone(timezone: str) -> None:
 def _exogenous(history: PriceHistory, names: tuple[str, ...], horizon: int) -> tuple[Array, list[DataFlag]]:
     """Known and coming values (N + F, E), F a day or the horizon, whichever is longer."""
     day = max(1, round(DAY_S / history.step_s))
-    n, steps, flags = len(history), max(day, horizon), []
+    n, steps, flags = len(history), max(longest_day(history.step_s), horizon), []
+    asked = max(day, horizon)  # the 25th hour is read only where the clock goes back
     out = np.empty((n + steps, len(names)))
     for e, name in enumerate(names):
         if name not in history.columns:
@@ -147,9 +148,10 @@ def _exogenous(history: PriceHistory, names: tuple[str, ...], horizon: int) -> t
         gaps = np.flatnonzero(np.isnan(values))
         for i in gaps:
             values[i] = values[max(i - 7 * day, i % day if i % day < n else 0)]
-        if len(gaps):
-            said = f"{name}: {len(gaps)} of the next {steps} values unknown: those of a week before are used"
-            flags.append(DataFlag("EXOG_FILLED", said, "warn", "forecast", len(gaps)))
+        count = int(np.sum(gaps < n + asked))
+        if count:
+            said = f"{name}: {count} of the next {asked} values unknown: those of a week before are used"
+            flags.append(DataFlag("EXOG_FILLED", said, "warn", "forecast", count))
         out[:, e] = values
     return out, flags
 

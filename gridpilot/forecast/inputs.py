@@ -71,7 +71,7 @@ class RunningRidge:
 
     mean: Array
     sd: Array
-    beta: Array  # of the newest renewal (C + 1, S)
+    beta: Array  # of the newest renewal (C + 1, S); 0 before WARM_ROWS
 
     @classmethod
     def run(cls, x: Array, z: Array, until: int) -> tuple[RunningRidge, Array]:
@@ -81,7 +81,7 @@ class RunningRidge:
         rows = ridge._standard(x)
         keep = 0.5 ** (1.0 / HALF_LIFE)
         gram, moment = PENALTY * np.eye(rows.shape[1]), np.zeros_like(ridge.beta)
-        out = np.concatenate([z[:1], z])  # the day before, until there is a ridge
+        out = _lag(z, 1, ahead=True)  # the day before, until there is a ridge
         for start in range(FIRST_ROW, len(rows), SOLVE_ROWS):
             stop = min(start + SOLVE_ROWS, len(rows))
             if start >= WARM_ROWS:
@@ -124,7 +124,8 @@ class Inputs:
         """The columns of the row to come (C,) and the level that its prices are relative to."""
         inputs = columns(days, self.scale, relative=self.relative)
         plain = columns(days, self.scale).linear_inputs() if self.relative else inputs.linear_inputs()
-        return inputs.with_linear(self.ridge.forecast(plain)).x[-1], float(inputs.level[-1])
+        linear = self.ridge.forecast(plain) if self.ridge.beta.any() else _lag(self.scale.z(days.y), 1, ahead=True)
+        return inputs.with_linear(linear).x[-1], float(inputs.level[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +218,10 @@ def _exogenous(standard: Array, scale: Scale) -> list[tuple[str, Array, Index]]:
     ]
 
 
-def _lag(x: Array, k: int) -> Array:
-    """Row d gets row d - k; the first rows repeat the oldest."""
-    return np.concatenate([np.repeat(x[:1], min(k, len(x)), axis=0), x[:-k]])[: len(x)]
+def _lag(x: Array, k: int, *, ahead: bool = False) -> Array:
+    """Row d gets row d - k; the first rows repeat the oldest. `ahead` adds the row after the last."""
+    out = np.concatenate([np.repeat(x[:1], min(k, len(x)), axis=0), x if ahead else x[:-k]])
+    return out[: len(x) + 1] if ahead else out[: len(x)]
 
 
 def _answer(dz: Array, dx: Array) -> Array:

@@ -165,3 +165,18 @@ def test_gp__drivers_name_the_input_that_moved_the_forecast() -> None:
     exog[len(y) :, 1] -= 20.0  # no wind tomorrow
     windless = model.drivers(Series(series.timestamp, 3600, y, "UTC", exog, 48, "NL"))
     assert windless["outside forecasts"] > calm["outside forecasts"] + 5.0
+
+
+@pytest.mark.parametrize(("start", "change"), [("2023-01-14T23:00:00", "spring"), ("2023-07-16T22:00:00", "autumn")])
+def test_rolling__through_a_clock_change_equals_one_prediction_from_each_origin(start: str, change: str) -> None:
+    series = market(110, zone="Europe/Amsterdam", start=start)
+    ends = day_table(series).ends
+    days = [k for k in range(60, 108) if ends[k] - ends[k - 1] != 24]
+    assert len(days) == 1, change
+    origins = ends[days[0] - 3 : days[0] + 3]
+    rolled = build("gp whole").rolling(series, origins, 24)
+    assert rolled is not None
+    for k in range(1, len(origins)):
+        model = build("gp whole")
+        assert model.rolling(series, origins[:k], 24) is not None
+        assert np.allclose(model.predict(series.cut(int(origins[k]) + 1), 24), rolled[k], rtol=1e-4, atol=1e-4)

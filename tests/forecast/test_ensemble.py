@@ -266,3 +266,25 @@ def test_calibration_origins__all_targets_are_known_and_a_day_comes_first(n: int
         assert len(set(np.diff(origins).tolist())) == 1
     if n >= 24 * 42 and n % 24 == 0:
         assert np.all((n - 1 - origins) % 24 == 0)
+
+
+def test_prepare__outside_series__unknown_future_is_taken_from_a_week_before_and_said() -> None:
+    n, day = 24 * 20, 24
+    stamps = np.datetime64("2024-05-01", "s") + np.arange(n) * np.timedelta64(3600, "s")
+    load = np.arange(float(n))
+    blank = np.full(n, np.nan)
+    ahead = np.concatenate([np.arange(900.0, 910.0), [np.nan], np.arange(911.0, 920.0)])
+    given = PriceHistory(
+        "test", stamps, 3600, np.sin(load), blank, blank, columns={"load": load}, ahead={"load": ahead}
+    )
+    found = prepare(given, exog=["load"], horizon=day)
+    future = found.clock.exog[n : n + day, 0]
+    assert found.clock.lead >= day
+    assert future[:10].tolist() == list(range(900, 910))
+    assert future[10] == load[n + 10 - 7 * day]
+    assert future[20:24].tolist() == [load[n + i - 7 * day] for i in range(20, 24)]
+    (flag,) = [flag for flag in found.flags if flag.code == "EXOG_FILLED"]
+    assert flag.count == 5
+    assert prepare(given).clock.exog.shape[1] == 1  # what is known ahead is used unasked
+    with pytest.raises(DataError, match="no column 'wind'"):
+        prepare(given, exog=["wind"])
