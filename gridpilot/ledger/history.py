@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from gridpilot.domain import PriceHistory
 from gridpilot.ledger import schema
@@ -44,6 +44,16 @@ def read(connection: Connection, source: str, since: datetime | None, until: dat
     return StoredPrices(
         as_times(stamps.astype("datetime64[s]")), as_array(values[:, 0]), as_array(values[:, 1]), as_array(values[:, 2])
     )
+
+
+def span(connection: Connection, source: str) -> tuple[datetime | None, datetime | None]:
+    """First and last recorded timestamp of a source."""
+    table = schema.prices.c
+    query = select(func.min(table.timestamp), func.max(table.timestamp)).where(table.source == source)
+    first, last = connection.execute(query).one()
+    if first is None:
+        return None, None
+    return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
 
 
 def insert_new(connection: Connection, history: PriceHistory, at: datetime, known: StoredPrices) -> int:

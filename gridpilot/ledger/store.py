@@ -34,9 +34,11 @@ from gridpilot.ledger.engine import BUSY_TIMEOUT_S, WRITE, open_engine, protect_
 from gridpilot.ledger.history import StoredPrices
 from gridpilot.ledger.lease import Lease
 from gridpilot.ledger.verify import VerifyReport, check_chain
+from gridpilot.values import to_utc
 
 HEAD_KEY = "ledger_head"
 HEARTBEAT_KEY = "heartbeat"
+REVISED_WITHIN = timedelta(days=35)  # newest prices that are compared with what is recorded
 
 
 class Stored(NamedTuple):
@@ -237,9 +239,17 @@ class Ledger:
             return work.put_state(key, value, expect_version)
 
     def record_prices(self, history: PriceHistory, at: datetime) -> int:
-        """Record the rows that are new or changed since they were last recorded; returns how many."""
+        """Record the rows that are new or changed since they were last recorded; returns how many.
+
+        Where the whole span has been recorded before, only its newest weeks are compared: prices are revised soon.
+        """
         with self.transaction() as work:
-            known = price_rows.read(work.connection, history.source, None, None)
+            first, last = price_rows.span(work.connection, history.source)
+            start = history.last - REVISED_WITHIN
+            if first is not None and last is not None and first <= to_utc(history.timestamp[0]) and last >= start:
+                history = history.tail(int(REVISED_WITHIN.total_seconds()) // history.step_s + 1)
+            since = to_utc(history.timestamp[0])
+            known = price_rows.read(work.connection, history.source, since, None)
             return price_rows.insert_new(work.connection, history, at, known)
 
     def beat(self, at: datetime) -> None:

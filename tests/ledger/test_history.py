@@ -79,3 +79,16 @@ def test_record_prices__a_year_of_hours(ledger: Ledger) -> None:
     assert ledger.record_prices(year, T0) == 8760
     assert ledger.record_prices(year, T0) == 0
     np.testing.assert_array_equal(ledger.prices("test").energy_usd_per_mwh, year.energy_usd_per_mwh)
+
+
+def test_record_prices__long_history__new_rows_and_recent_revisions_are_found(ledger: Ledger) -> None:
+    values = [float(i) for i in range(24 * 60)]
+    assert ledger.record_prices(history(values), T0) == len(values)
+    assert ledger.record_prices(history([*values, 7.0, 8.0]), T0) == 2
+    values[-30] = -1.0
+    assert ledger.record_prices(history([*values, 7.0, 8.0]), T0) == 1
+    earlier = history([1.0, 2.0, *values, 7.0, 8.0], start=T0 - timedelta(hours=2))
+    assert ledger.record_prices(earlier, T0) == 2
+    stored = ledger.prices("test")
+    assert len(stored) == len(values) + 4
+    assert stored.energy_usd_per_mwh[-32] == -1.0
