@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from gridpilot.forecast.days import (
-    SHAPE_DAYS,
+    LEVEL_DAYS,
     DayTable,
     Tick,
     day_table,
@@ -23,7 +23,7 @@ from gridpilot.forecast.features import DAY_S, Index, Series, local_offset_s
 from gridpilot.forecast.gp import GaussianProcess
 from gridpilot.values import Array
 
-TAIL_DAYS = 10  # what a fitted model reads of the past: a week, the day before, a clock change
+TAIL_DAYS = LEVEL_DAYS + 10  # what a fitted model reads: the level of each day of a week, and a clock change
 
 
 class DayModel(Protocol):
@@ -77,7 +77,7 @@ class DayAhead:
         if model is None or not self.serves(series):
             seen = "nothing" if model is None else "origins at another time of day, or another step or set of series"
             raise ValueError(f"{self.name} was fitted for {seen}: fit it on a series that ends then")
-        recent = series.tail((TAIL_DAYS + SHAPE_DAYS * (series.season > slots(series.step_s))) * series.season)
+        recent = series.tail(TAIL_DAYS * series.season)
         return spread(recent, horizon, lambda known: model.predict(day_table(known)))
 
     @property

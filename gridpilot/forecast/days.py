@@ -21,6 +21,7 @@ from gridpilot.values import Array
 Tick = Callable[[float], None]  # told the share of the work that is done
 
 HOUR_S = 3600
+LEVEL_DAYS = 56  # eight weeks
 SHAPE_DAYS = 28  # the shape within the hour is the mean of as many days
 
 
@@ -31,7 +32,8 @@ class DayTable:
     y (D, S) price; exog (D + 1, E, S), known ahead; weekday (D + 1,), 0 = Monday; season (D + 1,) day of the
     year as an angle; holiday (D + 3,) 0 or 1 from the day before row 0 to the day after row D, empty without a
     country; ends (D + 1,) index in the series of the newest value known when row d is forecast;
-    number counts days up to row D, from a fixed day.
+    number counts days up to row D, from a fixed day; level (D + 1,) is the median of the mean prices of the
+    LEVEL_DAYS rows before.
     """
 
     y: Array
@@ -41,9 +43,15 @@ class DayTable:
     holiday: Array
     ends: Index
     number: int
+    level: Array
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def relative(self) -> Array:
+        """Prices less the level of their row (D, S): what the models see, so that a shift of level is followed."""
+        return np.asarray(self.y - self.level[:-1, None])
 
 
 def silent(share: float) -> None:
@@ -89,6 +97,7 @@ def day_table(series: Series) -> DayTable:
         holiday=np.array([float(is_holiday(series.country, day)) for day in days if series.country]),
         ends=np.asarray(first - 1, dtype=np.int64),
         number=noon[-1].toordinal(),
+        level=_level(y),
     )
 
 
@@ -145,6 +154,18 @@ def _noon(series: Series, index: int, n: int) -> date:
     start = int(series.timestamp[index].astype(np.int64)) if index < n else int(series.future(1)[0].astype(np.int64))
     offset = int(local_offset_s(np.array([start], dtype="datetime64[s]"), series.timezone)[0])
     return datetime.fromtimestamp(start + offset + DAY_S // 2, UTC).date()
+
+
+def _level(y: Array) -> Array:
+    """Level of each row and the next (D + 1,) from the rows before it; the first row has its own."""
+    mean = y.mean(axis=1)
+    out = np.empty(len(y) + 1)
+    out[0] = mean[0] if len(y) else 0.0
+    for row in range(1, min(LEVEL_DAYS, len(y) + 1)):
+        out[row] = np.median(mean[:row])
+    if len(y) >= LEVEL_DAYS:
+        out[LEVEL_DAYS:] = np.median(np.lib.stride_tricks.sliding_window_view(mean, LEVEL_DAYS), axis=1)
+    return out
 
 
 def _slot_means(values: Array, where: Index, rows: int, width: int, ahead: int = 0) -> Array:

@@ -129,7 +129,7 @@ class GaussianProcess:
         for fit in self._fitted:
             row = _cross(fit, self._x[:, fit.block.pick], now[fit.block.pick], age)
             out[fit.block.slots] = self._inputs.scale.price(row @ fit.alpha + level, fit.block.slots)
-        return out
+        return out + float(days.level[-1])
 
     def drivers(self, days: DayTable) -> dict[str, float]:
         """Input -> how far the next day's mean price would fall were that input as on an average known day.
@@ -161,7 +161,7 @@ class GaussianProcess:
         """
         inputs, table = Inputs.learn(days, first, relative=self._relative)
         scale, level = inputs.scale, table.level[FIRST_ROW:-1, None]
-        prices = scale.z(days.y[FIRST_ROW:])
+        prices = scale.z(days.relative[FIRST_ROW:])
         known, target, slope = table.x[FIRST_ROW:-1], prices - level, scale.slope(prices)
         out, fitted, seen = np.full(days.y.shape, np.nan), [], first - FIRST_ROW
         whole = _blocks(table, days.y.shape[1], self._edges)
@@ -176,6 +176,7 @@ class GaussianProcess:
             fitted.append(_Fitted(block, theta, alpha, (x * x) @ _weights(theta, block)[0]))
             tick((i + 1) / len(whole))
         self._x = np.asarray(known, dtype=np.float32)  # many are kept, one for each time of day
+        out += days.level[:-1, None]
         self._names, self._groups = table.names, table.group
         self._inputs, self._day, self._fitted = inputs, days.number, tuple(fitted)
         return out

@@ -1,7 +1,7 @@
 """The inputs of the day-ahead models: columns of a day table, scaled by what was known when the model was fitted.
 
 Row d uses prices of rows before d, exogenous series of rows up to d (their day-ahead forecasts), and the
-calendar. Prices enter as z = asinh((p - median) / scale) of their slot.
+calendar. Prices enter relative to the level of their row, as z = asinh((p - level - median) / scale) of their slot.
 """
 
 from __future__ import annotations
@@ -117,14 +117,16 @@ class Inputs:
         scale = Scale.learn(days, until)
         inputs = columns(days, scale, relative=relative)
         plain = columns(days, scale).linear_inputs() if relative else inputs.linear_inputs()
-        ridge, forecast = RunningRidge.run(plain, scale.z(days.y), until)
+        ridge, forecast = RunningRidge.run(plain, scale.z(days.relative), until)
         return cls(scale, ridge, relative), inputs.with_linear(forecast)
 
     def now(self, days: DayTable) -> tuple[Array, float]:
         """The columns of the row to come (C,) and the level that its prices are relative to."""
         inputs = columns(days, self.scale, relative=self.relative)
         plain = columns(days, self.scale).linear_inputs() if self.relative else inputs.linear_inputs()
-        linear = self.ridge.forecast(plain) if self.ridge.beta.any() else _lag(self.scale.z(days.y), 1, ahead=True)
+        linear = (
+            self.ridge.forecast(plain) if self.ridge.beta.any() else _lag(self.scale.z(days.relative), 1, ahead=True)
+        )
         return inputs.with_linear(linear).x[-1], float(inputs.level[-1])
 
 
@@ -145,7 +147,7 @@ class Scale:
     @classmethod
     def learn(cls, days: DayTable, until: int) -> Scale:
         """From rows before `until` alone."""
-        y, exog = days.y[:until], days.exog[:until]
+        y, exog = days.relative[:until], days.exog[:until]
         median = np.median(y, axis=0)
         spread = 1.4826 * np.median(np.abs(y - median), axis=0)
         usual = float(np.median(spread)) or float(np.std(y)) or 1.0
@@ -177,7 +179,9 @@ class Scale:
 def columns(days: DayTable, scale: Scale, *, relative: bool = False) -> Columns:
     """All inputs of all rows, the one to forecast included; `relative` takes prices less yesterday's mean."""
     rows, width = len(days) + 1, days.y.shape[1]
-    z = np.concatenate([scale.z(days.y), np.full((1, width), np.nan)])  # row D is never read: every lag is 1 or more
+    z = np.concatenate(
+        [scale.z(days.relative), np.full((1, width), np.nan)]
+    )  # row D is never read: every lag is 1 or more
     each, none = np.arange(width), np.full(8, -1)
     level = _lag(z, 1).mean(axis=1) if relative else np.zeros(rows)
     past = {k: _lag(z, k) - level[:, None] for k in range(1, FIRST_ROW + 1)}

@@ -57,7 +57,7 @@ class Lear:
     def predict(self, days: DayTable) -> Array:
         """The day to come (S,)."""
         scale, x, _ = self._inputs(days)
-        return self._mean(x[-1], scale)
+        return np.asarray(self._mean(x[-1], scale) + days.level[-1])
 
     def rows(self, days: DayTable, first: int, tick: Tick = silent) -> Array:
         """Forecasts of rows `first`.. (D, S), each from coefficients on the rows before it; NaN before `first`."""
@@ -72,14 +72,14 @@ class Lear:
                 for window in self._windows:
                     _follow(window, x[:row], z[:row])
             self._reach = (float(z[:row].min()) - REACH, float(z[:row].max()) + REACH)
-            out[row] = self._mean(x[row], scale)
+            out[row] = self._mean(x[row], scale) + days.level[row]
             tick((row + 1 - first) / (len(days) + 1 - first))
         return out[:-1]
 
     def _inputs(self, days: DayTable) -> tuple[Scale, Array, Array]:
         if self._scale is None:
             raise ValueError("lear is not fitted: call fit first")
-        return self._scale, columns(days, self._scale).linear_inputs(), self._scale.z(days.y)
+        return self._scale, columns(days, self._scale).linear_inputs(), self._scale.z(days.relative)
 
     def _mean(self, x: Array, scale: Scale) -> Array:
         z = np.clip([window.at(x) for window in self._windows], *self._reach)

@@ -56,14 +56,14 @@ class SmallNet:
         if self._inputs is None or self._net is None:
             raise ValueError("net is not fitted: call fit first")
         now, _ = self._inputs.now(days)
-        return _price(self._inputs.scale, self._net, self._standard(now[None]))
+        return np.asarray(_price(self._inputs.scale, self._net, self._standard(now[None])) + days.level[-1])
 
     def rows(self, days: DayTable, first: int, tick: Tick = silent) -> Array:
         """Forecasts of rows `first`.. (D, S), each after an epoch on the rows before it; NaN before `first`."""
         self._inputs, table = Inputs.learn(days, first)
         raw, scale = table.x, self._inputs.scale
         self._mean, self._sd = raw[FIRST_ROW:first].mean(axis=0), raw[FIRST_ROW:first].std(axis=0) + 1e-6
-        x, prices = self._standard(raw), scale.z(days.y)
+        x, prices = self._standard(raw), scale.z(days.relative)
         slope = scale.slope(prices)
         cost = np.asarray(np.minimum(slope / slope[FIRST_ROW:first].mean(), MOST_WEIGHT), dtype=np.float32)
         z = np.asarray(prices, dtype=np.float32)
@@ -73,7 +73,7 @@ class SmallNet:
             net.epoch(x, z, cost, np.arange(FIRST_ROW, first), RATE * fall + DAILY_RATE)
         out = np.full(days.y.shape, np.nan)
         for row in range(first, len(days)):
-            out[row] = _price(scale, net, x[row : row + 1])
+            out[row] = _price(scale, net, x[row : row + 1]) + days.level[row]
             tick((row + 1 - first) / (len(days) - first))
             known = np.arange(FIRST_ROW, row + 1)
             chance = 0.5 ** ((row - known) / HALF_LIFE)

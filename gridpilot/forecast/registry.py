@@ -25,7 +25,7 @@ class Entry:
 
 
 def _whole() -> GaussianProcess:
-    return GaussianProcess("gp whole", (0, 24), relative=True)
+    return GaussianProcess("gp whole", (0, 24))
 
 
 REGISTRY: Mapping[str, Entry] = {

@@ -2,6 +2,7 @@
 
 For each row the weights are those convex weights on a grid that had the least exponentially fading mean
 absolute error so far, plus a pull towards the start weights; so it begins near them and moves with evidence.
+The naive is a member that starts at nothing: after a change of regime, when what was learnt misleads, it takes over.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gridpilot.forecast.lear import Lear
 from gridpilot.forecast.net import SmallNet
 from gridpilot.values import Array
 
-START_WEIGHTS = {"gp": 0.4, "gp whole": 0.15, "net": 0.3, "lear": 0.15}
+START_WEIGHTS = {"gp": 0.4, "gp whole": 0.15, "net": 0.3, "lear": 0.15, "like day": 0.0}
 GRID = 10  # weights are tenths
 FADE = 0.99  # of past errors, per day
 PULL = 0.05  # towards the start weights, as a share of the mean error
@@ -27,15 +28,36 @@ CALIBRATION_ROWS = 182
 REACH = 0.25  # a forecast goes at most so far beyond the range seen, in widths of that range
 
 
+class LikeDay:
+    """The seasonal naive as a `DayModel`: yesterday, or a week ago for Saturday, Sunday and Monday."""
+
+    name = "like day"
+    least_rows = 7
+
+    def fit(self, days: DayTable) -> None:
+        """Nothing to learn."""
+
+    def predict(self, days: DayTable) -> Array:
+        """The day to come (S,)."""
+        return np.asarray(days.y[-7 if days.weekday[-1] in (5, 6, 0) else -1])
+
+    def rows(self, days: DayTable, first: int, tick: Tick = silent) -> Array:
+        """Forecasts of rows `first`.. (D, S); NaN before."""
+        out = np.full(days.y.shape, np.nan)
+        row = np.arange(first, len(days))
+        out[first:] = days.y[row - np.where(np.isin(days.weekday[first:-1], (5, 6, 0)), 7, 1)]
+        return out
+
+
 class Stack:
-    """Gaussian process with and without blocks, net and LEAR; a `DayModel`."""
+    """Gaussian process with and without blocks, net, LEAR and the naive; a `DayModel`."""
 
     name = "ensemble"
     least_rows = 120
 
     def __init__(self) -> None:
         members: list[DayModel] = [
-            GaussianProcess(), GaussianProcess("gp whole", (0, 24), relative=True), SmallNet(), Lear()
+            GaussianProcess(), GaussianProcess("gp whole", (0, 24)), SmallNet(), Lear(), LikeDay()
         ]  # fmt: skip
         self._members = {member.name: member for member in members}
         self._weights = np.zeros(0)
@@ -91,6 +113,7 @@ class Stack:
             raise ValueError(f"no member of the ensemble gave a forecast: {self.left_out}")
         start = np.array([START_WEIGHTS[name] for name in guesses])
         stacked = np.stack(list(guesses.values()))
+        start = start if start.sum() > 0.0 else np.ones_like(start)
         weights = learnt_weights(stacked - days.y[first:], start / start.sum())
         before = np.full((first, days.y.shape[1]), np.nan)
         self.member_rows = {name: np.concatenate([before, guess]) for name, guess in guesses.items()}

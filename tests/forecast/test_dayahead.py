@@ -12,7 +12,7 @@ from gridpilot.forecast.features import Series
 from gridpilot.forecast.inputs import Inputs
 from gridpilot.forecast.models import SeasonalNaive
 from gridpilot.forecast.registry import REGISTRY
-from gridpilot.forecast.stack import START_WEIGHTS, Stack, learnt_weights
+from gridpilot.forecast.stack import START_WEIGHTS, LikeDay, Stack, learnt_weights
 from tests.forecast.conftest import daily, market, spoiled, times
 
 SLOW = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "ensemble"))
@@ -108,13 +108,14 @@ def test_gp__prequential_errors_equal_one_refit_a_day() -> None:
     model = gp.GaussianProcess()
     rows = model.rows(days, 70)
     inputs, table = Inputs.learn(days, 70)
-    z = inputs.scale.z(days.y)
+    z = inputs.scale.z(days.relative)
     for fit in model._fitted:
         for row in (71, 75, 79):
             x = table.x[7 : row + 1, fit.block.pick]
             covariance = gp._parts(fit.theta, x, fit.block).covariance
             naive = covariance[-1, :-1] @ np.linalg.solve(covariance[:-1, :-1], z[7:row, fit.block.slots])
-            assert np.allclose(inputs.scale.price(naive, fit.block.slots), rows[row, fit.block.slots], rtol=1e-7)
+            price = inputs.scale.price(naive, fit.block.slots) + days.level[row]
+            assert np.allclose(price, rows[row, fit.block.slots], rtol=1e-7)
 
 
 def test_gp__gradient_equals_finite_differences() -> None:
@@ -180,3 +181,28 @@ def test_rolling__through_a_clock_change_equals_one_prediction_from_each_origin(
         model = build("gp whole")
         assert model.rolling(series, origins[:k], 24) is not None
         assert np.allclose(model.predict(series.cut(int(origins[k]) + 1), 24), rolled[k], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_ensemble__a_month_after_a_level_shift_it_is_near_the_naive_again() -> None:
+    series = market(260)
+    y = series.y.copy()
+    y[24 * 200 :] += 1000.0
+    moved = Series(series.timestamp, 3600, y, "UTC", series.exog, 48, "NL")
+    origins = daily(moved, 24 * 258 - 1, 80)
+    guess = build("ensemble").rolling(moved, origins, 24)
+    assert guess is not None
+    late = origins[-28:]
+    truth = y[late[:, None] + np.arange(1, 25)]
+    naive = np.stack([SeasonalNaive().predict(moved.cut(int(o) + 1), 24) for o in late])
+    assert np.abs(guess[-28:] - truth).mean() <= 1.4 * np.abs(naive - truth).mean()
+
+
+def test_like_day__equals_the_seasonal_naive() -> None:
+    series = market(40)
+    origins = daily(series, 24 * 38 - 1, 10)
+    days = day_table(series)
+    rows = LikeDay().rows(days, 20)[np.searchsorted(days.ends, origins)]
+    naive = np.stack([SeasonalNaive().predict(series.cut(int(o) + 1), 24) for o in origins])
+    assert np.array_equal(rows, naive)
+    assert np.array_equal(LikeDay().predict(days), SeasonalNaive().predict(series, 24))

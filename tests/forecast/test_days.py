@@ -50,6 +50,7 @@ def test_day_table__rows_do_not_depend_on_the_origin_that_looks(zone: str) -> No
         part = day_table(series.cut(int(whole.ends[row]) + 1))
         k = len(part)
         assert np.array_equal(part.y, whole.y[row - k : row])
+        assert np.array_equal(part.level, whole.level[: k + 1])
         assert np.array_equal(part.exog[:k], whole.exog[row - k : row])
         assert np.array_equal(part.holiday[: k + 2], whole.holiday[row - k : row + 2])
 
@@ -81,3 +82,12 @@ def test_country__unknown_is_refused_and_known_has_its_days() -> None:
     assert not is_holiday("NL", date(2024, 4, 26))
     with pytest.raises(DataError, match=r"'XX'.*ISO code"):
         check_country("XX")
+
+
+def test_level__is_the_median_of_eight_weeks_before_and_knows_nothing_later() -> None:
+    days = day_table(market(80))
+    means = days.y.mean(axis=1)
+    assert days.level[70] == np.median(means[14:70])
+    assert days.level[80] == np.median(means[24:80])
+    assert days.level[5] == np.median(means[:5])
+    assert np.allclose(days.relative + days.level[:-1, None], days.y)

@@ -47,7 +47,7 @@ def test_forecast__with_a_fit_uses_it_and_says_which(fit: Fitted) -> None:
     out = forecast(prepared(series), 24, fits={"energy": fit})
     assert out.energy.method == ENSEMBLE
     assert out.version == fit.version == "2023-06-18T23:00Z"
-    assert set(out.energy.members) == set(out.weights) == {"gp", "gp whole", "net", "lear"}
+    assert set(out.energy.members) == set(out.weights) == {"gp", "gp whole", "net", "lear", "like day"}
     mixed = sum(out.weights[name] * values for name, values in out.energy.members.items())
     assert np.allclose(out.energy.point, mixed)
     stack = np.stack(list(out.energy.quantiles.values()))
