@@ -99,15 +99,14 @@ class _Fitted:
 class GaussianProcess:
     """The prequential Gaussian process; a `DayModel`.
 
-    `edges` are the blocks' borders in twenty-fourths of the row; `relative` models prices less yesterday's mean.
+    `edges` are the blocks' borders in twenty-fourths of the row.
     """
 
     least_rows = 60
 
-    def __init__(self, name: str = "gp", edges: tuple[int, ...] = (0, 7, 12, 18, 24), *, relative: bool = False):
+    def __init__(self, name: str = "gp", edges: tuple[int, ...] = (0, 7, 12, 18, 24)) -> None:
         self.name = name
         self._edges = edges
-        self._relative = relative
         self._inputs: Inputs | None = None
         self._x = np.zeros((0, 0), dtype=np.float32)  # rows known at the fit
         self._names: tuple[str, ...] = ()
@@ -123,12 +122,12 @@ class GaussianProcess:
         """The day to come (S,), from the rows known at the fit and today's inputs."""
         if self._inputs is None:
             raise ValueError(f"{self.name} is not fitted: call fit first")
-        now, level = self._inputs.now(days)
+        now = self._inputs.now(days)
         out = np.empty(days.y.shape[1])
         age = days.number - self._day + np.arange(len(self._x), 0, -1.0)
         for fit in self._fitted:
             row = _cross(fit, self._x[:, fit.block.pick], now[fit.block.pick], age)
-            out[fit.block.slots] = self._inputs.scale.price(row @ fit.alpha + level, fit.block.slots)
+            out[fit.block.slots] = self._inputs.scale.price(row @ fit.alpha, fit.block.slots)
         return out + float(days.level[-1])
 
     def drivers(self, days: DayTable) -> dict[str, float]:
@@ -138,7 +137,7 @@ class GaussianProcess:
         """
         if self._inputs is None:
             raise ValueError(f"{self.name} is not fitted: call fit first")
-        now, level = self._inputs.now(days)
+        now = self._inputs.now(days)
         age = days.number - self._day + np.arange(len(self._x), 0, -1.0)
         usual = self._x.mean(axis=0, dtype=np.float64)
         inputs = dict.fromkeys(MEANING.get(name, name) for name in self._names)
@@ -147,9 +146,9 @@ class GaussianProcess:
             block, pick = fit.block, fit.block.pick
             of = np.array([MEANING.get(self._names[i], self._names[i]) for i in self._groups[pick]])
             x = self._x[:, pick]
-            base = _cross(fit, x, now[pick], age) @ fit.alpha + level
+            base = _cross(fit, x, now[pick], age) @ fit.alpha
             for name in inputs:
-                other = _cross(fit, x, np.where(of == name, usual[pick], now[pick]), age) @ fit.alpha + level
+                other = _cross(fit, x, np.where(of == name, usual[pick], now[pick]), age) @ fit.alpha
                 scale = self._inputs.scale
                 change[name][block.slots] = scale.price(base, block.slots) - scale.price(other, block.slots)
         return {name: float(values.mean()) for name, values in change.items()}
@@ -159,10 +158,10 @@ class GaussianProcess:
 
         Rows before `first` are out of sample except for the hyperparameters; rows before FIRST_ROW are NaN.
         """
-        inputs, table = Inputs.learn(days, first, relative=self._relative)
-        scale, level = inputs.scale, table.level[FIRST_ROW:-1, None]
-        prices = scale.z(days.relative[FIRST_ROW:])
-        known, target, slope = table.x[FIRST_ROW:-1], prices - level, scale.slope(prices)
+        inputs, table = Inputs.learn(days, first)
+        scale = inputs.scale
+        target = scale.z(days.relative[FIRST_ROW:])
+        known, slope = table.x[FIRST_ROW:-1], scale.slope(target)
         out, fitted, seen = np.full(days.y.shape, np.nan), [], first - FIRST_ROW
         whole = _blocks(table, days.y.shape[1], self._edges)
         for i, block in enumerate(whole):
@@ -170,7 +169,7 @@ class GaussianProcess:
             theta = _hyperparameters(x[:seen], z[:seen], slope[:seen, block.slots], block)
             factor = _factor(theta, x, block)
             white = linalg.solve_triangular(factor, z, lower=True, check_finite=False)
-            forecast = np.tril(factor, -1) @ white + level  # z - e, without its own truth even in the rounding
+            forecast = np.tril(factor, -1) @ white  # z - e, without its own truth even in the rounding
             out[FIRST_ROW:, block.slots] = scale.price(forecast, block.slots)
             alpha = linalg.solve_triangular(factor, white, lower=True, trans="T", check_finite=False)
             fitted.append(_Fitted(block, theta, alpha, (x * x) @ _weights(theta, block)[0]))

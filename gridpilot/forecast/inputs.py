@@ -29,16 +29,12 @@ LINEAR_GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """x (D + 1, C); group (C,) index into `names`; slot (C,) of the day that a column belongs to, -1 for none.
-
-    level (D + 1,) is what was subtracted from the prices, 0 unless they are taken relative to yesterday's mean.
-    """
+    """x (D + 1, C); group (C,) index into `names`; slot (C,) of the day that a column belongs to, -1 for none."""
 
     x: Array
     group: Index
     slot: Index
     names: tuple[str, ...]
-    level: Array
 
     def of(self, *names: str) -> Array:
         """The columns of some groups (D + 1, C')."""
@@ -47,14 +43,12 @@ class Columns:
 
     def with_linear(self, forecast: Array) -> Columns:
         """With the running ridge's forecasts (D + 1, S) of each row as one more group."""
-        more = forecast - self.level[:, None]
-        count = more.shape[1]
+        count = forecast.shape[1]
         return Columns(
-            x=np.concatenate([self.x, more], axis=1),
+            x=np.concatenate([self.x, forecast], axis=1),
             group=np.concatenate([self.group, np.full(count, len(self.names))]),
             slot=np.concatenate([self.slot, np.arange(count)]),
             names=(*self.names, "linear forecast"),
-            level=self.level,
         )
 
     def linear_inputs(self) -> Array:
@@ -109,25 +103,23 @@ class Inputs:
 
     scale: Scale
     ridge: RunningRidge
-    relative: bool
 
     @classmethod
-    def learn(cls, days: DayTable, until: int, *, relative: bool = False) -> tuple[Inputs, Columns]:
+    def learn(cls, days: DayTable, until: int) -> tuple[Inputs, Columns]:
         """Scales from rows before `until`, the ridge from all rows; with the columns of every row (D + 1)."""
         scale = Scale.learn(days, until)
-        inputs = columns(days, scale, relative=relative)
-        plain = columns(days, scale).linear_inputs() if relative else inputs.linear_inputs()
-        ridge, forecast = RunningRidge.run(plain, scale.z(days.relative), until)
-        return cls(scale, ridge, relative), inputs.with_linear(forecast)
+        inputs = columns(days, scale)
+        ridge, forecast = RunningRidge.run(inputs.linear_inputs(), scale.z(days.relative), until)
+        return cls(scale, ridge), inputs.with_linear(forecast)
 
-    def now(self, days: DayTable) -> tuple[Array, float]:
-        """The columns of the row to come (C,) and the level that its prices are relative to."""
-        inputs = columns(days, self.scale, relative=self.relative)
-        plain = columns(days, self.scale).linear_inputs() if self.relative else inputs.linear_inputs()
+    def now(self, days: DayTable) -> Array:
+        """The columns of the row to come (C,)."""
+        inputs = columns(days, self.scale)
+        ready = self.ridge.beta.any()
         linear = (
-            self.ridge.forecast(plain) if self.ridge.beta.any() else _lag(self.scale.z(days.relative), 1, ahead=True)
+            self.ridge.forecast(inputs.linear_inputs()) if ready else _lag(self.scale.z(days.relative), 1, ahead=True)
         )
-        return inputs.with_linear(linear).x[-1], float(inputs.level[-1])
+        return np.asarray(inputs.with_linear(linear).x[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +168,14 @@ class Scale:
         return np.asarray(np.clip((exog - self.mean) / self.sd, -6.0, 6.0))
 
 
-def columns(days: DayTable, scale: Scale, *, relative: bool = False) -> Columns:
-    """All inputs of all rows, the one to forecast included; `relative` takes prices less yesterday's mean."""
+def columns(days: DayTable, scale: Scale) -> Columns:
+    """All inputs of all rows, the one to forecast included."""
     rows, width = len(days) + 1, days.y.shape[1]
     z = np.concatenate(
         [scale.z(days.relative), np.full((1, width), np.nan)]
     )  # row D is never read: every lag is 1 or more
     each, none = np.arange(width), np.full(8, -1)
-    level = _lag(z, 1).mean(axis=1) if relative else np.zeros(rows)
-    past = {k: _lag(z, k) - level[:, None] for k in range(1, FIRST_ROW + 1)}
+    past = {k: _lag(z, k) for k in range(1, FIRST_ROW + 1)}
     parts: list[tuple[str, Array, Index]] = [(f"price {k} d ago", past[k], each) for k in (1, 2, 3, FIRST_ROW)]
     yesterday = past[1]
     parts.append(("last hours", yesterday[:, -LAST_SLOTS:], none[: min(LAST_SLOTS, width)]))
@@ -203,7 +194,6 @@ def columns(days: DayTable, scale: Scale, *, relative: bool = False) -> Columns:
         group=np.concatenate([np.full(x.shape[1], i) for i, (_, x, _) in enumerate(parts)]),
         slot=np.concatenate([slot for _, _, slot in parts]),
         names=tuple(name for name, _, _ in parts),
-        level=level,
     )
 
 

@@ -55,7 +55,7 @@ class SmallNet:
         """The day to come (S,)."""
         if self._inputs is None or self._net is None:
             raise ValueError("net is not fitted: call fit first")
-        now, _ = self._inputs.now(days)
+        now = self._inputs.now(days)
         return np.asarray(_price(self._inputs.scale, self._net, self._standard(now[None])) + days.level[-1])
 
     def rows(self, days: DayTable, first: int, tick: Tick = silent) -> Array:

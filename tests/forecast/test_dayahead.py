@@ -160,7 +160,7 @@ def test_stack__a_member_that_fails_is_left_out_and_named(monkeypatch: pytest.Mo
 def test_gp__drivers_name_the_input_that_moved_the_forecast() -> None:
     series = market(150)
     y, exog = series.y.copy(), series.exog.copy()
-    model = DayAhead(lambda: gp.GaussianProcess("gp whole", (0, 24), relative=True))
+    model = DayAhead(lambda: gp.GaussianProcess("gp whole", (0, 24)))
     model.fit(series, 24)
     calm = model.drivers(series)
     exog[len(y) :, 1] -= 20.0  # no wind tomorrow
