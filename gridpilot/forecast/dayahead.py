@@ -71,14 +71,21 @@ class DayAhead:
         model.fit(day_table(series))
         self._model, self._fitted = model, _shape(series)
 
-    def predict(self, series: Series, horizon: int) -> Array:
-        """The next `horizon` values (H,); beyond a day the model goes on from its own forecast."""
+    def predict(self, series: Series, horizon: int, days: DayTable | None = None) -> Array:
+        """The next `horizon` values (H,); beyond a day the model goes on from its own forecast.
+
+        `days` is `recent_days(series)` where the caller has it already.
+        """
         model = self._model
         if model is None or not self.serves(series):
             seen = "nothing" if model is None else "origins at another time of day, or another step or set of series"
             raise ValueError(f"{self.name} was fitted for {seen}: fit it on a series that ends then")
         recent = series.tail(TAIL_DAYS * series.season)
-        return spread(recent, horizon, lambda known: model.predict(day_table(known)))
+
+        def one_day(known: Series) -> Array:
+            return model.predict(days if days is not None and known is recent else day_table(known))
+
+        return spread(recent, horizon, one_day)
 
     @property
     def model(self) -> DayModel | None:
@@ -107,7 +114,7 @@ class DayAhead:
         """What each input adds to the next day's mean price; empty where the model can't say."""
         if not isinstance(self._model, GaussianProcess) or not self.serves(series):
             return {}
-        return self._model.drivers(day_table(series.tail(TAIL_DAYS * series.season)))
+        return self._model.drivers(recent_days(series))
 
     def rolling(self, series: Series, origins: Index, horizon: int, tick: Tick = silent) -> Array | None:
         """Forecasts (K, H) from each of ascending `origins`, fitted before the first, recalibrated daily.
@@ -127,6 +134,11 @@ class DayAhead:
         self._model, self._fitted = self._build(), _shape(known)
         table = self._model.rows(days, int(row[0]), tick)
         return to_steps(table[row], known, origins, horizon)
+
+
+def recent_days(series: Series) -> DayTable:
+    """The newest days, as many as a fitted model reads."""
+    return day_table(series.tail(TAIL_DAYS * series.season))
 
 
 def to_steps(rows: Array, series: Series, origins: Index, horizon: int) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 
 from gridpilot.errors import DataError
 from gridpilot.forecast.features import DAY_S, Index, Series, local_offset_s
-from gridpilot.values import Array
+from gridpilot.values import Array, Times
 
 Tick = Callable[[float], None]  # told the share of the work that is done
 
@@ -87,7 +87,7 @@ def day_table(series: Series) -> DayTable:
         values = series.exog[: n + lead, e]
         exog[:, e] = _slot_means(values, where[: n + lead], rows, width, ahead=1)
     first = np.searchsorted(known, (np.arange(rows + 1) - rows) * width)
-    noon = [_noon(series, int(i), n) for i in first]
+    noon = _noons(series.extended(1)[first], series.timezone)
     days = [noon[0] - timedelta(days=1), *noon, noon[-1] + timedelta(days=1)]
     return DayTable(
         y=y,
@@ -149,11 +149,10 @@ def is_holiday(country: str, day: date) -> bool:
     return day in _calendar(country)  # type: ignore[operator]
 
 
-def _noon(series: Series, index: int, n: int) -> date:
-    """The local date in the middle of the row that starts at `index`."""
-    start = int(series.timestamp[index].astype(np.int64)) if index < n else int(series.future(1)[0].astype(np.int64))
-    offset = int(local_offset_s(np.array([start], dtype="datetime64[s]"), series.timezone)[0])
-    return datetime.fromtimestamp(start + offset + DAY_S // 2, UTC).date()
+def _noons(starts: Times, timezone: str) -> list[date]:
+    """The local date in the middle of each row that starts then."""
+    middle = starts.astype(np.int64) + local_offset_s(starts, timezone) + DAY_S // 2
+    return [datetime.fromtimestamp(int(second), UTC).date() for second in middle]
 
 
 def _level(y: Array) -> Array:

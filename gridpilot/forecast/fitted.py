@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from gridpilot.domain import DataFlag, Trial
-from gridpilot.forecast.dayahead import DayAhead
+from gridpilot.forecast.dayahead import DayAhead, recent_days
 from gridpilot.forecast.features import Series
 from gridpilot.forecast.models import Forecaster
 from gridpilot.values import Array, to_utc
@@ -53,8 +53,13 @@ class Fitted:
     def predict(self, series: Series, horizon: int) -> tuple[Array, dict[str, Array]]:
         """The mix (H,) and what each member says, from the end of the series. ValueError for anything but numbers."""
         members = {}
+        days = recent_days(series) if any(isinstance(m, DayAhead) for m in self.members.values()) else None
         for name, model in self.members.items():
-            members[name] = np.clip(checked(model.predict(series, horizon), (horizon,)), *self.reach)
+            if isinstance(model, DayAhead):
+                values = model.predict(series, horizon, days)
+            else:
+                values = model.predict(series, horizon)
+            members[name] = np.clip(checked(values, (horizon,)), *self.reach)
         return mean_of(members, self.weights), members
 
     def drivers(self, series: Series) -> dict[str, float]:
