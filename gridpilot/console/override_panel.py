@@ -17,6 +17,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console import widgets
 from gridpilot.errors import GridPilotError
 
+REASON, MINUTES = "override_reason", "override_minutes"
 SELECTED, SAID, AUTHOR = "override_selected", "override_said", "operator_name"
 KINDS = {"machines": "Machines", "battery_kw": "Battery", "hold": "Hold"}
 
@@ -48,10 +49,12 @@ def _select(snap: views.Snapshot, kind: str) -> None:
         _say("error", str(error))
 
 
-def _operate(reason: str, minutes: float) -> None:
+def _operate() -> None:
+    """With the reason and the minutes as they are at the press: a page that lags behind may know older ones."""
     selected = st.session_state.pop(SELECTED, None)
     if selected is None:
         return
+    reason, minutes = str(st.session_state.get(REASON, "")), float(st.session_state.get(MINUTES, 60))
     try:
         given = operate.operate(selected, author=author(), reason=reason, minutes=minutes)
         _say("success", f"Command {given.id} was accepted; the pilot puts it over the plan.")
@@ -149,8 +152,8 @@ def _preview(snap: views.Snapshot, selected: operate.Selected) -> None:
         widgets.tile("Money per hour", fmt.money(selected.after_usd_per_h, money, "h"), rate)
     for violation in selected.violations:
         st.error(widgets.inert(f"Breaks a limit: {violation}"))
-    reason = st.text_input("Reason", key="override_reason", max_chars=500)
-    minutes = st.number_input("Ends after, minutes of site time", 5, 1440, 60, step=5, key="override_minutes")
+    st.text_input("Reason", key=REASON, max_chars=500)
+    st.number_input("Ends after, minutes of site time", 5, 1440, 60, step=5, key=MINUTES)
     left = operate.VALID - (datetime.now(UTC) - selected.selected_at)
     st.caption(f"Void in {max(0, int(left.total_seconds()))} s: then select again.")
     with st.container(horizontal=True):
@@ -158,7 +161,6 @@ def _preview(snap: views.Snapshot, selected: operate.Selected) -> None:
             "Operate",
             key="override_operate",
             on_click=_operate,
-            args=(reason, float(minutes)),
             type="primary",
             disabled=bool(selected.violations),
         )
