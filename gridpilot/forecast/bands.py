@@ -84,8 +84,7 @@ def conformal(
         offsets = np.quantile(pool, levels, axis=1)
     else:
         sample, weight = weighted(residuals, neighbours, fade)
-        at = np.cumsum(weight, axis=1) - 0.5 * weight
-        offsets = np.stack([np.interp(levels, a, values) for a, values in zip(at, sample, strict=True)], axis=1)
+        offsets = quantiles_of(sample, weight, levels)
     quantiles = {q: _beyond(q, point, point + offset) for q, offset in zip(LEVELS, offsets, strict=True)}
     return quantiles, np.sqrt(np.mean(pool * pool, axis=1))
 
@@ -99,6 +98,12 @@ def weighted(errors: Array, neighbours: int, fade: float = FADE) -> tuple[Array,
     share = np.tile(fade ** np.arange(len(errors) - 1, -1, -1.0), pool.shape[1] // len(errors))
     order = np.argsort(pool, axis=1, kind="stable")
     return np.take_along_axis(pool, order, axis=1), share[order] / share.sum()
+
+
+def quantiles_of(sample: Array, weight: Array, levels: Array) -> Array:
+    """Quantiles (L, H) of sorted weighted samples (H, n), as `weighted` gives them: each value at its mid-weight."""
+    at = np.cumsum(weight, axis=1) - 0.5 * weight
+    return np.stack([np.interp(levels, a, values) for a, values in zip(at, sample, strict=True)], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +131,9 @@ def rolling(errors: Array, lead: int, neighbours: int) -> Rolling | None:
     for i in range(k):
         now = lead + i
         sample, weight = weighted(ratio[max(BURN_IN, now - WINDOW) : now], neighbours)
-        at = np.cumsum(weight, axis=1) - 0.5 * weight
+        for q, values in zip(LEVELS, quantiles_of(sample, weight, np.array(LEVELS)), strict=True):
+            offsets[q][i] = values * known[now]
         for h in range(errors.shape[1]):
-            values = np.interp(LEVELS, at[h], sample[h]) * known[now, h]
-            for q, value in zip(LEVELS, values, strict=True):
-                offsets[q][i, h] = value
             crps[i, h] = crps_sample(errors[now, h], sample[h] * known[now, h], weight[h])
     return Rolling(offsets, crps)
 

@@ -102,10 +102,6 @@ class DayAhead:
         """Whether the fitted model serves origins like the end of this series."""
         return self._fitted == _shape(series)
 
-    def ends(self, series: Series) -> Index:
-        """Origins (D + 1,) a local day apart, the end of the series last."""
-        return day_table(series).ends
-
     def steps(self, rows: Array, series: Series, origins: Index, horizon: int) -> Array:
         """Rows of a table that ends with the series as steps after each origin (K, H)."""
         return to_steps(rows[np.searchsorted(day_table(series).ends, origins)], series, origins, horizon)

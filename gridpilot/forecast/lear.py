@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -103,18 +104,21 @@ def _moments(x: Array, z: Array, rows: int) -> tuple[_Window, Array, Array]:
     return empty, (x - mean) / sd, (z - level) / spread
 
 
-def _choose(x: Array, z: Array, rows: int) -> _Window:
-    """Penalty of each slot by BIC = n log(RSS / n) + df log n along the path, df = columns in use."""
+def _path(x: Array, z: Array, gram: Array, moment: Array, **options: Any) -> Array:
+    """Lasso coefficients (C, P) of one slot for each penalty; not quite converged to 1e-3 is good enough."""
     from sklearn.linear_model import lasso_path
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.asarray(lasso_path(x, z, precompute=gram, Xy=moment.copy(), tol=1e-3, **options)[1])
+
+
+def _choose(x: Array, z: Array, rows: int) -> _Window:
+    """Penalty of each slot by BIC = n log(RSS / n) + df log n along the path, df = columns in use."""
     window, x, z = _moments(x, z, rows)
     n, gram, moment = len(x), x.T @ x, x.T @ z
     for s in range(z.shape[1]):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a path that has not converged to 1e-3 is still a path
-            _, path, _ = lasso_path(
-                x, z[:, s], alphas=PENALTIES, precompute=gram, Xy=moment[:, s].copy(), tol=1e-3, max_iter=400
-            )
+        path = _path(x, z[:, s], gram, moment[:, s], alphas=PENALTIES, max_iter=400)
         used = np.count_nonzero(path, axis=0)
         rss = np.mean((z[:, [s]] - x @ path) ** 2, axis=0)
         bic = np.where(used > 0.6 * n, np.inf, n * np.log(rss + 1e-12) + used * np.log(n))
@@ -125,16 +129,12 @@ def _choose(x: Array, z: Array, rows: int) -> _Window:
 
 def _follow(window: _Window, x: Array, z: Array) -> None:
     """Move the window to the newest rows with its penalties as they are."""
-    from sklearn.linear_model import lasso_path
-
     moved, x, z = _moments(x, z, window.rows)
     gram, moment = x.T @ x, x.T @ z
     for s in range(z.shape[1]):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _, path, _ = lasso_path(
-                x, z[:, s], alphas=window.penalty[s : s + 1], precompute=gram, Xy=moment[:, s].copy(),
-                coef_init=window.coefficients[s], tol=1e-3, max_iter=200,
-            )  # fmt: skip
+        path = _path(
+            x, z[:, s], gram, moment[:, s], alphas=window.penalty[s : s + 1], max_iter=200,
+            coef_init=window.coefficients[s],
+        )  # fmt: skip
         window.coefficients[s] = path[:, 0]
     window.mean, window.sd, window.level, window.spread = moved.mean, moved.sd, moved.level, moved.spread

@@ -73,9 +73,12 @@ class Tabular:
         """The next `horizon` values (H,)."""
         if self._model is None or not self.serves(series):
             raise ValueError(f"{self.name} is not fitted for origins like the end of this series: call fit first")
+        return np.asarray(self._model.predict(self.features_now(series, horizon)), dtype=np.float64)
+
+    def features_now(self, series: Series, horizon: int) -> Array:
+        """The selected features of the next `horizon` steps (H, F)."""
         recent = series.tail((LOOKBACK_H + 24) * 3600 // series.step_s)
-        x = engineered(recent, np.array([len(recent) - 1]), horizon)[0][:, self._chosen]
-        return np.asarray(self._model.predict(x), dtype=np.float64)
+        return np.asarray(engineered(recent, np.array([len(recent) - 1]), horizon)[0][:, self._chosen])
 
     def training_origins(self, series: Series, horizon: int) -> Index:
         """Origins (K,) a day apart, ascending."""
@@ -127,9 +130,7 @@ class XGBoost(Tabular):
         """Standard deviation over the bootstrap samples (H,): the model's doubt, without the noise of prices."""
         if not isinstance(self._model, _Bootstrap):
             raise ValueError("xgboost is not fitted: call fit first")
-        recent = series.tail((LOOKBACK_H + 24) * 3600 // series.step_s)
-        x = engineered(recent, np.array([len(recent) - 1]), horizon)[0][:, self._chosen]
-        return np.asarray(self._model.each(x).std(axis=0))
+        return np.asarray(self._model.each(self.features_now(series, horizon)).std(axis=0))
 
 
 class _Bootstrap:
