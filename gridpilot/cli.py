@@ -190,7 +190,7 @@ def _forecast(args: argparse.Namespace) -> Result:
     history = read_prices(args.prices, site, target=args.target, bridge_s=BRIDGE_S)
     prepared = prepare(history, "UTC", exog=_columns(args.exog), country=args.country, horizon=args.horizon)
     fits, series, flags = {}, prepared.clock, [*history.flags]
-    if not args.quick and args.horizon <= series.season and worth_fitting(series):
+    if not args.quick and worth_fitting(series):
         try:
             with _progress() as told:
                 fits = {"energy": fit_ensemble(series, lambda share: told("ensemble", share))}

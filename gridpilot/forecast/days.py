@@ -15,12 +15,11 @@ from functools import lru_cache
 import numpy as np
 
 from gridpilot.errors import DataError
-from gridpilot.forecast.features import DAY_S, Index, Series, local_offset_s
+from gridpilot.forecast.features import DAY_S, HOUR_S, Index, Series, local_offset_s
 from gridpilot.values import Array, Times
 
 Tick = Callable[[float], None]  # told the share of the work that is done
 
-HOUR_S = 3600
 LEVEL_DAYS = 56  # eight weeks
 SHAPE_DAYS = 28  # the shape within the hour is the mean of as many days
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gridpilot.forecast.days import HOUR_S, is_holiday
+from gridpilot.forecast.days import is_holiday
 from gridpilot.forecast.features import Index, Series, days_back, local_offset_s, same_time
 from gridpilot.values import Array
 
@@ -151,7 +151,7 @@ def engineered(series: Series, origins: Index, horizon: int, volume: Array | Non
 
     Origins need LOOKBACK_H hours before them. volume (N,) belongs to the same intervals as y.
     """
-    per_h = max(1, round(HOUR_S / series.step_s))
+    per_h = series.per_hour
     known = _at_origin(series.y, per_h) | _volume(series.y, volume, per_h)
     later = _of_target(series, origins, horizon)
     shape = (len(origins), horizon)

@@ -204,9 +204,9 @@ def _one_price(price: str, series: Series, horizon: int, fitted: Fitted | None, 
         flag = DataFlag("CONSTANT", text, "info", "forecast")
         return _Outcome(bands.flat(float(series.y[-1]), horizon, "constant"), flags=(flag,))
     flags = []
-    if fitted is not None and fitted.serves(series, horizon):
+    if fitted is not None and fitted.lag(series) is not None:
         try:
-            return _issued(fitted, series, horizon)
+            return _issued(price, fitted, series, horizon, models)
         except MODEL_ERRORS as error:
             text = f"{price} price: {fitted.method} of {fitted.version} left out: {type(error).__name__}: {error}"
             flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
@@ -220,17 +220,30 @@ def _one_price(price: str, series: Series, horizon: int, fitted: Fitted | None, 
         flags.append(DataFlag("COLD_START", text, "info", "forecast"))
         band = bands.random_walk(series.y, horizon, "last value (cold start)")
         return _Outcome(band, walk=series.y, flags=tuple(flags))
-    outcome = _issued(fit_quick(price, series, horizon, origins, models), series, horizon)
+    outcome = _issued(price, fit_quick(price, series, horizon, origins, models), series, horizon, models)
     return replace(outcome, flags=(*flags, *outcome.flags))
 
 
-def _issued(fitted: Fitted, series: Series, horizon: int) -> _Outcome:
-    """The forecast of a fit, with the band and the paths that its errors give."""
-    point, members = fitted.predict(series, horizon)
-    neighbours = max(1, round(3600 / series.step_s))
-    days = len(fitted.errors) * fitted.spacing * series.step_s / DAY_S
-    residuals = bands.rescaled(fitted.errors[:, :horizon], neighbours)
-    quantiles, sigma = bands.conformal(point, residuals, neighbours=neighbours, days=days, fade=fitted.fade)
+def _issued(price: str, fitted: Fitted, series: Series, horizon: int, models: Registry) -> _Outcome:
+    """The forecast of a fit, with the band and the paths that its errors give.
+
+    Further ahead than its errors reach (a day) it goes on from its own forecast, with the errors that the quick
+    models made that far ahead.
+    """
+    point, members, errors = fitted.predict(series, horizon)
+    days = len(errors) * fitted.spacing * series.step_s / DAY_S
+    near = errors.shape[1]
+    residuals = bands.rescaled(errors, series.per_hour)
+    quantiles, sigma = bands.conformal(point[:near], residuals, neighbours=series.per_hour, days=days, fade=fitted.fade)
+    if near < horizon:
+        plain = series.without_exog()
+        far = fit_quick(price, plain, horizon, calibration_origins(plain, horizon), models).errors
+        later = bands.rescaled(far[:, near:], series.per_hour)
+        more, spread = bands.conformal(point[near:], later, neighbours=series.per_hour, days=len(far))
+        quantiles = {q: np.concatenate([quantiles[q], more[q]]) for q in quantiles}
+        sigma = np.concatenate([sigma, spread])
+        pairs = min(len(residuals) - 1, len(later))  # the day after an origin, and the next
+        residuals = np.hstack([residuals[-pairs - 1 : -1], later[-pairs:]])
     return _Outcome(
         band=Band(point, quantiles[0.1], quantiles[0.9], sigma, quantiles, fitted.method, members),
         residuals=residuals,
@@ -311,7 +324,7 @@ def trial_of(series: Series, origins: Index, errors: Mapping[str, Array], *, cov
     With `coverage`, which takes a while, the bands of the newer half are made from the errors before each.
     """
     keep = slice(-TRIAL_DAYS, None)
-    mix, neighbours = errors["mix"], max(1, round(3600 / series.step_s))
+    mix, neighbours = errors["mix"], series.per_hour
     lead = len(mix) // 2
     found = bands.rolling(mix, lead, neighbours) if coverage else None
     inside = {}

@@ -188,7 +188,7 @@ def _trial(
     guess = rolling(model, series, every, horizon, entry.refit_days, told)
     fit_ms = (time.perf_counter() - start) * 1000.0 / len(every)
     truth = series.y[every[:, None] + np.arange(1, horizon + 1)]
-    found = bands.rolling(truth - guess, len(lead), max(1, round(3600 / series.step_s)))
+    found = bands.rolling(truth - guess, len(lead), series.per_hour)
     now = guess[len(lead) :]
     quantiles = {q: now + offset for q, offset in found.offsets.items()} if found else {}
     crps = found.crps if found else np.full_like(now, np.nan)

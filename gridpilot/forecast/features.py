@@ -21,6 +21,7 @@ from gridpilot.values import Array, Times, as_array, as_times
 Index = npt.NDArray[np.int64]
 
 DAY_S = 86_400
+HOUR_S = 3600
 BLOCKS = 8  # the last day enters as this many block means, whatever the step
 RECENT = 4  # newest single values
 HARMONICS = 3  # sine and cosine pairs over the local day
@@ -59,6 +60,11 @@ class Series:
     def season(self) -> int:
         """Steps in a day, at least 1."""
         return max(1, round(DAY_S / self.step_s))
+
+    @property
+    def per_hour(self) -> int:
+        """Steps in an hour, at least 1."""
+        return max(1, round(HOUR_S / self.step_s))
 
     @property
     def lead(self) -> int:

@@ -44,28 +44,44 @@ class Fitted:
         """Which fit this is: its newest value's time."""
         return f"{self.origin:%Y-%m-%dT%H:%MZ}"
 
-    def serves(self, series: Series, horizon: int) -> bool:
-        """Whether it can forecast from the end of the series, and is recent enough to."""
-        age = to_utc(series.timestamp[-1]) - self.origin
-        fresh = timedelta(0) <= age <= OLDEST
-        return fresh and horizon <= self.errors.shape[1] and all(m.serves(series) for m in self.members.values())
+    def lag(self, series: Series) -> int | None:
+        """Steps of the series that came after the time of day of the fit, under an hour; None: it does not serve."""
+        for lag in range(min(series.per_hour, len(series))):
+            known = series.cut(len(series) - lag)
+            age = to_utc(known.timestamp[-1]) - self.origin
+            if timedelta(0) <= age <= OLDEST and all(m.serves(known) for m in self.members.values()):
+                return lag
+        return None
 
-    def predict(self, series: Series, horizon: int) -> tuple[Array, dict[str, Array]]:
-        """The mix (H,) and what each member says, from the end of the series. ValueError for anything but numbers."""
-        members = {}
-        days = recent_days(series) if any(isinstance(m, DayAhead) for m in self.members.values()) else None
+    def predict(self, series: Series, horizon: int) -> tuple[Array, dict[str, Array], Array]:
+        """The mix (H,), what each member says, and the past errors (K, H') of the mix that far ahead, H' <= H.
+
+        ValueError for anything but numbers. Of an hour that has begun, the steps already known correct the mix: by
+        the regression of the errors that followed on the errors of those steps.
+        """
+        lag = self.lag(series)
+        if lag is None:
+            raise ValueError(f"the fit of {self.version} does not serve a series that ends then")
+        known, reach, members = series.cut(len(series) - lag), horizon + lag, {}
+        days = recent_days(known) if any(isinstance(m, DayAhead) for m in self.members.values()) else None
         for name, model in self.members.items():
-            if isinstance(model, DayAhead):
-                values = model.predict(series, horizon, days)
-            else:
-                values = model.predict(series, horizon)
-            members[name] = np.clip(checked(values, (horizon,)), *self.reach)
-        return mean_of(members, self.weights), members
+            shared = {"days": days} if isinstance(model, DayAhead) else {}  # read once for all
+            values = model.predict(known, reach, **shared)
+            members[name] = np.clip(checked(values, (reach,)), *self.reach)
+        point, errors = mean_of(members, self.weights), self.errors[:, :reach]
+        if lag:
+            errors = np.pad(errors, ((0, 0), (0, min(lag, reach - errors.shape[1]))), mode="edge")
+            missed, before = float(np.mean(series.y[-lag:] - point[:lag])), errors[:, :lag].mean(axis=1)
+            follows = before @ errors / max(float(before @ before), np.finfo(float).tiny)
+            errors = errors - before[:, None] * follows
+            point[: len(follows)] += missed * follows
+        return np.clip(point[lag:], *self.reach), {name: m[lag:] for name, m in members.items()}, errors[:, lag:]
 
     def drivers(self, series: Series) -> dict[str, float]:
         """What each input adds to the next day's mean price; empty where no member can say."""
+        known = series.cut(len(series) - (self.lag(series) or 0))
         for model in reversed(list(self.members.values())):  # the simplest that can say comes last
-            if isinstance(model, DayAhead) and (found := model.drivers(series)):
+            if isinstance(model, DayAhead) and (found := model.drivers(known)):
                 return found
         return {}
 

@@ -2,7 +2,7 @@
 
 A cycle never fits. After each cycle the pilot offers what it knows; where no fit is running the worker starts the
 one that will be needed next, and finished fits are swapped in whole. A fit serves origins at its local time of
-day: with hourly steps there are 24 of them, renewed once a day each.
+day, and within the hour after it: there are 24 of them, renewed once a day each.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 from gridpilot.domain import DataFlag
 from gridpilot.forecast import bands
 from gridpilot.forecast.dayahead import DayAhead, local_phase_s
-from gridpilot.forecast.days import Tick, day_table, silent, slots
+from gridpilot.forecast.days import Tick, day_table, silent
 from gridpilot.forecast.ensemble import ENSEMBLE, Prepared, fit_quick, trial_of
-from gridpilot.forecast.features import Index, Series
+from gridpilot.forecast.features import HOUR_S, Index, Series
 from gridpilot.forecast.fitted import Fitted
 from gridpilot.forecast.models import MODELS, SeasonalNaive
 from gridpilot.forecast.stack import CALIBRATION_ROWS, Stack
@@ -100,8 +100,8 @@ class Refitter:
     def current(self, prepared: Prepared) -> Mapping[str, Fitted]:
         """Fits by price that serve the end of the series."""
         self._collect()
-        found = self._fits.get(local_phase_s(prepared.clock), {})
-        return {p: f for p, f in found.items() if p in prepared.series and f.serves(prepared.series[p], 1)}
+        found = self._fits.get(local_phase_s(prepared.clock) // HOUR_S, {})
+        return {p: f for p, f in found.items() if p in prepared.series and f.lag(prepared.series[p]) is not None}
 
     def offer(self, prepared: Prepared) -> None:
         """Start the fit that will be needed soonest, unless one is running or all are of today."""
@@ -111,16 +111,18 @@ class Refitter:
             return
         for steps in range(1, series.season + 1):  # the next interval's time of day was last seen a day ago
             known = prepared.without(series.season - steps)
-            phase = local_phase_s(known.clock)
-            found = self._fits.get(phase, {}).get("energy")
-            if found is not None and found.origin >= known.origin and found.serves(known.clock, 1):
+            hour, late_s = divmod(local_phase_s(known.clock), HOUR_S)
+            found = self._fits.get(hour, {}).get("energy")
+            if late_s >= series.step_s:  # within the hour the fit of its beginning serves
                 continue
-            if time.monotonic() < self._failed.get(phase, 0.0):
+            if found is not None and found.origin >= known.origin and found.lag(known.clock) is not None:
+                continue
+            if time.monotonic() < self._failed.get(hour, 0.0):
                 continue
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_calm)
             try:
-                self._running = phase, self._pool.submit(fit_prices, known)
+                self._running = hour, self._pool.submit(fit_prices, known)
             except BrokenExecutor as error:  # it went while it had nothing to do
                 self.trouble = str(error)
                 self.close()
@@ -158,22 +160,22 @@ class Refitter:
         """Swap a finished fit in."""
         if self._running is None or not self._running[1].done():
             return
-        (phase, future), self._running = self._running, None
+        (hour, future), self._running = self._running, None
         error = future.exception()
         if error is None:
-            self._fits = {**self._fits, phase: future.result()}
+            self._fits = {**self._fits, hour: future.result()}
             self.trouble = ""
             return
         self.trouble = f"{type(error).__name__}: {error}"
-        self._failed[phase] = time.monotonic() + RETRY_S
+        self._failed[hour] = time.monotonic() + RETRY_S
         if isinstance(error, BrokenExecutor):  # the worker itself is gone: the next fit starts another
             self.close()
 
 
 def worth_fitting(series: Series) -> bool:
-    """Steps of an hour or more, enough days, and a price that moves."""
+    """More than one step a day, enough days, and a price that moves."""
     enough = len(series) >= (FEWEST_DAYS + 1) * series.season
-    return series.season == slots(series.step_s) and series.season > 1 and enough and float(np.ptp(series.y)) > 0.0
+    return series.season > 1 and enough and float(np.ptp(series.y)) > 0.0
 
 
 def _calm() -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from datetime import datetime, timedelta
 from types import ModuleType
 
 import numpy as np
@@ -38,6 +39,15 @@ def fit() -> Fitted:
         return fit_ensemble(market(DAYS).cut(24 * (DAYS - 1)))
 
 
+@pytest.fixture(scope="module")
+def quarters() -> Fitted:
+    """A fit of quarter hours at the beginning of an hour."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gridpilot.forecast.gp.STEPS", 3)
+        patch.setattr("gridpilot.forecast.net.EPOCHS", 3)
+        return fit_ensemble(market(DAYS, 900).cut(96 * (DAYS - 1)))
+
+
 def prepared(series: Series) -> Prepared:
     return Prepared(to_utc(series.timestamp[-1]), series, {"energy": series})
 
@@ -65,11 +75,42 @@ def test_forecast__with_a_fit_uses_it_and_says_which(fit: Fitted) -> None:
 
 def test_forecast__fit_that_does_not_serve_leaves_the_quick_models(fit: Fitted) -> None:
     series = market(DAYS + 20)
-    for known, horizon in ((series.cut(24 * DAYS - 5), 24), (series, 24), (market(DAYS), 30)):
-        out = forecast(prepared(known), horizon, fits={"energy": fit})
+    for known in (series.cut(24 * DAYS - 5), series):
+        out = forecast(prepared(known), 24, fits={"energy": fit})
         assert out.energy.method != ENSEMBLE
         assert out.version == ""
-        assert [flag.code for flag in out.flags] == ["EXOG_UNUSED"] or horizon == 30
+        assert [flag.code for flag in out.flags] == ["EXOG_UNUSED"]
+
+
+def test_forecast__second_day_goes_on_from_the_first_with_wider_bands(fit: Fitted) -> None:
+    series = market(DAYS)
+    day, two = (forecast(prepared(series), horizon, fits={"energy": fit}) for horizon in (24, 48))
+    assert two.energy.method == ENSEMBLE
+    assert np.array_equal(two.energy.point[:24], day.energy.point)
+    assert np.array_equal(two.energy.quantiles[0.9][:24], day.energy.quantiles[0.9])
+    assert np.all(np.diff(np.stack(list(two.energy.quantiles.values())), axis=0) >= 0.0)
+    width = two.energy.upper - two.energy.lower
+    assert width[24:].mean() > width[:24].mean()
+    assert two.paths["energy"].shape == (200, 48)
+    assert np.all(np.isfinite(two.paths["energy"]))
+
+
+def test_forecast__within_the_hour_the_steps_already_known_correct_what_is_left(quarters: Fitted) -> None:
+    series = market(DAYS, 900)
+    fitted_at = 96 * (DAYS - 1)
+    for late in range(4):
+        known = series.cut(fitted_at + late)
+        assert quarters.lag(known) == late
+        out = forecast(prepared(known), 96, fits={"energy": quarters})
+        assert out.energy.method == ENSEMBLE
+        assert len(out.energy.point) == 96
+        assert np.all(np.isfinite(out.paths["energy"]))
+    assert quarters.lag(series.cut(fitted_at + 4)) is None
+    known = series.cut(fitted_at + 2)
+    high = replace(known, y=np.concatenate([known.y[:-2], known.y[-2:] + 20.0]))
+    moved = quarters.predict(high, 96)[0] - quarters.predict(known, 96)[0]
+    assert 0.0 < moved[0] < 20.0
+    assert abs(moved[90:].mean()) < moved[0]
 
 
 def test_forecast__what_comes_after_the_origin_changes_no_bit(fit: Fitted) -> None:
@@ -107,15 +148,16 @@ def test_fit_prices__hash_is_fitted_at_the_same_origins_so_that_paths_are_joint(
     assert np.array_equal(both.without(24).clock.y, energy.y[:-24])
 
 
-def test_worth_fitting__needs_hours_days_and_a_price_that_moves() -> None:
+def test_worth_fitting__needs_days_and_a_price_that_moves() -> None:
     series = market(DAYS)
     assert worth_fitting(series)
     assert not worth_fitting(market(100))
-    assert not worth_fitting(market(DAYS, 300))
+    assert worth_fitting(market(DAYS, 300))
     assert not worth_fitting(replace(series, y=np.full(len(series), 3.0)))
 
 
-def test_refitter__next_time_of_day_first_then_the_rest_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step_s", [3600, 900])
+def test_refitter__next_hour_first_then_the_rest_and_none_twice(step_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     done = fit_like(market(DAYS))
 
@@ -129,13 +171,14 @@ def test_refitter__next_time_of_day_first_then_the_rest_and_none_twice(monkeypat
         def shutdown(self, **_: object) -> None: ...
 
     monkeypatch.setattr(refit, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(Fitted, "serves", lambda self, series, horizon: True)
-    refitter, series = Refitter(), market(DAYS)
+    monkeypatch.setattr(Fitted, "lag", lambda self, series: 0)
+    refitter, series = Refitter(), market(DAYS, step_s)
     for _ in range(30):
         refitter.offer(prepared(series))
     assert len(asked) == 24
-    assert asked[0] == "2023-06-19T00:00"  # the series ends at 23:00; the next origin is midnight, seen a day ago
-    assert asked[-1] == "2023-06-19T23:00"
+    # the series ends at midnight; the next hour's beginning was last seen a day before its own last interval
+    origins = [datetime.fromisoformat(text) + timedelta(seconds=step_s) for text in asked]
+    assert origins == [datetime(2023, 6, 19, 1) + timedelta(hours=i) for i in range(24)]
 
 
 class Done:

@@ -48,7 +48,7 @@ class Fits:
         self.fits = fits
 
     def current(self, prepared: Prepared) -> dict[str, Fitted]:
-        return {price: fit for price, fit in self.fits.items() if fit.serves(prepared.series[price], 1)}
+        return {price: fit for price, fit in self.fits.items() if fit.lag(prepared.series[price]) is not None}
 
     def waiting(self, series: Series) -> tuple[DataFlag, ...]:
         return ()
