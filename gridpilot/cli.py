@@ -24,6 +24,7 @@ from gridpilot.values import to_jsonable, to_utc
 
 Result = dict[str, Any]
 BRIDGE_S = 3 * 86_400  # gaps in a file of past prices that a forecast fills rather than cutting the past off
+BACKTEST_BRIDGE_S = 10 * 86_400  # the same for a backtest, which leaves the days out of the money
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,6 +90,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--timezone", default="UTC", metavar="ZONE", help="whose days are forecast (default: UTC)")
     sub.add_argument("--out", type=Path, metavar="F.csv", help="write every forecast")
+
+    sub = command("backtest", _backtest, "trade a price history with nothing known before its time", _backtest_text)
+    _price_options(sub)
+    sub.add_argument("--site", type=Path, default=DATA / "site-default.toml", metavar="SITE.toml")
+    sub.add_argument("--start", type=_day, metavar="D", help="first day (default: the first that can be forecast)")
+    sub.add_argument("--end", type=_day, metavar="D", help="last day (default: the last whole one)")
+    sub.add_argument("--forecaster", default="ensemble", metavar="M", help="default: ensemble")
+    sub.add_argument(
+        "--information", default="blind", metavar="I", help="blind, published or realtime (default: blind)"
+    )
+    sub.add_argument(
+        "--profiles", type=_count, default=24, help="blind: day profiles to choose from (default: 24; 1: none)"
+    )
+    sub.add_argument("--out", type=Path, metavar="F.csv", help="write every step")
 
     sub = command("plan", _plan, "the optimal plan for the prices of a file", _plan_text)
     sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
@@ -227,6 +242,34 @@ def _evaluate(args: argparse.Namespace) -> Result:
         "failed": dict(found.failed),
         "flags": to_jsonable(flags),
     }
+
+
+def _backtest(args: argparse.Namespace) -> Result:
+    from dataclasses import replace
+
+    from gridpilot.backtest import Terms, backtest, default_days
+    from gridpilot.forecast.days import longest_day
+    from gridpilot.forecast.ensemble import prepare
+    from gridpilot.forecast.registry import named
+    from gridpilot.market.csv_file import read_prices
+
+    names = named(args.forecaster)
+    if len(names) != 1:
+        raise InputError(f"--forecaster is {args.forecaster!r}: expected one name")
+    terms, site = Terms(names[0], args.information, args.profiles), load_site(args.site)
+    history = read_prices(args.prices, site, target=args.target, bridge_s=BACKTEST_BRIDGE_S)
+    country = args.country or site.country or None
+    series = prepare(history, site.timezone, exog=_columns(args.exog), country=country).clock
+    if series.exog.shape[1]:
+        series = replace(series, exog=series.exog[: len(series)], known_ahead=longest_day(series.step_s))
+    first, last = default_days(series, terms.forecaster)
+    with _progress() as told:
+        found = backtest(site, history, series, args.start or first, args.end or last, terms, told)
+    if args.out:
+        _write_rows(args.out, found.rows())
+    body = found.to_json()
+    body["flags"] = to_jsonable(history.flags) + body["flags"]
+    return body
 
 
 @contextmanager
@@ -370,6 +413,22 @@ def _evaluate_text(body: Result) -> str:
         cells = ("–" if scores[key] is None else f"{scores[key]:.4g}" for key in keys)
         lines.append(name.ljust(16) + "".join(f"{cell:>12}" for cell in cells))
     lines += [f"left out: {name}: {why}" for name, why in body["failed"].items()]
+    return "\n".join(lines + [f"{flag['severity']}: {flag['message']}" for flag in body["flags"]])
+
+
+def _backtest_text(body: Result) -> str:
+    def share(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1f} %"
+
+    gap = ", ".join(f"{name} {usd:,.2f}" for name, usd in body["gap_usd"].items())
+    lines = [
+        f"{body['n_days']} days {body['start']} to {body['end']}, {body['information']}, by {body['forecaster']}",
+        f"revenue                {body['revenue_usd']:12,.2f} USD, {share(body['percent_of_perfect'])} of perfect",
+        f"perfect foresight      {body['perfect_foresight_usd']:12,.2f} USD",
+        f"persistence            {body['persistence_usd']:12,.2f} USD, {share(body['persistence_percent_of_perfect'])}",
+        f"cycles                 {body['cycles']:12,.1f}",
+        f"missing to perfect     {gap} USD",
+    ]
     return "\n".join(lines + [f"{flag['severity']}: {flag['message']}" for flag in body["flags"]])
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gridpilot.errors import DataError
 
 Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
 Times = npt.NDArray[np.datetime64]
 
 

@@ -48,7 +48,8 @@ class PriceHistory:
 
     timestamp (N,) UTC interval starts; energy_usd_per_mwh (N,), finite; hash_price and token_price (N,)
     in the source's unit, NaN where the source has none; `columns` are exogenous series (N,), `ahead` what is
-    known of them for the F intervals to come (F,), NaN where it is not.
+    known of them for the F intervals to come (F,), NaN where it is not. `filled` are the intervals whose values are
+    not the source's.
     """
 
     source: str
@@ -62,9 +63,11 @@ class PriceHistory:
     columns: Mapping[str, Array] = field(default_factory=dict)
     credit: str = ""
     ahead: Mapping[str, Array] = field(default_factory=dict)
+    filled: Times = field(default_factory=lambda: as_times([]))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timestamp", as_times(self.timestamp))
+        object.__setattr__(self, "filled", as_times(self.filled))
         for name in ("energy_usd_per_mwh", "hash_price", "token_price"):
             object.__setattr__(self, name, as_array(getattr(self, name)))
         for name in ("columns", "ahead"):

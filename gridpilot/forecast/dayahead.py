@@ -19,9 +19,9 @@ from gridpilot.forecast.days import (
     slots,
     spread,
 )
-from gridpilot.forecast.features import DAY_S, Index, Series, local_offset_s
+from gridpilot.forecast.features import DAY_S, Series, local_offset_s
 from gridpilot.forecast.gp import GaussianProcess
-from gridpilot.values import Array
+from gridpilot.values import Array, Index
 
 TAIL_DAYS = LEVEL_DAYS + 10  # what a fitted model reads: the level of each day of a week, and a clock change
 

@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 
 from gridpilot.errors import DataError
-from gridpilot.forecast.features import DAY_S, HOUR_S, Index, Series, local_offset_s
-from gridpilot.values import Array, Times
+from gridpilot.forecast.features import DAY_S, HOUR_S, Series, local_offset_s
+from gridpilot.values import Array, Index, Times
 
 Tick = Callable[[float], None]  # told the share of the work that is done
 

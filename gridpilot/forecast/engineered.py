@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from gridpilot.forecast.days import is_holiday
-from gridpilot.forecast.features import Index, Series, days_back, local_offset_s, same_time
-from gridpilot.values import Array
+from gridpilot.forecast.features import Series, days_back, local_offset_s, same_time
+from gridpilot.values import Array, Index
 
 AT_ORIGIN = "at the origin"
 CALENDAR = "calendar: always"

@@ -20,10 +20,10 @@ from gridpilot.domain import Band, DataFlag, Forecast, PriceHistory, Trial
 from gridpilot.errors import MODEL_ERRORS, DataError
 from gridpilot.forecast import bands
 from gridpilot.forecast.days import check_country, longest_day
-from gridpilot.forecast.features import DAY_S, Index, Series
+from gridpilot.forecast.features import DAY_S, Series
 from gridpilot.forecast.fitted import Fitted, checked, mean_of
 from gridpilot.forecast.models import MODELS, Forecaster, LastValue
-from gridpilot.values import Array, to_utc
+from gridpilot.values import Array, Index, to_utc
 
 PRICES = ("energy", "hash", "token")
 ENSEMBLE = "ensemble"  # the method in force where a fitted ensemble was used

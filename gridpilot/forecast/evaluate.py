@@ -20,10 +20,10 @@ import numpy as np
 from gridpilot.errors import MODEL_ERRORS, DataError
 from gridpilot.forecast import bands, scores
 from gridpilot.forecast.dayahead import DayAhead
-from gridpilot.forecast.features import Index, Series
+from gridpilot.forecast.features import Series
 from gridpilot.forecast.models import Forecaster
 from gridpilot.forecast.registry import REGISTRY, Entry
-from gridpilot.values import Array, Times, to_stamp
+from gridpilot.values import Array, Index, Times, to_stamp
 
 NAIVES = ("seasonal naive", "weekly naive")
 DEFAULT = ("ensemble", *NAIVES)

@@ -13,12 +13,9 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 
 from gridpilot.errors import DataError
-from gridpilot.values import Array, Times, as_array, as_times
-
-Index = npt.NDArray[np.int64]
+from gridpilot.values import Array, Index, Times, as_array, as_times
 
 DAY_S = 86_400
 HOUR_S = 3600

@@ -26,9 +26,8 @@ import numpy.typing as npt
 from scipy import linalg
 
 from gridpilot.forecast.days import DayTable, Tick, silent
-from gridpilot.forecast.features import Index
 from gridpilot.forecast.inputs import FIRST_ROW, Columns, Inputs
-from gridpilot.values import Array
+from gridpilot.values import Array, Index
 
 FIT_ROWS = 900  # newest rows that the hyperparameters are fitted on
 BURN_IN = 330  # the first of these make no error: they have too little before them

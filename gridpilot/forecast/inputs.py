@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridpilot.forecast.days import DayTable
-from gridpilot.forecast.features import Index
-from gridpilot.values import Array, as_array
+from gridpilot.values import Array, Index, as_array
 
 FIRST_ROW = 7  # rows before it have no day a week ago
 LAST_SLOTS = 4  # the newest values before the origin, as a group of their own

@@ -14,7 +14,6 @@ import numpy as np
 
 from gridpilot.forecast.features import (
     DAY_S,
-    Index,
     Series,
     days_back,
     design,
@@ -23,7 +22,7 @@ from gridpilot.forecast.features import (
     lookback,
     same_time,
 )
-from gridpilot.values import Array
+from gridpilot.values import Array, Index
 
 
 class Forecaster(Protocol):

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gridpilot.forecast.days import DayTable, Tick, silent
-from gridpilot.forecast.features import Index
 from gridpilot.forecast.inputs import FIRST_ROW, Inputs, Scale
-from gridpilot.values import Array
+from gridpilot.values import Array, Index
 
 Floats = npt.NDArray[np.float32]
 

@@ -23,11 +23,11 @@ from gridpilot.forecast import bands
 from gridpilot.forecast.dayahead import DayAhead, local_phase_s
 from gridpilot.forecast.days import Tick, day_table, silent
 from gridpilot.forecast.ensemble import ENSEMBLE, Prepared, fit_quick, trial_of
-from gridpilot.forecast.features import HOUR_S, Index, Series
+from gridpilot.forecast.features import HOUR_S, Series
 from gridpilot.forecast.fitted import Fitted
 from gridpilot.forecast.models import MODELS, SeasonalNaive
 from gridpilot.forecast.stack import CALIBRATION_ROWS, Stack
-from gridpilot.values import to_utc
+from gridpilot.values import Index, to_utc
 
 FEWEST_DAYS = 150  # of history, for members and for weights and bands on errors really made
 RETRY_S = 600.0  # after a fit that failed

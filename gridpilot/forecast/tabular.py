@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from gridpilot.forecast.engineered import LOOKBACK_H, engineered, select
-from gridpilot.forecast.features import DAY_S, Index, Series
-from gridpilot.values import Array
+from gridpilot.forecast.features import DAY_S, Series
+from gridpilot.values import Array, Index
 
 TRAIN_DAYS = 730
 FEWEST_DAYS = 14  # of training rows

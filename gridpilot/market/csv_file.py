@@ -51,6 +51,7 @@ def read_prices(path: Path | str, site: Site, *, target: str | None = None, brid
         columns=series,
         credit=path.name,
         ahead=ahead,
+        filled=grid.filled,
     )
     return _judged(history)
 

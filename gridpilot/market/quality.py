@@ -61,12 +61,13 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Rows on an even ascending grid: timestamp (N,), series name -> (N,) finite values."""
+    """Rows on an even ascending grid: timestamp (N,), series name -> (N,) finite values; `filled`: not the source's."""
 
     timestamp: Times
     step_s: int
     series: Mapping[str, Array]
     flags: tuple[DataFlag, ...]
+    filled: Times
 
 
 def regularise(
@@ -99,7 +100,7 @@ def regularise(
     if len(filled):
         how = "filled with the values of a day before" if bridge_s else "interpolated"
         flags.append(_flag("GAP_FILLED", f"{_some(filled)} missing: {how}", "warn", len(filled)))
-    return Grid(timestamp, step, series, tuple(flags))
+    return Grid(timestamp, step, series, tuple(flags), filled)
 
 
 def known_ahead(rows: Rows) -> tuple[Rows, Rows]:
