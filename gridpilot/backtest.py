@@ -61,12 +61,13 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One local day: money of the engine, of perfect foresight, of persistence; cycles; SOC at the end."""
+    """One local day: money of the engine, of perfect foresight, of persistence, of a battery at rest; cycles; SOC."""
 
     date: date
     revenue_usd: float
     perfect_usd: float
     persistence_usd: float
+    resting_usd: float
     cycles: float
     soc_frac: float
 
@@ -111,6 +112,7 @@ class Backtest:
             "revenue_usd": self.revenue_usd,
             "perfect_foresight_usd": self.perfect_usd,
             "persistence_usd": self.persistence_usd,
+            "resting_usd": sum(day.resting_usd for day in self.days),
             "percent_of_perfect": to_jsonable(self.percent_of_perfect),
             "persistence_percent_of_perfect": to_jsonable(self.persistence_percent_of_perfect),
             "cycles": sum(day.cycles for day in self.days),
@@ -212,7 +214,7 @@ def backtest(
     told("trading", 1.0)
     flags += [*more, *run.flags]
     if not best.exact:
-        text = "at negative prices the perfect-foresight plan is a bound that no plan may reach"
+        text = "at negative prices perfect foresight is given by a bound that no plan may reach"
         flags.append(DataFlag("BOUND", text, "info", "plan"))
     return replace(run.result(best, trades), information=terms.information, forecaster=name, flags=tuple(flags))
 
@@ -385,7 +387,7 @@ class _Run:
         parts, energy, season = [], self.begin, self.series.season
         bases = self._bases()
         miss = [self._miss(base, self.lead) for base in bases]
-        states = [np.zeros(len(self.series), dtype=np.int64) for _ in bases]
+        states = [self._first_states(base) for base in bases]
         for k, rows in enumerate(self.rows):
             if not len(rows):
                 continue
@@ -403,6 +405,14 @@ class _Run:
             parts.append(_Trade(merge.step_profit(self.market.store, real, out), out, stored))
             energy = float(stored[-1])
         return _joined(parts)
+
+    def _first_states(self, base: Array) -> Index:
+        """The states (N,) of the days before the first, by a chain learnt from all of them; 0 from then on."""
+        states, early = np.zeros(len(self.series), dtype=np.int64), slice(self.first, int(self.origins[0]) + 1)
+        price, forecast = self.series.y[early], base[early]
+        chain = worth.learn_chain(price, forecast, states[early], self.series.season)
+        states[early] = chain.states(price, forecast)
+        return states
 
     def _waiting(self, chain: worth.Chain, rows: Index, day: Array) -> Array:
         """What stored energy is worth after each step of the day, by state, the day being expected to come twice."""
@@ -484,6 +494,9 @@ class _Run:
             return float(trade.usd.sum() + self.worth * (trade.stored[-1] - self.begin))
 
         perfect = float(best.profit_usd.sum() + self.worth * (best.stored[-1] - self.begin))
+        if not best.exact:
+            perfect = best.bound_usd - self.worth * (self.begin - store.low)
+        still = merge.step_profit(store, self.market.real(self.steps), np.zeros(len(self.steps)))
         if "fixed" in trades:
             ideal, fixed = total(trades["ideal"]), total(trades["fixed"])
             gap = {"horizon": perfect - ideal, "forecast": ideal - fixed, "profiles": fixed - total(own)}
@@ -497,6 +510,7 @@ class _Run:
                 float(own.usd[a:b].sum()),
                 float(best.profit_usd[a:b].sum()),
                 float(same.usd[a:b].sum()),
+                float(still[a:b].sum()),
                 float(np.maximum(own.out[a:b], 0.0).sum()) / capacity,
                 float(own.stored[b - 1]) / capacity,
             )

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,30 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert seen.out == ""
     assert seen.err.startswith("gridpilot: ") and seen.err.count("\n") == 1
     return seen.err
+
+
+# --- backtest --------------------------------------------------------------------------------
+
+
+def test_backtest__json_has_the_public_keys_and_the_steps_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = datetime(2024, 5, 1, tzinfo=UTC)
+    hours = [(f"{first + timedelta(hours=i):%Y-%m-%dT%H:%M:%SZ}", i) for i in range(24 * 45)]
+    rows = "".join(f"{at},{50 + 40 * (i % 24 in (8, 18, 19)) + i * 7 % 11}\n" for at, i in hours)
+    prices = write(tmp_path, "p.csv", "timestamp,energy_price\n" + rows)
+    site, out = write(tmp_path, "s.toml", BATTERY_ALONE), tmp_path / "steps.csv"
+    words = ["backtest", "--prices", prices, "--site", site, "--start", "2024-06-01", "--end", "2024-06-07"]
+    body = ok(capsys, *words, "--forecaster", "seasonal-naive", "--out", str(out))
+    assert {"revenue_usd", "perfect_foresight_usd", "percent_of_perfect", "persistence_percent_of_perfect"} < set(body)
+    assert body["n_days"] == len(body["days"]) == 7
+    assert 60.0 < body["percent_of_perfect"] <= 100.0
+    assert len(out.read_text().splitlines()) == 1 + 7 * 24
+    assert main([*words, "--information", "published"]) == 0
+    assert "of perfect" in capsys.readouterr().out
+    assert "expected blind, published, realtime" in refused(capsys, *words, "--information", "psychic")
+    assert "no model 'oracle'" in refused(capsys, *words, "--forecaster", "oracle")
+    assert "--end 2024-06-07 is before" in refused(capsys, *words[:-3], "2024-06-09", "--end", "2024-06-07")
 
 
 # --- each command ----------------------------------------------------------------------------
