@@ -101,6 +101,12 @@ class Backtest:
         """The same with the persistence forecast."""
         return _percent(self.persistence_usd, self.perfect_usd)
 
+    @property
+    def percent_of_added(self) -> float:
+        """What the engine added to a battery at rest, as a share of what perfect foresight adds [%]."""
+        resting = sum(day.resting_usd for day in self.days)
+        return _percent(self.revenue_usd - resting, self.perfect_usd - resting)
+
     def to_json(self) -> dict[str, Any]:
         """The public form: `python -m gridpilot backtest --json`."""
         return {
@@ -115,6 +121,7 @@ class Backtest:
             "resting_usd": sum(day.resting_usd for day in self.days),
             "percent_of_perfect": to_jsonable(self.percent_of_perfect),
             "persistence_percent_of_perfect": to_jsonable(self.persistence_percent_of_perfect),
+            "percent_of_added": to_jsonable(self.percent_of_added),
             "cycles": sum(day.cycles for day in self.days),
             "stored_usd": self.stored_usd,
             "gap_usd": self.gap_usd,

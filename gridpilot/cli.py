@@ -9,22 +9,22 @@ import argparse
 import csv
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 from gridpilot import report
 from gridpilot.config import DATA, Settings, load_settings, load_site
-from gridpilot.domain import DataFlag, PriceOutlook, SiteState
+from gridpilot.domain import DataFlag, PriceHistory, PriceOutlook, Site, SiteState
 from gridpilot.errors import MODEL_ERRORS, GridPilotError, InputError
 from gridpilot.values import to_jsonable, to_utc
 
 Result = dict[str, Any]
 BRIDGE_S = 3 * 86_400  # gaps in a file of past prices that a forecast fills rather than cutting the past off
-BACKTEST_BRIDGE_S = 10 * 86_400  # the same for a backtest, which leaves the days out of the money
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,18 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, metavar="F.csv", help="write every forecast")
 
     sub = command("backtest", _backtest, "trade a price history with nothing known before its time", _backtest_text)
-    _price_options(sub)
-    sub.add_argument("--site", type=Path, default=DATA / "site-default.toml", metavar="SITE.toml")
-    sub.add_argument("--start", type=_day, metavar="D", help="first day (default: the first that can be forecast)")
-    sub.add_argument("--end", type=_day, metavar="D", help="last day (default: the last whole one)")
-    sub.add_argument("--forecaster", default="ensemble", metavar="M", help="default: ensemble")
-    sub.add_argument(
-        "--information", default="blind", metavar="I", help="blind, published or realtime (default: blind)"
-    )
-    sub.add_argument(
-        "--profiles", type=_count, default=24, help="blind: day profiles to choose from (default: 24; 1: none)"
-    )
-    sub.add_argument("--out", type=Path, metavar="F.csv", help="write every step")
+    _backtest_options(sub)
 
     sub = command("plan", _plan, "the optimal plan for the prices of a file", _plan_text)
     sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
@@ -132,11 +121,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _price_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
+def _price_options(sub: argparse.ArgumentParser, recorded: bool = False) -> None:
+    told = "default: what the ledger has recorded" if recorded else "required"
+    sub.add_argument("--prices", type=Path, required=not recorded, metavar="F.csv", help=told)
     sub.add_argument("--target", metavar="COL", help="the column to forecast (default: energy_price)")
     sub.add_argument("--exog", metavar="COL,..", help="exogenous columns, known a day ahead")
     sub.add_argument("--country", metavar="CC", help="public holidays as a feature")
+
+
+def _backtest_options(sub: argparse.ArgumentParser) -> None:
+    _price_options(sub, recorded=True)
+    sub.add_argument("--site", type=Path, metavar="SITE.toml", help="default: the recorded or the built-in site")
+    sub.add_argument("--days", type=_count, metavar="N", help="the newest N whole days, in place of --start")
+    sub.add_argument("--start", type=_day, metavar="D", help="first day (default: the first that can be forecast)")
+    sub.add_argument("--end", type=_day, metavar="D", help="last day (default: the last whole one)")
+    sub.add_argument("--forecaster", default="ensemble", metavar="M", help="default: ensemble")
+    sub.add_argument(
+        "--information", default="blind", metavar="I", help="blind, published or realtime (default: blind)"
+    )
+    sub.add_argument(
+        "--profiles", type=_count, default=24, help="blind: day profiles to choose from (default: 24; 1: none)"
+    )
+    sub.add_argument("--out", type=Path, metavar="F.csv", help="write every step")
+    sub.add_argument("--progress", type=Path, metavar="F", help="write how far it is; ends when its parent ends")
 
 
 # --- values of options -----------------------------------------------------------------------
@@ -251,20 +258,21 @@ def _backtest(args: argparse.Namespace) -> Result:
     from gridpilot.forecast.days import longest_day
     from gridpilot.forecast.ensemble import prepare
     from gridpilot.forecast.registry import named
-    from gridpilot.market.csv_file import read_prices
 
     names = named(args.forecaster)
     if len(names) != 1:
         raise InputError(f"--forecaster is {args.forecaster!r}: expected one name")
-    terms, site = Terms(names[0], args.information, args.profiles), load_site(args.site)
-    history = read_prices(args.prices, site, target=args.target, bridge_s=BACKTEST_BRIDGE_S)
+    terms = Terms(names[0], args.information, args.profiles)
+    site, history = _traded(args)
     country = args.country or site.country or None
     series = prepare(history, site.timezone, exog=_columns(args.exog), country=country).clock
     if series.exog.shape[1]:
         series = replace(series, exog=series.exog[: len(series)], known_ahead=longest_day(series.step_s))
     first, last = default_days(series, terms.forecaster)
-    with _progress() as told:
-        found = backtest(site, history, series, args.start or first, args.end or last, terms, told)
+    end = args.end or last
+    start = args.start or (end - timedelta(days=args.days - 1) if args.days else first)
+    with _progress(args.progress) as told:
+        found = backtest(site, history, series, start, end, terms, told)
     if args.out:
         _write_rows(args.out, found.rows())
     body = found.to_json()
@@ -272,10 +280,29 @@ def _backtest(args: argparse.Namespace) -> Result:
     return body
 
 
+def _traded(args: argparse.Namespace) -> tuple[Site, PriceHistory]:
+    """Site and prices of a backtest: a file's, or what the ledger has recorded."""
+    from gridpilot.ledger.store import Ledger
+    from gridpilot.market.csv_file import read_prices
+    from gridpilot.monitor.recorded import BRIDGE_S as LONGEST_S
+    from gridpilot.monitor.recorded import recorded_prices
+
+    if args.prices:
+        site = load_site(args.site or DATA / "site-default.toml")
+        return site, read_prices(args.prices, site, target=args.target, bridge_s=LONGEST_S)
+    if args.target or args.exog:
+        raise InputError("--target and --exog name columns of a price file: give it with --prices")
+    with Ledger.open(load_settings().database_url(), read_only=True) as ledger:
+        site, history = recorded_prices(ledger)
+    return (load_site(args.site) if args.site else site), history
+
+
 @contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar on the terminal's stderr; none where there is no terminal."""
+def _progress(file: Path | None = None) -> Iterator[Callable[[str, float], None]]:
+    """A bar on the terminal's stderr; none where there is no terminal. `file` gets `share name` at each step."""
     from tqdm import tqdm
+
+    parent = os.getppid()
 
     with tqdm(total=1.0, disable=None, leave=False, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}") as bar:
 
@@ -283,6 +310,10 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
             bar.set_description_str(name, refresh=False)
             bar.n = share
             bar.refresh()
+            if file is not None:
+                file.write_text(f"{share:.4f} {name}")
+                if os.getppid() != parent:
+                    raise InputError("the process that asked for this is gone")
 
         yield told
 

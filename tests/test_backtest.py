@@ -119,6 +119,7 @@ def test_backtest__machines_run_when_they_earn_and_jobs_are_left_out_aloud() -> 
     site = replace(ALONE, machines=(machine,), jobs=(job,))
     found = run(paid, site=site)
     assert found.revenue_usd > told("blind").revenue_usd
+    assert found.percent_of_added < found.percent_of_perfect
     assert "JOBS_LEFT_OUT" in [flag.code for flag in found.flags]
 
 
@@ -126,6 +127,7 @@ def test_backtest__no_battery_earns_nothing_and_divides_by_nothing() -> None:
     found = run(history(), site=Site(battery=Battery(capacity_kwh=0.0)))
     assert found.revenue_usd == pytest.approx(0.0)
     assert np.isnan(found.percent_of_perfect)
+    assert np.isnan(found.percent_of_added)
 
 
 def test_backtest__short_history_falls_back_aloud() -> None:

@@ -27,6 +27,7 @@ PAGES: Final[dict[str, tuple[str, str]]] = {
     "risk": ("Risk", "What could go wrong, and how much would it cost?"),
     "dispatch": ("Dispatch", "What is running, what will change, and how do I take over?"),
     "globe": ("Globe", "Where are we making and losing money?"),
+    "backtest": ("Backtest", "Would this have earned money?"),
     "explain": ("Explain", "Why?"),
     "health": ("Health", "Is the system itself well?"),
 }

@@ -1,0 +1,111 @@
+"""What the page Backtest draws: money day by day against the references, and where the rest went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from gridpilot.console import charts, plots
+from gridpilot.console import format as fmt
+from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
+from gridpilot.console.theme import LIGHT
+from gridpilot.domain import DataFlag
+from gridpilot.values import as_times
+
+INFORMATION: Final = {
+    "blind": "Forecasts only",
+    "published": "Next day published at 13:00",
+    "realtime": "Price of the running step",
+}
+SAID: Final = {
+    "blind": "Each day is decided at its midnight from forecasts alone and offered as 24 mutually exclusive day "
+    "profiles, of which the market takes the one worth most at its prices.",
+    "published": "From 13:00 on the prices of the next day are known, and the next 24 hours are decided.",
+    "realtime": "Each step is decided by its own price and by what waiting is worth; later prices are not known.",
+}
+FORECASTERS: Final = {
+    "ridge": "Ridge (quick)", "ensemble": "Ensemble (minutes)", "seasonal naive": "Seasonal naive"
+}  # fmt: skip
+PARTS: Final = {
+    "horizon": "ends of days",
+    "forecast": "forecast error",
+    "profiles": "choice of profiles",
+    "information": "what was not known",
+}
+LINES: Final = (
+    ("Perfect foresight", "perfect_usd", "line", 1.4),
+    ("Persistence", "persistence_usd", "battery", 1.4),
+    ("Engine", "revenue_usd", "price", 2.6),
+)
+STEP_S: Final = 86_400
+
+
+def money_figure(body: Mapping[str, Any], money: str) -> Figure:
+    """Cumulative money above that of a battery at rest: of perfect foresight, of persistence and of the engine."""
+    days = body["days"]
+    times = as_times([np.datetime64(day["date"], "s") for day in days])
+    series = tuple(
+        Series(
+            name,
+            times,
+            np.cumsum([day[key] - day["resting_usd"] for day in days]),
+            "line",
+            LIGHT[hue],
+            width,
+            step_s=STEP_S,
+        )
+        for name, key, hue, width in LINES
+    )
+    start = datetime.fromisoformat(days[0]["date"]).replace(tzinfo=UTC)
+    end = datetime.fromisoformat(days[-1]["date"]).replace(tzinfo=UTC) + timedelta(days=1)
+    return charts.time_figure(
+        TimeAxis(start, end, "UTC"), [Panel("Money above a battery at rest", money, series, 300, {0.0: ""})]
+    )
+
+
+def money_title(body: Mapping[str, Any], money: str) -> str:
+    """What the engine added, and what could have been added."""
+    resting, share = body["resting_usd"], body["percent_of_added"]
+    if share is None:
+        return "The battery could add nothing in these days"
+    ours = fmt.money(body["revenue_usd"] - resting, money).value
+    most = fmt.money(body["perfect_foresight_usd"] - resting, money)
+    days = fmt.count(body["n_days"], "day")
+    return f"In {days} the engine added {ours} of the {most} that perfect foresight would have added: {share:.0f} %"
+
+
+def gap_figure(body: Mapping[str, Any], money: str) -> Figure | None:
+    """What is missing to perfect foresight, by cause; to the left what was gained back."""
+    parts = {PARTS[name]: usd for name, usd in body["gap_usd"].items() if abs(usd) >= 0.005}
+    return plots.drivers(parts, money) if parts else None
+
+
+def gap_title(body: Mapping[str, Any], money: str) -> str:
+    """The whole of it."""
+    missing = sum(body["gap_usd"].values())
+    return f"{fmt.money(missing, money)} missing to perfect foresight"
+
+
+def flags(body: Mapping[str, Any]) -> list[DataFlag]:
+    """What a reader of the result must know."""
+    return [DataFlag(**flag) for flag in body["flags"]]
+
+
+def day_table(body: Mapping[str, Any], money: str) -> pd.DataFrame:
+    """Every day, a row each."""
+    days = body["days"]
+    return pd.DataFrame(
+        {
+            "day": [day["date"] for day in days],
+            f"engine, {money}": [day["revenue_usd"] for day in days],
+            f"perfect foresight, {money}": [day["perfect_usd"] for day in days],
+            f"persistence, {money}": [day["persistence_usd"] for day in days],
+            f"battery at rest, {money}": [day["resting_usd"] for day in days],
+            "full cycles": [day["cycles"] for day in days],
+            "SOC at the end, %": [100.0 * day["soc_frac"] for day in days],
+        }
+    )

@@ -1,0 +1,99 @@
+"""Backtest: would this have earned money?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from gridpilot import views
+from gridpilot.console import backtest_job, backtest_parts, live_chart, widgets
+from gridpilot.console import format as fmt
+from gridpilot.errors import GridPilotError
+
+POLL_S = 1.0
+DAYS = (30, 90, 180, 365)
+
+
+def _result(result: Mapping[str, Any], money: str, key: str) -> None:
+    share, added = result["percent_of_perfect"], result["percent_of_added"]
+    with widgets.tile_row(4):
+        text = "nothing to earn" if share is None else f"{share:.1f} % of all money"
+        value = fmt.DASH if added is None else fmt.Quantity(f"{added:.0f}", "%")
+        note = "What the engine added to a battery at rest, of what perfect foresight would have added in these days."
+        widgets.tile("Of perfect foresight", value, text, note=note)
+        earned = fmt.money(result["revenue_usd"], money)
+        rest = fmt.money(result["resting_usd"], money).value
+        widgets.tile("Earned", earned, f"battery at rest {rest}", note="Loads less energy bought, plus energy sold.")
+        widgets.tile("Perfect foresight", fmt.money(result["perfect_foresight_usd"], money), "cannot be reached")
+        cycles = fmt.number(result["cycles"], 1)
+        each = fmt.number(result["cycles"] / result["n_days"], 2)
+        widgets.tile("Full cycles of the battery", fmt.Quantity(cycles, ""), f"{each} a day")
+    widgets.flags(backtest_parts.flags(result))
+    title = backtest_parts.money_title(result, money)
+    widgets.finding(title)
+    live_chart.show(backtest_parts.money_figure(result, money), f"backtest_money_{key}", title)
+    gap = backtest_parts.gap_figure(result, money)
+    if gap is not None:
+        widgets.finding(backtest_parts.gap_title(result, money))
+        live_chart.show(gap, f"backtest_gap_{key}", "Missing to perfect foresight")
+    st.markdown("##### Day by day")
+    table = backtest_parts.day_table(result, money)
+    config = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:-1]}
+    config[table.columns[-1]] = st.column_config.NumberColumn(format="%.0f")
+    st.dataframe(table, hide_index=True, column_config=config)
+    widgets.download_csv(table, "backtest.csv", key="backtest_csv")
+
+
+@st.fragment(run_every=POLL_S)
+def _running(asked: backtest_job.Asked) -> None:
+    job = backtest_job.jobs().find(asked)
+    if job is None or not job.running:
+        st.rerun()
+    share, doing = job.progress()
+    st.progress(share, f"{widgets.inert(doing)}, {fmt.duration(job.elapsed_s)} so far")
+
+
+def _body(days: int, forecaster: str, information: str) -> None:
+    snap = views.snapshot()
+    if snap is None:
+        what = "What the engine would have earned on the recorded prices, day by day, against perfect foresight."
+        todo = "It needs the prices that the pilot records with its first decision."
+        widgets.empty_state("No prices yet", f"{what} {todo}")
+        return
+    asked = backtest_job.Asked(days, forecaster, information, fmt.local_date(snap.at, snap.site.timezone))
+    st.caption(backtest_parts.SAID[information])
+    job = backtest_job.jobs().find(asked)
+    label = "Run again" if job is not None else "Run"
+    if st.button(label, key="backtest_run", type="primary", disabled=job is not None and job.running):
+        job = backtest_job.jobs().start(asked)
+    if job is None:
+        what = f"The newest {days} whole days of the recorded prices are traded again."
+        widgets.empty_state("Not run yet", f"{what} Press Run; it goes on in the background.")
+    elif job.running:
+        _running(asked)
+    elif job.trouble:
+        st.error(widgets.inert(job.trouble))
+    elif job.result is not None:
+        _result(job.result, snap.units.money, f"{days}_{forecaster}_{information}")
+
+
+st.subheader("Would this have earned money?")
+with st.container(horizontal=True, vertical_alignment="center"):
+    span = st.segmented_control(
+        "Days", DAYS, default=90, format_func="{} days".format, key="backtest_days",
+        label_visibility="collapsed", required=True,
+    )  # fmt: skip
+    by = st.selectbox(
+        "Forecast", list(backtest_parts.FORECASTERS), format_func=backtest_parts.FORECASTERS.__getitem__,
+        key="backtest_forecaster", label_visibility="collapsed", width=220,
+    )  # fmt: skip
+    knowing = st.selectbox(
+        "What is known", list(backtest_parts.INFORMATION), format_func=backtest_parts.INFORMATION.__getitem__,
+        key="backtest_information", label_visibility="collapsed", width=260,
+    )  # fmt: skip
+try:
+    _body(span, by, knowing)
+except GridPilotError as error:
+    st.error(widgets.inert(str(error)))

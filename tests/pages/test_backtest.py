@@ -1,0 +1,70 @@
+"""Backtest: a real process over the recorded prices, and what the page says of it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gridpilot.console import backtest_job, backtest_parts
+from gridpilot.console.backtest_job import Asked, Jobs
+from tests.pages.conftest import OpenPage, words
+
+WAIT_S = 60.0
+
+
+def test_backtest__empty_ledger__says_what_comes(empty: OpenPage) -> None:
+    app = empty("backtest")
+    assert not app.exception
+    assert "No prices yet" in words(app)
+
+
+def test_backtest__stale_ledger__can_still_be_asked(stale: OpenPage) -> None:
+    app = stale("backtest")
+    assert not app.exception
+    assert "Not run yet" in words(app)
+
+
+def test_backtest__full_ledger__runs_in_a_process_of_its_own_and_shows_the_money(full: OpenPage) -> None:
+    app = full("backtest")
+    app.get("button_group")[-1].set_value(30).run()
+    app.selectbox(key="backtest_forecaster").set_value("seasonal naive").run()
+    app.button(key="backtest_run").click().run()
+    assert not app.exception
+    (job,) = backtest_job.jobs()._jobs.values()
+    end = time.monotonic() + WAIT_S
+    while job.running and time.monotonic() < end:
+        time.sleep(0.1)
+    assert job.trouble == ""
+    assert job.result is not None
+    app.run()
+    assert not app.exception
+    said = words(app)
+    assert "In 30 days the engine added" in said
+    table = app.dataframe[0].value
+    assert len(table) == 30
+    assert table["engine, USD"].sum() + job.result["stored_usd"] == pytest.approx(job.result["revenue_usd"])
+    backtest_job.jobs.clear()
+
+
+def test_jobs__a_new_one_ends_the_one_that_runs(full: OpenPage) -> None:
+    full("backtest")
+    jobs = Jobs()
+    long, short = Asked(365, "ensemble", "blind", "2024-01-01"), Asked(30, "oracle", "blind", "2024-01-01")
+    first = jobs.start(long)
+    assert first.running
+    second = jobs.start(short)
+    assert not first.running
+    assert jobs.find(long) is None
+    end = time.monotonic() + WAIT_S
+    while second.running and time.monotonic() < end:
+        time.sleep(0.1)
+    assert second.trouble.startswith("no model 'oracle'")
+
+
+def test_titles__say_what_was_added_and_when_nothing_could_be() -> None:
+    body = {"resting_usd": 100.0, "revenue_usd": 130.0, "perfect_foresight_usd": 160.0, "n_days": 7}
+    body["percent_of_added"] = 50.0
+    said = backtest_parts.money_title(body, "USD").replace("\u00a0", " ")
+    assert said == "In 7 days the engine added 30.00 of the 60.00 USD that perfect foresight would have added: 50 %"
+    assert "nothing" in backtest_parts.money_title({**body, "percent_of_added": None}, "USD")
