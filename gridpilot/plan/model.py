@@ -159,12 +159,16 @@ def _shape(problem: Problem, exclusive: tuple[int, ...]) -> _Shape:
     )
 
 
-def _fill(model: _Model, problem: Problem, shut_charge: Array | None, shut_discharge: Array | None) -> float:
-    """Put the numbers into the parameters; returns the money scale."""
-    n = len(problem)
+def money_scale(problem: Problem) -> float:
+    """The largest price or value of the problem [$/kWh], 1 where all are 0."""
     tallest = [float(np.max(np.abs(problem.price_usd_per_kwh))), abs(problem.terminal_usd_per_kwh)]
     tallest += [float(np.max(np.abs(load.value_usd_per_kwh))) for load in problem.loads]
-    scale = max(tallest) or 1.0
+    return max(tallest) or 1.0
+
+
+def _fill(model: _Model, problem: Problem, shut_charge: Array | None, shut_discharge: Array | None) -> float:
+    """Put the numbers into the parameters; returns the money scale."""
+    n, scale = len(problem), money_scale(problem)
     model.price.value = problem.price_usd_per_kwh / scale
     model.grid_max.value = np.array([problem.import_kw, problem.export_kw])
     if problem.loads:

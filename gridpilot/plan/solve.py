@@ -1,8 +1,8 @@
 """The planner: the optimum of `problem.py`, checked by `safety.py`, or a fallback that says its name.
 
 The order of the attempts: linear program; where it would charge and discharge at once (worth it only at
-negative prices, and impossible) a mixed-integer program with a binary for those steps; the previous plan,
-shifted; the price-rank heuristic; idle. Each is recorded with its status and reason.
+negative prices, and impossible) a mixed-integer program with a binary for those steps; the same stated in cvxpy; the
+previous plan, shifted; the price-rank heuristic; idle. Each is recorded with its status and reason.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from gridpilot.domain import Attempt, DataFlag, Plan, PriceOutlook, Site, SiteState
 from gridpilot.errors import PlanError
-from gridpilot.plan import fallback, safety
-from gridpilot.plan.model import Solution, solve
+from gridpilot.plan import fallback, model, safety, terms
+from gridpilot.plan.model import Solution
 from gridpilot.plan.problem import Problem, build_problem
 from gridpilot.plan.result import to_plan
 from gridpilot.values import as_array
 
-LP = "linear program (cvxpy, HiGHS)"
-MILP = "mixed-integer program (cvxpy, HiGHS)"
+ENGINES: dict[str, Callable[..., Solution]] = {"HiGHS": terms.solve, "cvxpy, HiGHS": model.solve}
+LP = "linear program ({})"
+MILP = "mixed-integer program ({})"
 BOTH_KW = 1e-6  # above this a step counts as charging (or discharging)
 ROUNDS = 4  # of naming steps that need a binary, before every step gets one
 
@@ -51,7 +53,10 @@ def plan(
     flags = _flags(site, state)
     attempts: list[Attempt] = []
     candidates = [
-        _Candidate(LP, "optimal", lambda: _optimal(problem, outlook, state, time_limit_s)),
+        *(
+            _Candidate(LP.format(name), "optimal", partial(_optimal, problem, outlook, state, time_limit_s, name))
+            for name in ENGINES
+        ),
         _Candidate(fallback.SHIFTED, "held", lambda: fallback.shifted(problem, outlook, state, previous)),
         _Candidate(fallback.RANKED, "fallback", lambda: fallback.price_rank(problem, outlook, state)),
         _Candidate(fallback.IDLE, "idle", lambda: fallback.idle(problem, outlook, state)),
@@ -69,7 +74,7 @@ def plan(
         method = made.method if made else candidate.method
         attempts.append(Attempt(method, "rejected" if reason else candidate.status, reason, ms))
         if made is not None and not reason:
-            if candidate.status != "optimal":
+            if len(attempts) > 1:
                 text = f"planned by {method}: {attempts[0].reason}"
                 flags = (*flags, DataFlag("FALLBACK", text, "warn", "plan"))
             return replace(made, status=candidate.status, attempts=tuple(attempts), flags=flags)
@@ -89,11 +94,12 @@ def _flags(site: Site, state: SiteState) -> tuple[DataFlag, ...]:
     return ()
 
 
-def _optimal(problem: Problem, outlook: PriceOutlook, state: SiteState, time_limit_s: float) -> Plan:
+def _optimal(problem: Problem, outlook: PriceOutlook, state: SiteState, time_limit_s: float, engine: str) -> Plan:
     """The optimum without ever charging and discharging in one step."""
+    solve = ENGINES[engine]
     deadline = time.perf_counter() + time_limit_s
     found = solve(problem, time_limit_s=time_limit_s)
-    total_ms, method = found.solve_ms, LP
+    total_ms, method = found.solve_ms, LP.format(engine)
     exclusive: tuple[int, ...] = ()
     for attempt in range(ROUNDS + 1):
         both = np.flatnonzero((found.charge_kw > BOTH_KW) & (found.discharge_kw > BOTH_KW))
@@ -104,15 +110,17 @@ def _optimal(problem: Problem, outlook: PriceOutlook, state: SiteState, time_lim
         left = deadline - time.perf_counter()
         if left <= 0.0 or attempt == ROUNDS:
             raise PlanError(f"charging and discharging could not be kept apart within {time_limit_s:g} s")
-        found, method = solve(problem, time_limit_s=left, exclusive=exclusive), MILP
+        found, method = solve(problem, time_limit_s=left, exclusive=exclusive), MILP.format(engine)
         total_ms += found.solve_ms
-    if method == MILP:
-        found = _with_duals(problem, found, exclusive, time_limit_s)
+    if exclusive:
+        found = _with_duals(solve, problem, found, exclusive, time_limit_s)
         total_ms += found.solve_ms
     return to_plan(problem, outlook, state, found, method, total_ms)
 
 
-def _with_duals(problem: Problem, mixed: Solution, exclusive: tuple[int, ...], time_limit_s: float) -> Solution:
+def _with_duals(
+    solve: Callable[..., Solution], problem: Problem, mixed: Solution, exclusive: tuple[int, ...], time_limit_s: float
+) -> Solution:
     """The linear program with the direction of each exclusive step fixed as the MILP chose it."""
     chosen = np.zeros(len(problem), dtype=bool)
     chosen[list(exclusive)] = True

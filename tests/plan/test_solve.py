@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from scipy.optimize import linprog
 
 from gridpilot.config import DATA, load_site
 from gridpilot.domain import Battery, Plan, PriceOutlook, Site, SiteState
-from gridpilot.plan import fallback, model, solve
-from gridpilot.plan.problem import build_problem, job_needs
+from gridpilot.errors import PlanError
+from gridpilot.plan import fallback, model, program, solve, terms
+from gridpilot.plan.problem import Problem, build_problem, job_needs
+from gridpilot.plan.result import objective
 from gridpilot.plan.safety import check_plan
 
 START = datetime(2024, 6, 24, 12, tzinfo=UTC)
@@ -107,7 +110,7 @@ def recomputed(site: Site, found: Plan) -> float:
 def test_plan__negative_prices__never_burns_energy_in_both_directions() -> None:
     site = replace(ALONE, import_kw=250.0)
     found = solve.plan(site, SiteState(START, 0.85), outlook([-900.0, -900.0, 30.0, 30.0]))
-    assert found.method == solve.MILP
+    assert found.method == solve.MILP.format("HiGHS")
     assert np.max(np.minimum(found.charge_kw, found.discharge_kw)) <= 1e-6
     assert found.objective_usd > 0.0
 
@@ -188,21 +191,54 @@ def test_plan__gpu_demand__is_never_exceeded_at_local_hours() -> None:
     assert np.all(found.loads_kw["gpu"] <= np.array(allowed) + 1e-6)
 
 
+# --- the engine against its reference --------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_terms__held_open_equal_the_cvxpy_statement_on_random_problems(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(15):
+        site = replace(DEFAULT, import_kw=float(rng.choice([150.0, 400.0, 1000.0])))
+        prices = rng.normal(60.0, 60.0, int(rng.choice([6, 24])))
+        problem = build_problem(site, state(float(rng.uniform(0.0, 1.0)), site), outlook(prices))
+        ours, reference = (engine(problem, time_limit_s=5.0) for engine in (terms.solve, model.solve))
+        assert objective(problem, ours) == pytest.approx(objective(problem, reference), rel=1e-6, abs=1e-6)
+
+
+def test_terms__a_program_that_was_held_open_gives_what_a_new_one_gives() -> None:
+    rng, problems = np.random.default_rng(7), []
+    for _ in range(6):
+        cooling = replace(DEFAULT.cooling, cop=float(rng.uniform(2.0, 5.0)))
+        site = replace(DEFAULT, cooling=cooling, import_kw=float(rng.uniform(100.0, 1000.0)))
+        soc = float(rng.choice([0.05, 0.5]))
+        problems.append(build_problem(site, state(soc, site), outlook(rng.normal(60.0, 40.0, 24))))
+    held = [terms.solve(problem, time_limit_s=5.0) for problem in problems]
+    for problem, warm in zip(problems, held, strict=True):
+        program._HELD.clear()
+        cold = terms.solve(problem, time_limit_s=5.0)
+        assert objective(problem, warm) == pytest.approx(objective(problem, cold), rel=1e-9)
+
+
+def test_terms__time_limit_is_a_failure_and_the_next_solve_is_whole() -> None:
+    problem = build_problem(DEFAULT, state(0.5), outlook(np.random.default_rng(1).normal(60.0, 40.0, 288), 300))
+    with pytest.raises(PlanError, match="Time limit reached, only optimal counts"):
+        terms.solve(problem, time_limit_s=0.0)
+    assert terms.solve(problem, time_limit_s=5.0).solve_ms > 0.0
+
+
 # --- when the solver fails -------------------------------------------------------------------
 
 
 def _fails(*_args: object, **_options: object) -> model.Solution:
-    from gridpilot.errors import PlanError
-
     raise PlanError("HiGHS ended with status user_limit, only optimal counts")
 
 
 def test_F26_plan__solver_limit__price_rank_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(solve, "solve", _fails)
+    monkeypatch.setattr(solve, "ENGINES", dict.fromkeys(solve.ENGINES, _fails))
     prices = [90.0] * 6 + [300.0] * 6
     found = solve.plan(DEFAULT, state(0.5), outlook(prices))
     assert (found.status, found.method) == ("fallback", fallback.RANKED)
-    assert [attempt.status for attempt in found.attempts] == ["rejected", "rejected", "fallback"]
+    assert [attempt.status for attempt in found.attempts] == ["rejected", "rejected", "rejected", "fallback"]
     assert "user_limit" in found.attempts[0].reason
     assert [flag.code for flag in found.flags] == ["FALLBACK"]
     assert check_plan(DEFAULT, state(0.5), found) == ()
@@ -211,7 +247,7 @@ def test_F26_plan__solver_limit__price_rank_under_its_own_name(monkeypatch: pyte
 
 def test_F25_plan__solver_fails_with_a_previous_plan__goes_on_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = solve.plan(DEFAULT, state(0.5), outlook([20.0, 300.0, 20.0, 300.0]))
-    monkeypatch.setattr(solve, "solve", _fails)
+    monkeypatch.setattr(solve, "ENGINES", dict.fromkeys(solve.ENGINES, _fails))
     later = outlook([20.0, 300.0, 20.0, 300.0, 50.0])
     later = replace(
         later,
@@ -227,13 +263,11 @@ def test_F25_plan__solver_fails_with_a_previous_plan__goes_on_with_it(monkeypatc
 
 
 def test_F27_plan__solver_breaks_a_limit__never_leaves_the_planner(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = solve.solve
-
-    def wild(problem: object, **options: object) -> model.Solution:
-        found = honest(problem, **options)  # type: ignore[arg-type]
+    def wild(problem: Problem, **options: Any) -> model.Solution:
+        found = terms.solve(problem, **options)
         return replace(found, discharge_kw=found.discharge_kw + 900.0, export_kw=found.export_kw + 900.0)
 
-    monkeypatch.setattr(solve, "solve", wild)
+    monkeypatch.setattr(solve, "ENGINES", {"HiGHS": wild})
     found = solve.plan(DEFAULT, state(0.5), outlook([50.0] * 4))
     assert found.status == "fallback"
     assert found.attempts[0].status == "rejected"
