@@ -55,17 +55,6 @@ class Curves(NamedTuple):
     value: Array
 
 
-class Future(NamedTuple):
-    """V_1 .. V_T: segments first[t]:first[t + 1] hold V_{t+1} from the lowest energy on; V_0 has a value there."""
-
-    slope: Array
-    width: Array
-    first: Array
-    value0: float
-    slope0: Array
-    width0: Array
-
-
 @dataclass(frozen=True, slots=True)
 class Store:
     """What a battery may hold and move in a step, kWh; `charge` and `discharge` are at its terminals.
@@ -136,8 +125,11 @@ def uses(
 
 def trade(price: Array, kwh: float) -> Uses:
     """The uses of a battery alone with the grid: buy and sell at the price (T,), at most so many kWh a step."""
-    limit, none = np.full(len(price), kwh), np.empty((len(price), 0))
-    return uses(price, price, limit, limit, none, none)
+    steps = len(price)
+    value = np.empty((steps, 2))
+    value[:, 0] = value[:, 1] = price
+    order = np.broadcast_to(np.arange(2), (steps, 2))
+    return Uses(value, np.full((steps, 2), kwh), np.full(steps, kwh), price * kwh, order)
 
 
 def solve(store: Store, what: Uses, start: float, end_slope: Array, end_width: Array) -> Found:
@@ -145,17 +137,9 @@ def solve(store: Store, what: Uses, start: float, end_slope: Array, end_width: A
 
     Their widths must add up to the widest energy range: min(low, start) to max(high, start).
     """
-    lowest, highest = min(store.low, start), max(store.high, start)
-    steps = curves(store, what)
-    span = (lowest, store.low, store.high, highest)
-    future = Future(*_backward(tuple(steps), span, store.soft, end_slope, end_width))
-    out, stored, marginal = _forward(tuple(steps), (future.slope, future.width, future.first), lowest, start)
-    profit = step_profit(store, what, out)
-    value = float(profit.sum()) + _at(end_slope, end_width, 0.0, stored[-1] - lowest)
-    value -= store.soft * float(np.sum(np.maximum(store.low - stored, 0.0) + np.maximum(stored - store.high, 0.0)))
-    bound = _at(future.slope0, future.width0, future.value0, start - lowest)
-    scale = float(np.abs(what.cost).sum() + np.abs(profit).sum()) + abs(bound)
-    return Found(out, stored, marginal, profit, value, bound, abs(bound - value) <= EXACT * max(scale, 1e-9))
+    span = (min(store.low, start), store.low, store.high, max(store.high, start))
+    limits = (store.charge, store.discharge, store.eta_c, store.eta_d, store.wear)
+    return Found(*_solve(what[:4], limits, span, (start, store.soft), (end_slope, end_width)))
 
 
 def value_ahead(store: Store, what: Uses, end_slope: Array, end_width: Array) -> tuple[Array, Array, float]:
@@ -167,7 +151,7 @@ def value_ahead(store: Store, what: Uses, end_slope: Array, end_width: Array) ->
 def curves(store: Store, what: Uses) -> Curves:
     """k_t of all steps."""
     limits = (store.charge, store.discharge, store.eta_c, store.eta_d, store.wear)
-    return Curves(*_curves((what.value, what.kwh, what.base, what.cost), limits))
+    return Curves(*_curves(what[:4], limits))
 
 
 def flat_end(store: Store, start: float, usd_per_kwh: float) -> tuple[Array, Array]:
@@ -182,9 +166,8 @@ def terminal(store: Store, out: Array) -> Array:
 
 def step_profit(store: Store, what: Uses, out: Array) -> Array:
     """What each step earns (T,) while `out` (T,) kWh leave the battery: uses less imports and wear."""
-    moved = terminal(store, out)
-    worth = np.sum(what.value * _filled(what, moved), axis=1) - what.cost
-    return np.asarray(worth - store.wear * np.abs(moved))
+    limits = (store.charge, store.discharge, store.eta_c, store.eta_d, store.wear)
+    return np.asarray(_profit(what[:4], limits, np.ascontiguousarray(out)))
 
 
 def loads_kwh(what: Uses, moved: Array) -> Array:
@@ -198,12 +181,6 @@ def _filled(what: Uses, moved: Array) -> Array:
     """kWh of each use (T, K), dearest first."""
     before = np.cumsum(what.kwh, axis=1) - what.kwh
     return np.asarray(np.clip((what.base + moved)[:, None] - before, 0.0, what.kwh))
-
-
-def _at(slope: Array, width: Array, value: float, distance: float) -> float:
-    """The value of a piecewise-linear function so far from its left end."""
-    before = np.cumsum(width) - width
-    return value + float(slope @ np.clip(distance - before, 0.0, width))
 
 
 @nb.njit(cache=True, nogil=True)
@@ -314,6 +291,52 @@ def _grown(values, used, more):  # type: ignore[no-untyped-def]
     out = np.empty(2 * len(values) + more)
     out[:used] = values[:used]
     return out
+
+
+@nb.njit(cache=True, nogil=True)
+def _at(slope, width, value, distance):  # type: ignore[no-untyped-def]
+    """The value of a piecewise-linear function so far from its left end, where it has `value`."""
+    for i in range(len(slope)):
+        part = min(width[i], distance)
+        if part <= 0.0:
+            break
+        value += slope[i] * part
+        distance -= part
+    return value
+
+
+@nb.njit(cache=True, nogil=True)
+def _profit(uses, limits, out):  # type: ignore[no-untyped-def]
+    """What each step earns (T,) for so much energy out of the battery."""
+    value, kwh, base, cost = uses
+    _, _, eta_c, eta_d, wear = limits
+    earned = np.empty(len(out))
+    for t in range(len(out)):
+        moved = out[t] * eta_d if out[t] > 0.0 else out[t] / eta_c
+        left, worth = base[t] + moved, -cost[t] - wear * abs(moved)
+        for i in range(value.shape[1]):
+            part = min(max(left, 0.0), kwh[t, i])
+            worth += value[t, i] * part
+            left -= part
+        earned[t] = worth
+    return earned
+
+
+@nb.njit(cache=True, nogil=True)
+def _solve(uses, limits, span, begin, end):  # type: ignore[no-untyped-def]
+    """The whole of `solve`: the fields of `Found` in their order."""
+    (start, soft), (end_slope, end_width) = begin, end
+    lowest, low, high, _ = span
+    curves = _curves(uses, limits)
+    slope, width, first, value0, slope0, width0 = _backward(curves, span, soft, end_slope, end_width)
+    out, stored, marginal = _forward(curves, (slope, width, first), lowest, start)
+    profit = _profit(uses, limits, out)
+    value, scale = _at(end_slope, end_width, 0.0, stored[-1] - lowest), 0.0
+    for t in range(len(out)):
+        value += profit[t] - soft * (max(low - stored[t], 0.0) + max(stored[t] - high, 0.0))
+        scale += abs(uses[3][t]) + abs(profit[t])
+    bound = _at(slope0, width0, value0, start - lowest)
+    return out, stored, marginal, profit, value, bound, abs(bound - value) <= EXACT * max(scale + abs(bound), 1e-9)
 
 
 @nb.njit(cache=True, nogil=True)
