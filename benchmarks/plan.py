@@ -38,6 +38,7 @@ from gridpilot.forecast.ensemble import prepare  # noqa: E402
 from gridpilot.plan import merge, model, terms  # noqa: E402
 from gridpilot.plan.problem import build_problem, job_needs  # noqa: E402
 from gridpilot.plan.result import objective  # noqa: E402
+from gridpilot.plan.stochastic import Risk, hedge  # noqa: E402
 
 PEERS = {"emhass": "emhass", "energypylinear": "energypylinear", "linopy": "linopy highspy", "pypsa": "pypsa highspy"}
 ENVIRONMENTS = ROOT / "build" / "peers"
@@ -158,6 +159,10 @@ def scale() -> None:
     print("\nslope merging, 5-minute steps")
     print(f"perfect foresight of a year (105,120 steps): bound {bound:.0f} ms, plan {whole:.0f} ms")
     print(f"1,000 sites x 288 steps on two threads: {sites:.0f} ms")
+    many = merge.trade(np.concatenate([prices(seed=i) for i in range(1000)]), 1000.0 * step_h)
+    now, risk = merge.trade(year[:1], 1000.0 * step_h), Risk(0.3)
+    hedged = median_ms(lambda i: hedge(store, now, many, 500.0, end, 1000, risk), 5)
+    print(f"two-stage mean-CVaR, 1,000 scenarios x 288 steps: {hedged:.0f} ms")
     print(f"a year of re-planning each step, 288 ahead: {rolled / 1000.0:.1f} s (from a twelfth of it)")
 
 
