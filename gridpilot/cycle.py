@@ -271,7 +271,7 @@ def _record(
         ledger.put_state(SITE, site)
     entries: list[tuple[str, Any]] = [
         ("forecast", report.forecast_record(decision.forecast)),
-        ("plan", report.plan_json(decision.plan)),
+        ("plan", {**report.plan_json(decision.plan), "jobs": to_jsonable(decision.state.jobs)}),
         ("auction", _auction_record(engine.site, decision)),
         ("risk", report.risk_json(decision.risk, sample=True)),
     ]

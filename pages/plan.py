@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import day_parts, live_chart, widgets
+from gridpilot.console import day_parts, live_chart, whatif_panel, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
@@ -122,3 +122,4 @@ def _body() -> None:
 
 st.subheader("What will we do, and why is that the best?")
 _body()
+whatif_panel.show()

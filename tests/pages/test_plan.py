@@ -71,3 +71,23 @@ def test_plan__stale_prices__strip_says_so_and_the_page_works(stale: OpenPage) -
     assert not app.exception
     assert "Prices are stale" in words(app)
     assert len(app.metric) == 4
+
+
+def test_plan__what_if__other_prices_give_another_plan_with_its_worth(full: OpenPage) -> None:
+    app = full("plan")
+    assert "Nothing is sent." in words(app)
+    app.number_input(key="whatif_shift").set_value(-80.0).run()
+    assert not app.exception
+    assert not app.error
+    said = words(app)
+    assert "What if, planned anew" in said
+    assert "Planning anew brings" in said
+    assert any("what if: battery, kW" in frame.value.columns for frame in app.dataframe)
+    app.number_input(key="whatif_battery").set_value(10.0).run()
+    assert "it does not fit the change" in words(app)
+
+
+def test_plan__what_if__empty_ledger_has_no_panel(empty: OpenPage) -> None:
+    app = empty("plan")
+    assert not app.exception
+    assert "planned anew" not in words(app)

@@ -1,0 +1,82 @@
+"""What if: a recorded plan made again with something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from gridpilot.domain import JobNeed, Plan, PriceOutlook, SiteState
+from gridpilot.errors import DataError
+from gridpilot.monitor.decision import Snapshot, times, values
+from gridpilot.plan.solve import plan as make_plan
+from gridpilot.risk.stress import plan_pnl
+from gridpilot.values import as_array
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is different; None leaves it as it is.
+
+    Each price p becomes mean + spread_factor (p - mean) + price_shift, in USD/MWh. `service_factor` scales hash and
+    token price.
+    """
+
+    price_shift_usd_per_mwh: float = 0.0
+    spread_factor: float = 1.0
+    service_factor: float = 1.0
+    soc_frac: float | None = None
+    battery_kw: float | None = None
+    grid_kw: float | None = None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether all is as it was."""
+        return self == Change()
+
+
+def what_if(snap: Snapshot, change: Change) -> Plan:
+    """The plan of that decision with the change. DataError for a decision recorded without what it needs."""
+    plan, site = snap.plan, snap.site
+    if "jobs" not in plan:
+        raise DataError("this decision was recorded before its jobs were: wait for the next one")
+    price = values(plan["energy_usd_per_mwh"])
+    mean = float(np.mean(price))
+    outlook = PriceOutlook(
+        times(plan["timestamp"]),
+        int(plan["step_s"]),
+        as_array(mean + change.spread_factor * (price - mean) + change.price_shift_usd_per_mwh),
+        as_array(change.service_factor * values(plan["hash_price"])),
+        as_array(change.service_factor * values(plan["token_price"])),
+        snap.units,
+    )
+    battery = site.battery
+    if change.battery_kw is not None:
+        battery = replace(battery, charge_kw=change.battery_kw, discharge_kw=change.battery_kw)
+    if change.grid_kw is not None:
+        site = replace(site, import_kw=change.grid_kw, export_kw=change.grid_kw)
+    soc = plan["soc_start_frac"] if change.soc_frac is None else change.soc_frac
+    state = SiteState(snap.at, float("nan") if soc is None else float(soc), jobs=tuple(map(_need, plan["jobs"])))
+    return make_plan(replace(site, battery=battery), state, outlook)
+
+
+def kept_usd(snap: Snapshot, change: Change, then: Mapping[str, Any]) -> float | None:
+    """What the recorded set points would bring at the changed prices [$]; None where they would not fit the change.
+
+    Stored energy counts what it counts in the plan `then` (`report.plan_json`).
+    """
+    if (change.soc_frac, change.battery_kw, change.grid_kw) != (None, None, None):
+        return None
+    prices = {name: then[name] for name in ("energy_usd_per_mwh", "hash_price", "token_price")}
+    money = plan_pnl({**snap.plan, **prices}, snap.site, snap.units, lambda path: path)
+    soc = values([snap.plan["soc_start_frac"], snap.plan["soc_frac"][-1]])
+    stored = float(np.nan_to_num(soc[1] - soc[0])) * snap.site.battery.capacity_kwh
+    return money + stored * float(then["terminal_usd_per_mwh"]) / 1000.0
+
+
+def _need(body: dict[str, object]) -> JobNeed:
+    moments = {name: datetime.fromisoformat(str(body[name])) for name in ("release", "deadline")}
+    return JobNeed(**{**body, **moments})  # type: ignore[arg-type]
