@@ -23,6 +23,12 @@ def _figure(cycle_id: str) -> Figure | None:
     return day_parts.day_figure(snap, prices, track, look)
 
 
+@st.cache_data(max_entries=8, show_spinner=False)
+def _limits(cycle_id: str) -> pd.DataFrame:
+    snap = views.snapshot(cycle_id)
+    return pd.DataFrame() if snap is None else whatif_panel.limit_table(snap)
+
+
 def _tiles(snap: views.Snapshot) -> None:
     plan, money, unit = snap.plan, snap.units.money, snap.units.energy
     parts = views.plan_parts(snap)
@@ -81,6 +87,14 @@ def _worth(snap: views.Snapshot) -> None:
             st.markdown(sentence.text)
         if not sentences:
             st.caption("The battery buys nothing that it sells again within this plan.")
+        st.markdown("##### What limits the plan")
+        limits = _limits(snap.cycle_id)
+        if limits.empty:
+            st.caption("One kW, kWh or machine more would bring nothing.")
+        else:
+            config = {limits.columns[1]: st.column_config.NumberColumn(format="%.3f")}
+            st.dataframe(limits, hide_index=True, column_config=config, height="content")
+            st.caption("One kW, kWh or machine more, planned anew. What is not listed would bring nothing.")
     with money:
         st.markdown("##### Where the worth comes from")
         table = day_parts.worth_table(snap)

@@ -17,11 +17,12 @@ from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
 from gridpilot.errors import GridPilotError
-from gridpilot.monitor.whatif import Change, kept_usd, what_if
+from gridpilot.monitor.whatif import Change, kept_usd, limits, what_if
 from gridpilot.values import as_array, as_times, to_utc
 
 NOW: Final = "Plan in force"
 THEN: Final = "What if"
+LEAST_USD: Final = 0.0005
 
 
 @st.fragment
@@ -47,6 +48,19 @@ def show() -> None:
             widgets.download_csv(both, f"what-if-{snap.cycle_id}.csv", key="whatif_csv")
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
+
+
+def limit_table(snap: views.Snapshot) -> pd.DataFrame:
+    """The limits of the plan in force that cost something, and what one unit more would bring over the horizon."""
+    found = [limit for limit in limits(snap) if limit.one_more_usd >= LEAST_USD]
+    return pd.DataFrame(
+        {
+            "limit": [limit.name for limit in found],
+            f"one more, {snap.units.money}": [limit.one_more_usd for limit in found],
+            "now": [f"{fmt.number(limit.amount)} {limit.unit}".strip() for limit in found],
+            "all used, intervals": [limit.binding for limit in found],
+        }
+    )
 
 
 def _asked(snap: views.Snapshot) -> Change:

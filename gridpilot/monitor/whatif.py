@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gridpilot.domain import JobNeed, Plan, PriceOutlook, SiteState
+from gridpilot.domain import JobNeed, Plan, PriceOutlook, Site, SiteState
 from gridpilot.errors import DataError
 from gridpilot.monitor.decision import Snapshot, times, values
 from gridpilot.plan.solve import plan as make_plan
@@ -38,9 +38,9 @@ class Change:
         return self == Change()
 
 
-def what_if(snap: Snapshot, change: Change) -> Plan:
-    """The plan of that decision with the change. DataError for a decision recorded without what it needs."""
-    plan, site = snap.plan, snap.site
+def what_if(snap: Snapshot, change: Change, other: Site | None = None) -> Plan:
+    """The plan of that decision with the change, at another site if given. DataError where it has no jobs recorded."""
+    plan, site = snap.plan, other or snap.site
     if "jobs" not in plan:
         raise DataError("this decision was recorded before its jobs were: wait for the next one")
     price = values(plan["energy_usd_per_mwh"])
@@ -61,6 +61,51 @@ def what_if(snap: Snapshot, change: Change) -> Plan:
     soc = plan["soc_start_frac"] if change.soc_frac is None else change.soc_frac
     state = SiteState(snap.at, float("nan") if soc is None else float(soc), jobs=tuple(map(_need, plan["jobs"])))
     return make_plan(replace(site, battery=battery), state, outlook)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the plan may not exceed: how much of it, in how many intervals all is used, the worth of one more [$]."""
+
+    name: str
+    amount: float
+    unit: str
+    binding: int
+    one_more_usd: float
+
+
+def limits(snap: Snapshot) -> list[Limit]:
+    """The limits of the recorded plan, the most valuable first; empty where no optimum is found again.
+
+    The worth is over the whole horizon, by planning again with a kW, a kWh or a machine more.
+    """
+    base, site, battery = what_if(snap, Change()), snap.site, snap.site.battery
+    if base.status != "optimal":
+        return []
+    grid = replace(site, import_kw=site.import_kw + 1.0, export_kw=site.export_kw + 1.0)
+    tried = [("grid connection", site.import_kw, "kW", np.maximum(base.import_kw, base.export_kw), grid)]
+    if battery.capacity_kwh > 0.0:
+        stronger = replace(battery, charge_kw=battery.charge_kw + 1.0, discharge_kw=battery.discharge_kw + 1.0)
+        moved = np.maximum(base.charge_kw, base.discharge_kw)
+        tried.append(("battery power", battery.charge_kw, "kW", moved, replace(site, battery=stronger)))
+        top = battery.soc_max * battery.capacity_kwh
+        if battery.soc_max + 1.0 / battery.capacity_kwh <= 1.0:
+            fuller = replace(battery, soc_max=battery.soc_max + 1.0 / battery.capacity_kwh)
+            stored = base.soc_frac * battery.capacity_kwh
+            tried.append(("highest state of charge", top, "kWh", stored, replace(site, battery=fuller)))
+    for machine in site.machines:
+        more = tuple(replace(m, count=m.count + 1) if m is machine else m for m in site.machines)
+        running = np.floor(base.loads_kw[machine.type] / machine.power_kw + 1e-6)
+        tried.append((f"{machine.type} machines", machine.count, "", running, replace(site, machines=more)))
+    out = [
+        Limit(name, amount, unit, int(np.sum(used >= amount - 1e-4)), _gain(snap, base, other))
+        for name, amount, unit, used, other in tried
+    ]
+    return sorted(out, key=lambda limit: -limit.one_more_usd)
+
+
+def _gain(snap: Snapshot, base: Plan, other: Site) -> float:
+    return max(0.0, what_if(snap, Change(), other).objective_usd - base.objective_usd)
 
 
 def kept_usd(snap: Snapshot, change: Change, then: Mapping[str, Any]) -> float | None:

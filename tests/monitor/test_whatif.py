@@ -14,7 +14,7 @@ from gridpilot.cycle import open_engine, run_cycle
 from gridpilot.errors import DataError
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.decision import Snapshot, load
-from gridpilot.monitor.whatif import Change, kept_usd, what_if
+from gridpilot.monitor.whatif import Change, kept_usd, limits, what_if
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,19 @@ def test_what_if__limits_and_state_are_those_that_were_asked(snap: Snapshot) -> 
     assert max(then.charge_kw.max(), then.discharge_kw.max()) <= 40.0 + 1e-6
     assert then.import_kw.max() <= 200.0 + 1e-6
     assert kept_usd(snap, change, report.plan_json(then)) is None
+
+
+def test_limits__one_more_is_worth_what_planning_with_it_gains(snap: Snapshot) -> None:
+    found = {limit.name: limit for limit in limits(snap)}
+    assert {"grid connection", "battery power", "highest state of charge", "hydro machines"} <= set(found)
+    base = what_if(snap, Change())
+    wider = what_if(snap, Change(grid_kw=snap.site.import_kw + 1.0))
+    assert found["grid connection"].one_more_usd == pytest.approx(wider.objective_usd - base.objective_usd, abs=1e-6)
+    gains = [limit.one_more_usd for limit in limits(snap)]
+    assert gains == sorted(gains, reverse=True)
+    assert all(
+        limit.binding > 0 for limit in found.values() if limit.one_more_usd > 1e-3 and "machines" not in limit.name
+    )
 
 
 def test_what_if__a_record_without_jobs_says_so(snap: Snapshot) -> None:

@@ -26,7 +26,8 @@ def test_plan__full_ledger__tiles_sentences_and_table(full: OpenPage) -> None:
     assert app.metric[1].value == "optimal"
     for sentence in views.spread_sentences():
         assert sentence.text in words(app)
-    worth, table = (frame.value for frame in app.dataframe)
+    limits, worth, table = (frame.value for frame in app.dataframe)
+    assert (limits["one more, USD"] > 0.0).all()
     assert worth["USD"].iloc[:-1].sum() == pytest.approx(worth["USD"].iloc[-1])
     assert len(table) == len(snap.plan["timestamp"])
     assert list(table["timestamp"]) == snap.plan["timestamp"]
