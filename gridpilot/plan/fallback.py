@@ -7,7 +7,7 @@ import numpy as np
 from gridpilot.domain import Plan, PriceOutlook, SiteState
 from gridpilot.errors import PlanError
 from gridpilot.plan.model import Solution
-from gridpilot.plan.problem import Problem
+from gridpilot.plan.problem import Problem, at_times
 from gridpilot.plan.result import to_plan
 from gridpilot.values import Array, as_array
 
@@ -24,17 +24,15 @@ def shifted(problem: Problem, outlook: PriceOutlook, state: SiteState, previous:
     """
     if previous is None:
         raise PlanError("there is no previous plan")
-    n = len(problem)
-    place = {int(stamp): i for i, stamp in enumerate(previous.timestamp.astype(np.int64))}
-    index = np.array([place.get(int(stamp), -1) for stamp in outlook.timestamp.astype(np.int64)])
-    if previous.step_s != outlook.step_s or index[0] < 0:
+    if np.isnan(at_times(previous.battery_kw, previous, outlook)[0]):
         raise PlanError("the previous plan says nothing about this interval")
 
     def taken(values: Array) -> Array:
-        return as_array(np.where(index >= 0, values[index], 0.0))
+        return as_array(np.nan_to_num(at_times(values, previous, outlook)))
 
+    nothing = np.zeros(len(previous))
     loads = {
-        load.name: as_array(np.minimum(taken(previous.loads_kw.get(load.name, np.zeros(n))), load.max_kw))
+        load.name: as_array(np.minimum(taken(previous.loads_kw.get(load.name, nothing)), load.max_kw))
         for load in problem.loads
     }
     return _assemble(problem, outlook, state, loads, taken(previous.battery_kw), SHIFTED)

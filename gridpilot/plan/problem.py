@@ -7,6 +7,10 @@ Per step t of h hours, with all powers in kW and >= 0:
     maximise  sum_t h (price (export - import) - wear (charge + discharge) + sum_i value_i load_i)
               + terminal (e[T-1] - e_start)
 
+Where a plan was made before (`before_kw`, battery power, NaN where it said nothing), each kWh by which the battery
+departs from it costs CHANGE_USD_PER_KWH in the search, so that a hair's difference in the forecast does not turn the
+plan over. It is no money: the objective of a plan leaves it out.
+
 Energy is bought and sold at the same price. Loads are machine types (value from the hash or token price),
 tenants (their standing bid) and jobs (a value for each kWh inside their window, an energy limit for each run).
 """
@@ -15,15 +19,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from gridpilot.domain import Battery, JobNeed, MachineType, PriceOutlook, Site, SiteState, value_usd_per_kwh
+from gridpilot.domain import Battery, JobNeed, MachineType, Plan, PriceOutlook, Site, SiteState, value_usd_per_kwh
 from gridpilot.values import Array, as_array, iso, to_stamp, to_utc
 
+CHANGE_USD_PER_KWH = 1e-4  # a tenth of a dollar per MWh: below what a forecast can tell
 TIE_BREAK = 1e-6  # above the solver's tolerance of 1e-7
 
 
@@ -60,13 +65,14 @@ class Problem:
     battery: Battery | None
     start_kwh: float
     terminal_usd_per_kwh: float
+    before_kw: Array = field(default_factory=lambda: as_array([]))
 
     def __len__(self) -> int:
         return len(self.price_usd_per_kwh)
 
 
-def build_problem(site: Site, state: SiteState, outlook: PriceOutlook) -> Problem:
-    """The problem of a site in a state, for the prices of an outlook."""
+def build_problem(site: Site, state: SiteState, outlook: PriceOutlook, previous: Plan | None = None) -> Problem:
+    """The problem of a site in a state, for the prices of an outlook, not to depart idly from the `previous` plan."""
     price = as_array(outlook.energy_usd_per_mwh / 1000.0)
     known = bool(np.isfinite(state.soc_frac) and 0.0 <= state.soc_frac <= 1.0)
     usable = known and site.battery.capacity_kwh > 0.0
@@ -81,7 +87,17 @@ def build_problem(site: Site, state: SiteState, outlook: PriceOutlook) -> Proble
         battery=site.battery if usable else None,
         start_kwh=state.soc_frac * site.battery.capacity_kwh if usable else 0.0,
         terminal_usd_per_kwh=terminal_value(site.battery, price),
+        before_kw=as_array([]) if previous is None or not usable else at_times(previous.battery_kw, previous, outlook),
     )
+
+
+def at_times(values: Array, previous: Plan, outlook: PriceOutlook) -> Array:
+    """What a previous plan says of each interval of an outlook (T,); NaN where nothing, or with other steps."""
+    if previous.step_s != outlook.step_s:
+        return as_array(np.full(len(outlook), np.nan))
+    place = {int(stamp): i for i, stamp in enumerate(previous.timestamp.astype(np.int64))}
+    index = np.array([place.get(int(stamp), -1) for stamp in outlook.timestamp.astype(np.int64)])
+    return as_array(np.where(index >= 0, values[index], np.nan))
 
 
 def terminal_value(battery: Battery, price_usd_per_kwh: Array) -> float:

@@ -49,7 +49,7 @@ def plan(
     Never raises for a state or prices that pass their own constructors: an unknown state of charge holds the
     battery, one outside its band is brought back, and what no engine can plan ends idle, with the reasons.
     """
-    problem = build_problem(site, state, outlook)
+    problem = build_problem(site, state, outlook, previous)
     flags = _flags(site, state)
     attempts: list[Attempt] = []
     candidates = [

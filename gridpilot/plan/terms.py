@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from gridpilot.plan.model import SOFT, Solution, money_scale
-from gridpilot.plan.problem import Problem
+from gridpilot.plan.problem import CHANGE_USD_PER_KWH, Problem
 from gridpilot.plan.program import Program
 from gridpilot.values import Array, Index, as_array
 
@@ -37,6 +37,7 @@ def solve(
         shut = (none if idle_charge is None else idle_charge, none if idle_discharge is None else idle_discharge)
         charge, discharge, stored, kept = _battery(program, balance, problem, scale, shut)
         _apart(program, charge, discharge, problem, exclusive)
+        _steady(program, charge, discharge, problem, scale)
     start = time.perf_counter()
     found = program.solve(time_limit_s)
     solve_ms = (time.perf_counter() - start) * 1000.0
@@ -121,6 +122,18 @@ def _battery(
     program.add(ceiling, stored, 1.0)
     program.add(ceiling, above, -1.0)
     return charge, discharge, stored, kept
+
+
+def _steady(program: Program, charge: Index, discharge: Index, problem: Problem, scale: float) -> None:
+    """charge - discharge - up + down = what was planned before [kW]; up and down at CHANGE_USD_PER_KWH."""
+    known = np.flatnonzero(np.isfinite(problem.before_kw))
+    if not len(known):
+        return
+    cost = -problem.step_h * CHANGE_USD_PER_KWH / scale
+    up, down = program.columns(len(known), cost=cost), program.columns(len(known), cost=cost)
+    rows = program.rows(len(known), problem.before_kw[known], problem.before_kw[known])
+    for columns, coefficient in ((charge[known], 1.0), (discharge[known], -1.0), (up, -1.0), (down, 1.0)):
+        program.add(rows, columns, coefficient)
 
 
 def _apart(program: Program, charge: Index, discharge: Index, problem: Problem, steps: tuple[int, ...]) -> None:

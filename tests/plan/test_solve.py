@@ -191,6 +191,25 @@ def test_plan__gpu_demand__is_never_exceeded_at_local_hours() -> None:
     assert np.all(found.loads_kw["gpu"] <= np.array(allowed) + 1e-6)
 
 
+def test_plan__a_hairs_difference_in_the_forecast__leaves_the_plan_as_it_was() -> None:
+    first = [50.0, 90.0, 90.001, 50.0, 20.0, 20.0, 20.001, 95.0]
+    turned = [50.0, 90.001, 90.0, 50.0, 20.001, 20.0, 20.0, 95.0]
+    before = solve.plan(ALONE, SiteState(START, 0.40), outlook(first))
+    freely = solve.plan(ALONE, SiteState(START, 0.40), outlook(turned))
+    kept = solve.plan(ALONE, SiteState(START, 0.40), outlook(turned), previous=before)
+    assert np.abs(freely.battery_kw - before.battery_kw).max() > 40.0
+    assert kept.battery_kw == pytest.approx(before.battery_kw, abs=1e-6)
+    assert freely.objective_usd - kept.objective_usd == pytest.approx(0.0, abs=1e-3)
+
+
+def test_plan__a_real_difference__turns_the_plan_over() -> None:
+    before = solve.plan(ALONE, SiteState(START, 0.40), outlook([50.0, 90.0, 60.0, 50.0]))
+    after = solve.plan(ALONE, SiteState(START, 0.40), outlook([50.0, 60.0, 90.0, 50.0]), previous=before)
+    best = solve.plan(ALONE, SiteState(START, 0.40), outlook([50.0, 60.0, 90.0, 50.0]))
+    assert after.battery_kw == pytest.approx(best.battery_kw, abs=1e-6)
+    assert after.objective_usd == pytest.approx(best.objective_usd, rel=1e-9)
+
+
 # --- the engine against its reference --------------------------------------------------------
 
 
