@@ -30,6 +30,7 @@ from gridpilot.forecast.features import Series
 from gridpilot.forecast.models import SeasonalNaive
 from gridpilot.forecast.registry import REGISTRY
 from gridpilot.plan import merge, worth
+from gridpilot.plan.gridded import LEVELS, best_plan
 from gridpilot.plan.merge import Store, Uses
 from gridpilot.plan.problem import build_problem
 from gridpilot.values import Array, Index, Times, to_jsonable, to_stamp, to_utc
@@ -212,7 +213,7 @@ def backtest(
     )
     run = _Run(market, series, origins, guess, *_whole_days(history, series, origins))
     told("trading", 0.0)
-    best = merge.solve(market.store, market.real(run.steps), run.begin, *run.end)
+    best = best_plan(market.store, market.real(run.steps), run.begin, *run.end)
     trades = {"persistence": run.blind(1, run.persistence()), "ideal": run.blind(1, run.truth())}
     if terms.information == "blind":
         trades["fixed"] = run.blind(1)
@@ -221,8 +222,10 @@ def backtest(
     told("trading", 1.0)
     flags += [*more, *run.flags]
     if not best.exact:
-        text = "at negative prices perfect foresight is given by a bound that no plan may reach"
-        flags.append(DataFlag("BOUND", text, "info", "plan"))
+        text = (
+            f"at prices far below zero perfect foresight is the best plan on {LEVELS} levels of energy, not proven best"
+        )
+        flags.append(DataFlag("NOT_PROVEN", text, "info", "plan"))
     return replace(run.result(best, trades), information=terms.information, forecaster=name, flags=tuple(flags))
 
 
@@ -382,7 +385,7 @@ class _Run:
             known = self.steps[a : max(reach, b)]
             day = int(np.searchsorted(self.origins, known[-1]) - 1)
             end = self._end(day, self.market.price[known[-self.series.season :]] * 1000.0, known[-self.series.season :])
-            found = merge.solve(market.store, market.real(known), energy, *end)
+            found = best_plan(market.store, market.real(known), energy, *end)
             out, stored = found.out[: b - a], found.stored[: b - a]
             now = self.steps[a:b]
             parts.append(_Trade(merge.step_profit(market.store, market.real(now), out), out, stored))
@@ -467,7 +470,7 @@ class _Run:
         best: tuple[float, _Trade] | None = None
         for course in offers:
             what = market.expected(rows, course / 1000.0)
-            found = merge.solve(market.store, what, energy, *end)
+            found = best_plan(market.store, what, energy, *end)
             usd = market.earned(rows, what, found.out)
             total = float(usd.sum() + np.interp(found.stored[-1] - market.store.low, edges, left))
             if best is None or total > best[0]:
@@ -501,8 +504,6 @@ class _Run:
             return float(trade.usd.sum() + self.worth * (trade.stored[-1] - self.begin))
 
         perfect = float(best.profit_usd.sum() + self.worth * (best.stored[-1] - self.begin))
-        if not best.exact:
-            perfect = best.bound_usd - self.worth * (self.begin - store.low)
         still = merge.step_profit(store, self.market.real(self.steps), np.zeros(len(self.steps)))
         if "fixed" in trades:
             ideal, fixed = total(trades["ideal"]), total(trades["fixed"])

@@ -10,6 +10,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from gridpilot.domain import Battery
 from gridpilot.plan import merge
+from gridpilot.plan.gridded import best_plan
 from gridpilot.plan.merge import Store
 
 SOFT_TIMES = 10.0
@@ -144,6 +145,22 @@ def test_solve__negative_prices_bound_the_mixed_integer_optimum_and_say_when_the
             exact += 1
             assert found.value_usd == pytest.approx(best, rel=1e-6, abs=1e-6)
     assert exact >= 20
+
+
+def test_best_plan__far_below_zero_is_the_mixed_integer_optimum_but_for_the_levels() -> None:
+    rng, harder, none = np.random.default_rng(13), 0, np.empty((24, 0))
+    for _ in range(12):
+        battery = Battery(charge_kw=float(rng.choice([250.0, 1000.0])), discharge_kw=float(rng.choice([400.0, 1000.0])))
+        price, limit = rng.normal(-0.02, 0.03, 24), np.full(24, 1000.0)
+        one = Case(battery, 1.0, price, price, limit, limit, none, none, float(rng.uniform(150.0, 900.0)), 0.0, 0.0)
+        what = merge.trade(price, 1000.0)
+        found = best_plan(one.store, what, one.start, *merge.flat_end(one.store, one.start, 0.0))
+        best = one.by_highs(apart=True)
+        harder += not found.exact
+        assert best - 0.02 * abs(best) <= found.value_usd <= best + 1e-6
+        assert found.value_usd >= one.merged().value_usd - 1e-9
+        assert np.allclose(np.diff(np.concatenate([[one.start], found.stored])), -found.out, atol=1e-9)
+    assert harder >= 6
 
 
 def test_solve__flat_prices_leave_the_battery_at_rest() -> None:
