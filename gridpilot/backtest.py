@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from gridpilot.domain import Battery, DataFlag, PriceHistory, PriceOutlook, Site, SiteState
-from gridpilot.errors import DataError
+from gridpilot.errors import MODEL_ERRORS, DataError
 from gridpilot.forecast import bands
 from gridpilot.forecast.evaluate import LEAD_DAYS, day_origins, earlier_origins, rolling
 from gridpilot.forecast.features import Series
@@ -290,7 +290,12 @@ def _forecasts(
             continue
         lead = earlier_origins(series, origins, need)
         every = np.concatenate([lead, origins])
-        guess = rolling(entry.build(), series, every, horizon, entry.refit_days, told)
+        try:
+            guess = rolling(entry.build(), series, every, horizon, entry.refit_days, told)
+        except MODEL_ERRORS as error:
+            text = f"{name} failed, a simpler one stands in: {type(error).__name__}: {error}"
+            flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
+            continue
         return (guess[len(lead) :], guess[: len(lead)], lead), name, flags
     raise DataError("; ".join(flag.message for flag in flags) + ": start later")
 
@@ -298,12 +303,12 @@ def _forecasts(
 def _whole_days(history: PriceHistory, series: Series, origins: Index) -> tuple[list[Index], tuple[DataFlag, ...]]:
     """The steps of each day; an empty row for a day with prices that were filled in."""
     edges = np.append(origins, _next_midnight(series, int(origins[-1])))
-    made_up = np.isin(history.timestamp, history.filled)
+    made_up, zone = np.isin(history.timestamp, history.filled), ZoneInfo(series.timezone)
     rows, left_out = [], []
     for a, b in itertools.pairwise(edges):
         steps = np.arange(a + 1, b + 1)
         if made_up[steps].any():
-            left_out.append(str(series.timestamp[a + 1])[:10])
+            left_out.append(str(to_utc(series.timestamp[a + 1]).astimezone(zone).date()))
             steps = steps[:0]
         rows.append(steps)
     if not left_out:

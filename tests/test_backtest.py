@@ -93,7 +93,7 @@ def test_backtest__days_that_were_filled_are_left_out_with_a_flag() -> None:
     found = run(replace(known, filled=missing))
     assert len(found.days) == 13
     assert [flag.code for flag in found.flags] == ["DAYS_LEFT_OUT"]
-    assert "2023-03-2" in found.flags[0].message
+    assert "left out: 2023-03-27" in found.flags[0].message
 
 
 def test_backtest__quarter_hours() -> None:
@@ -135,6 +135,16 @@ def test_backtest__short_history_falls_back_aloud() -> None:
     found = run(known, Terms("ensemble"))
     assert found.forecaster == "ridge"
     assert found.flags[0].code == "MODEL_SKIPPED"
+
+
+def test_backtest__forecaster_that_fails_is_replaced_aloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no numbers")
+
+    monkeypatch.setattr("gridpilot.forecast.models.Ridge.fit", broken)
+    found = run(history())
+    assert found.forecaster == "seasonal naive"
+    assert "ridge failed, a simpler one stands in: ValueError: no numbers" in found.flags[0].message
 
 
 def test_backtest__outside_series_that_is_nearer_than_the_model_is_taken_in_real_time() -> None:
