@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 import pandas as pd  # noqa: E402
 
 from benchmarks.forecast import MARKETS, read_market  # noqa: E402
-from gridpilot.backtest import Backtest, Terms, backtest  # noqa: E402
+from gridpilot.backtest import PROFILES, Backtest, Terms, backtest  # noqa: E402
 from gridpilot.config import DATA, load_site  # noqa: E402
 from gridpilot.domain import Battery, PriceHistory, PriceOutlook, Site, SiteState  # noqa: E402
 from gridpilot.forecast.ensemble import prepare  # noqa: E402
@@ -214,12 +214,15 @@ def value(folder: Path, markets: list[str], ercot: bool) -> None:
     for market in markets:
         history, series, start, end = market_history(folder, market)
         site = Site(battery=battery)
-        for title, how in (
-            ("blind, one schedule", Terms("ensemble", "blind", 1)),
-            ("blind, 24 profiles", Terms("ensemble", "blind")),
-            ("published", Terms("seasonal naive", "published")),
-        ):
-            tell(f"{market} {title}", backtest(site, history, series, start, end, how))
+        found = backtest(site, history, series, start, end, Terms("ensemble", "blind"))
+        gap = found.gap_usd
+        one = 100.0 * (1.0 - (gap["horizon"] + gap["forecast"]) / found.perfect_usd)
+        print(f"{market} blind, one schedule".ljust(28) + f"{one:8.1f} %")
+        tell(f"{market} blind, {PROFILES} profiles", found)
+        ideal = 100.0 * (1.0 - gap["horizon"] / found.perfect_usd)
+        print(f"{market} true prices of the day".ljust(28) + f"{ideal:8.1f} %")
+        later = backtest(site, history, series, start, end, Terms("seasonal naive", "published"))
+        tell(f"{market} published", later)
     if ercot:
         history, series, start, end = ercot_history(folder)
         site = Site(battery=battery, timezone="America/Chicago")

@@ -58,9 +58,8 @@ def _running(asked: backtest_job.Asked) -> None:
 def _body(days: int, forecaster: str, information: str) -> None:
     snap = views.snapshot()
     if snap is None:
-        what = "What the engine would have earned on the recorded prices, day by day, against perfect foresight."
-        todo = "It needs the prices that the pilot records with its first decision."
-        widgets.empty_state("No prices yet", f"{what} {todo}")
+        what = "What the engine would have earned on the recorded prices, against perfect foresight."
+        widgets.until_first_decision("No prices yet", what)
         return
     asked = backtest_job.Asked(days, forecaster, information, fmt.local_date(snap.at, snap.site.timezone))
     st.caption(backtest_parts.SAID[information])

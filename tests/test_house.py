@@ -77,7 +77,7 @@ def test_locks__every_line__pinned_and_the_console_a_part_of_the_development_loc
 
 
 def test_package__import__does_no_heavy_work() -> None:
-    heavy = ["cvxpy", "streamlit", "pandas", "plotly", "scipy", "sklearn"]
+    heavy = ["cvxpy", "highspy", "numba", "streamlit", "pandas", "plotly", "scipy", "sklearn"]
     code = f"import json, sys, gridpilot.cli; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(found.stdout) == []

@@ -25,10 +25,20 @@ THEN: Final = "What if"
 LEAST_USD: Final = 0.0005
 
 
-@st.fragment
 def show() -> None:
-    """The panel; it changes only when the operator asks, and sends nothing."""
+    """The panel, as soon as there is a plan; it changes only when the operator asks, and sends nothing."""
     st.markdown("##### What if")
+    try:
+        if views.snapshot() is None:
+            widgets.until_first_decision("Nothing to change yet", "Another plan beside the one in force.")
+        else:
+            _panel()
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+
+
+@st.fragment
+def _panel() -> None:
     try:
         snap = views.snapshot()
         if snap is None:

@@ -104,3 +104,27 @@ def test_journey__reload_on_every_page__no_second_pilot_and_one_ledger(
         _said(page, "AUTO")
     assert own_console.log().count("lease") == 0, "a second pilot would have said so"
     watched.clean()
+
+
+def test_journey__backtest__runs_in_the_background_and_shows_the_money(
+    own_console: Server, new_page: Callable[..., Watched]
+) -> None:
+    watched = new_page()
+    page = watched.open(f"{own_console.url}/backtest", ".st-key-backtest_run button")
+    page.get_by_text("30 days", exact=True).click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_text("In 30 days the engine added")).to_be_visible(timeout=4 * WAIT_MS)
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=WAIT_MS)
+    watched.clean()
+
+
+def test_journey__what_if__another_plan_beside_the_one_in_force(
+    own_console: Server, new_page: Callable[..., Watched]
+) -> None:
+    watched = new_page()
+    page = watched.open(f"{own_console.url}/plan", ".js-plotly-plot .main-svg")
+    field = page.get_by_label("Spread of prices, %")
+    field.fill("300")
+    field.press("Enter")
+    expect(page.get_by_text("Planning anew brings")).to_be_visible(timeout=WAIT_MS)
+    watched.clean()

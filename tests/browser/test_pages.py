@@ -23,6 +23,7 @@ CONTENT = {
     "risk": CHART,
     "dispatch": "[data-testid='stDataFrame']",
     "globe": "[data-testid='stDeckGlJsonChart'] canvas",
+    "backtest": ".st-key-backtest_run button",
     "explain": "[data-testid='stChatInput']",
     "health": "[data-testid='stMetric']",
 }
