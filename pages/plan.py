@@ -24,9 +24,9 @@ def _figure(cycle_id: str) -> Figure | None:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _limits(cycle_id: str) -> pd.DataFrame:
+def _limits(cycle_id: str) -> pd.DataFrame | None:
     snap = views.snapshot(cycle_id)
-    return pd.DataFrame() if snap is None else whatif_panel.limit_table(snap)
+    return None if snap is None else whatif_panel.limit_table(snap)
 
 
 def _tiles(snap: views.Snapshot) -> None:
@@ -89,7 +89,9 @@ def _worth(snap: views.Snapshot) -> None:
             st.caption("The battery buys nothing that it sells again within this plan.")
         st.markdown("##### What limits the plan")
         limits = _limits(snap.cycle_id)
-        if limits.empty:
+        if limits is None:
+            st.caption("Only an optimal plan, with its jobs recorded, can be asked for them.")
+        elif limits.empty:
             st.caption("One kW, kWh or machine more would bring nothing.")
         else:
             config = {limits.columns[1]: st.column_config.NumberColumn(format="%.3f")}

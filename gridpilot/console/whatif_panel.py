@@ -60,9 +60,12 @@ def _panel() -> None:
         st.error(widgets.inert(str(error)))
 
 
-def limit_table(snap: views.Snapshot) -> pd.DataFrame:
+def limit_table(snap: views.Snapshot) -> pd.DataFrame | None:
     """The limits of the plan in force that cost something, and what one unit more would bring over the horizon."""
-    found = [limit for limit in limits(snap) if limit.one_more_usd >= LEAST_USD]
+    every = limits(snap)
+    if every is None:
+        return None
+    found = [limit for limit in every if limit.one_more_usd >= LEAST_USD]
     return pd.DataFrame(
         {
             "limit": [limit.name for limit in found],

@@ -74,14 +74,16 @@ class Limit:
     one_more_usd: float
 
 
-def limits(snap: Snapshot) -> list[Limit]:
-    """The limits of the recorded plan, the most valuable first; empty where no optimum is found again.
+def limits(snap: Snapshot) -> list[Limit] | None:
+    """The limits of the recorded plan, the most valuable first; None where it can't be made again to the optimum.
 
     The worth is over the whole horizon, by planning again with a kW, a kWh or a machine more.
     """
+    if "jobs" not in snap.plan or snap.plan["status"] != "optimal":
+        return None
     base, site, battery = what_if(snap, Change()), snap.site, snap.site.battery
     if base.status != "optimal":
-        return []
+        return None
     grid = replace(site, import_kw=site.import_kw + 1.0, export_kw=site.export_kw + 1.0)
     tried = [("grid connection", site.import_kw, "kW", np.maximum(base.import_kw, base.export_kw), grid)]
     if battery.capacity_kwh > 0.0:

@@ -56,12 +56,14 @@ def test_what_if__limits_and_state_are_those_that_were_asked(snap: Snapshot) -> 
 
 
 def test_limits__one_more_is_worth_what_planning_with_it_gains(snap: Snapshot) -> None:
-    found = {limit.name: limit for limit in limits(snap)}
+    listed = limits(snap)
+    assert listed is not None
+    found = {limit.name: limit for limit in listed}
     assert {"grid connection", "battery power", "highest state of charge", "hydro machines"} <= set(found)
     base = what_if(snap, Change())
     wider = what_if(snap, Change(grid_kw=snap.site.import_kw + 1.0))
     assert found["grid connection"].one_more_usd == pytest.approx(wider.objective_usd - base.objective_usd, abs=1e-6)
-    gains = [limit.one_more_usd for limit in limits(snap)]
+    gains = [limit.one_more_usd for limit in listed]
     assert gains == sorted(gains, reverse=True)
     assert all(
         limit.binding > 0 for limit in found.values() if limit.one_more_usd > 1e-3 and "machines" not in limit.name
@@ -72,5 +74,6 @@ def test_what_if__a_record_without_jobs_says_so(snap: Snapshot) -> None:
     old = Snapshot(**{name: getattr(snap, name) for name in snap.__slots__})
     plan = {key: value for key, value in snap.plan.items() if key != "jobs"}
     object.__setattr__(old, "plan", plan)
+    assert limits(old) is None
     with pytest.raises(DataError, match="wait for the next one"):
         what_if(old, Change())
