@@ -205,7 +205,7 @@ def ercot_history(folder: Path) -> tuple[PriceHistory, Any, date, date]:
     )  # fmt: skip
     series = prepare(history, "America/Chicago", exog=["dam"]).clock
     series = replace(series, exog=series.exog[: len(series)], known_ahead=25)
-    return history, series, date(2024, 4, 1), date(2026, 3, 17)
+    return history, series, date(2024, 4, 1), date(2026, 3, 16)
 
 
 def value(folder: Path, markets: list[str], ercot: bool) -> None:
