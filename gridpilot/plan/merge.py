@@ -263,15 +263,13 @@ def merge_slopes(k, v, skip, keep, out):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True)
-def _soften(slope, width, count, outside, soft):  # type: ignore[no-untyped-def]
+def _soften(v, outside, soft, out):  # type: ignore[no-untyped-def]
     """Take the price of being outside away: so many kWh at the beginning and at the end of the range."""
-    total = 0.0
-    for i in range(count):
-        total += width[i]
-    out_slope, out_width = np.empty(3 * count), np.empty(3 * count)
+    (slope, width), (out_slope, out_width) = v, out
+    total = width.sum()
     at, n = 0.0, 0
     edges = (0.0, outside[0], total - outside[1], total)
-    for i in range(count):
+    for i in range(len(slope)):
         end = at + width[i]
         for zone in range(3):
             part = min(end, edges[zone + 1]) - max(at, edges[zone])
@@ -279,7 +277,6 @@ def _soften(slope, width, count, outside, soft):  # type: ignore[no-untyped-def]
                 out_slope[n], out_width[n] = slope[i] + (1 - zone) * soft, part
                 n += 1
         at = end
-    slope[:n], width[:n] = out_slope[:n], out_width[:n]
     return n
 
 
@@ -323,52 +320,51 @@ def _profit(uses, limits, out):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True)
-def _solve(uses, limits, span, begin, end):  # type: ignore[no-untyped-def]
+def _solve(uses, limits, span, at, end):  # type: ignore[no-untyped-def]
     """The whole of `solve`: the fields of `Found` in their order."""
-    (start, soft), (end_slope, end_width) = begin, end
+    (start, soft), (end_slope, end_width) = at, end
     lowest, low, high, _ = span
     curves = _curves(uses, limits)
-    slope, width, first, value0, slope0, width0 = _backward(curves, span, soft, end_slope, end_width)
-    out, stored, marginal = _forward(curves, (slope, width, first), lowest, start)
+    slopes, widths, begin, size, least = _backward(curves, span, soft, end_slope, end_width)
+    out, stored, marginal = _forward(curves, (slopes, widths, begin, size), lowest, start)
     profit = _profit(uses, limits, out)
     value, scale = _at(end_slope, end_width, 0.0, stored[-1] - lowest), 0.0
     for t in range(len(out)):
         value += profit[t] - soft * (max(low - stored[t], 0.0) + max(stored[t] - high, 0.0))
         scale += abs(uses[3][t]) + abs(profit[t])
-    bound = _at(slope0, width0, value0, start - lowest)
+    a, b = begin[0], begin[0] + size[0]
+    bound = _at(slopes[a:b], widths[a:b], least, start - lowest)
     return out, stored, marginal, profit, value, bound, abs(bound - value) <= EXACT * max(scale + abs(bound), 1e-9)
 
 
 @nb.njit(cache=True, nogil=True)
 def _backward(curves, span, soft, end_slope, end_width):  # type: ignore[no-untyped-def]
-    """V_T back to V_0; all are kept."""
+    """V_T back to V_0, one after the other in two long arrays: where each begins, how long it is; V_0's least value."""
     k_slope, k_width, charge, k_value = curves
     lowest, low, high, highest = span
-    steps, kept, count, value = len(charge), highest - lowest, len(end_slope), 0.0
-    room = count + k_slope.shape[1] * steps + 4
-    a_slope, a_width, b_slope, b_width = np.empty(room), np.empty(room), np.empty(room), np.empty(room)
-    a_slope[:count], a_width[:count] = end_slope, end_width
-    slopes, widths, used = np.empty(steps * 16 + room), np.empty(steps * 16 + room), 0
-    first, begin, size = np.zeros(steps + 1, np.int64), np.zeros(steps, np.int64), np.zeros(steps, np.int64)
+    steps, used, value = len(charge), len(end_slope), 0.0
+    begin, size = np.zeros(steps + 1, np.int64), np.zeros(steps + 1, np.int64)
+    slopes, widths = np.empty(32 * (steps + 4) + used), np.empty(32 * (steps + 4) + used)
+    slopes[:used], widths[:used] = end_slope, end_width
+    size[steps] = used
     for back in range(steps):
         t = steps - 1 - back
+        more = 4 * (size[t + 1] + k_slope.shape[1] + 2)  # one V, and one that is softened before
+        slopes, widths = _grown(slopes, used, more), _grown(widths, used, more)
+        a = begin[t + 1]
         if low > lowest or high < highest:
             value -= soft * (low - lowest)
-            count = _soften(a_slope, a_width, count, (low - lowest, highest - high), soft)
-        slopes, widths = _grown(slopes, used, count), _grown(widths, used, count)
-        slopes[used : used + count], widths[used : used + count] = a_slope[:count], a_width[:count]
-        begin[t], size[t] = used, count
-        used += count
-        now = (a_slope[:count], a_width[:count])
-        count, skipped = merge_slopes((k_slope[t], k_width[t]), now, charge[t], kept, (b_slope, b_width))
+            now = (slopes[a : a + size[t + 1]], widths[a : a + size[t + 1]])
+            size[t + 1] = _soften(now, (low - lowest, highest - high), soft, (slopes[used:], widths[used:]))
+            begin[t + 1] = a = used
+            used += size[t + 1]
+        now = (slopes[a : a + size[t + 1]], widths[a : a + size[t + 1]])
+        out = (slopes[used:], widths[used:])
+        begin[t] = used
+        size[t], skipped = merge_slopes((k_slope[t], k_width[t]), now, charge[t], highest - lowest, out)
         value += k_value[t] + skipped
-        a_slope, b_slope, a_width, b_width = b_slope, a_slope, b_width, a_width
-    out_slope, out_width = np.empty(used), np.empty(used)
-    for t in range(steps):  # in the order of the steps
-        first[t + 1] = first[t] + size[t]
-        out_slope[first[t] : first[t + 1]] = slopes[begin[t] : begin[t] + size[t]]
-        out_width[first[t] : first[t + 1]] = widths[begin[t] : begin[t] + size[t]]
-    return out_slope, out_width, first, value, a_slope[:count].copy(), a_width[:count].copy()
+        used += size[t]
+    return slopes, widths, begin, size, value
 
 
 @nb.njit(cache=True, nogil=True)
@@ -418,11 +414,12 @@ def best_step(k, charge, v, lowest, energy):  # type: ignore[no-untyped-def]
 def _forward(curves, future, lowest, start):  # type: ignore[no-untyped-def]
     """Energy out, stored and marginal value of each step."""
     k_slope, k_width, charge, _ = curves
-    slope, width, first = future
+    slopes, widths, begin, size = future
     steps, energy = len(charge), start
     out, stored, marginal = np.empty(steps), np.empty(steps), np.empty(steps)
     for t in range(steps):
-        ahead = (slope[first[t] : first[t + 1]], width[first[t] : first[t + 1]])
+        a, b = begin[t + 1], begin[t + 1] + size[t + 1]
+        ahead = (slopes[a:b], widths[a:b])
         out[t], energy, marginal[t] = best_step((k_slope[t], k_width[t]), charge[t], ahead, lowest, energy)
         stored[t] = energy
     return out, stored, marginal
