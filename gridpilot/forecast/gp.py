@@ -26,7 +26,7 @@ import numpy.typing as npt
 from scipy import linalg
 
 from gridpilot.forecast.days import DayTable, Tick, silent
-from gridpilot.forecast.inputs import FIRST_ROW, Columns, Inputs
+from gridpilot.forecast.inputs import FIRST_ROW, Columns, Inputs, Scale
 from gridpilot.values import Array, Index
 
 FIT_ROWS = 900  # newest rows that the hyperparameters are fitted on
@@ -119,25 +119,26 @@ class GaussianProcess:
 
     def predict(self, days: DayTable) -> Array:
         """The day to come (S,), from the rows known at the fit and today's inputs."""
-        if self._inputs is None:
-            raise ValueError(f"{self.name} is not fitted: call fit first")
-        now = self._inputs.now(days)
+        scale, now, age = self._today(days)
         out = np.empty(days.y.shape[1])
-        age = days.number - self._day + np.arange(len(self._x), 0, -1.0)
         for fit in self._fitted:
             row = _cross(fit, self._x[:, fit.block.pick], now[fit.block.pick], age)
-            out[fit.block.slots] = self._inputs.scale.price(row @ fit.alpha, fit.block.slots)
+            out[fit.block.slots] = scale.price(row @ fit.alpha, fit.block.slots)
         return out + float(days.level[-1])
+
+    def _today(self, days: DayTable) -> tuple[Scale, Array, Array]:
+        """The scale, the inputs of the day to come and the age of each known row [days]."""
+        if self._inputs is None:
+            raise ValueError(f"{self.name} is not fitted: call fit first")
+        age = days.number - self._day + np.arange(len(self._x), 0, -1.0)
+        return self._inputs.scale, self._inputs.now(days), age
 
     def drivers(self, days: DayTable) -> dict[str, float]:
         """Input -> how far the next day's mean price would fall were that input as on an average known day.
 
         Prices of one day count as one input, other hours and last hours with it. Effects need not add up.
         """
-        if self._inputs is None:
-            raise ValueError(f"{self.name} is not fitted: call fit first")
-        now = self._inputs.now(days)
-        age = days.number - self._day + np.arange(len(self._x), 0, -1.0)
+        scale, now, age = self._today(days)
         usual = self._x.mean(axis=0, dtype=np.float64)
         inputs = dict.fromkeys(MEANING.get(name, name) for name in self._names)
         change = {name: np.zeros(days.y.shape[1]) for name in inputs}
@@ -148,7 +149,6 @@ class GaussianProcess:
             base = _cross(fit, x, now[pick], age) @ fit.alpha
             for name in inputs:
                 other = _cross(fit, x, np.where(of == name, usual[pick], now[pick]), age) @ fit.alpha
-                scale = self._inputs.scale
                 change[name][block.slots] = scale.price(base, block.slots) - scale.price(other, block.slots)
         return {name: float(values.mean()) for name, values in change.items()}
 
