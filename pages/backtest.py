@@ -71,6 +71,9 @@ def _body(days: int, forecaster: str, information: str) -> None:
         what = f"The newest {days} whole days of the recorded prices are traded again."
         widgets.empty_state("Not run yet", f"{what} Press Run; it goes on in the background.")
     elif job.running:
+        if st.button("Stop", key="backtest_stop"):
+            backtest_job.jobs().stop(asked)
+            st.rerun()
         _running(asked)
     elif job.trouble:
         st.error(widgets.inert(job.trouble))

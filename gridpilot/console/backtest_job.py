@@ -98,13 +98,18 @@ class Jobs:
         """Start it; one that is running ends."""
         for other, job in list(self._jobs.items()):
             if job.running:
-                job.stop()
-                del self._jobs[other]
+                self.stop(other)
         self._jobs.pop(asked, None)
         while len(self._jobs) >= KEPT:
             self._jobs.pop(next(iter(self._jobs)))
         self._jobs[asked] = Job(asked)
         return self._jobs[asked]
+
+    def stop(self, asked: Asked) -> None:
+        """End it and forget it."""
+        job = self._jobs.pop(asked, None)
+        if job is not None:
+            job.stop()
 
 
 @st.cache_resource

@@ -47,6 +47,19 @@ def test_backtest__full_ledger__runs_in_a_process_of_its_own_and_shows_the_money
     backtest_job.jobs.clear()
 
 
+def test_backtest__stop__ends_the_process_and_asks_anew(full: OpenPage) -> None:
+    app = full("backtest")
+    app.selectbox(key="backtest_forecaster").set_value("ensemble").run()
+    app.button(key="backtest_run").click().run()
+    (job,) = backtest_job.jobs()._jobs.values()
+    assert job.running
+    app.button(key="backtest_stop").click().run()
+    assert not app.exception
+    assert not job.running
+    assert "Not run yet" in words(app)
+    backtest_job.jobs.clear()
+
+
 def test_jobs__a_new_one_ends_the_one_that_runs(full: OpenPage) -> None:
     full("backtest")
     jobs = Jobs()
