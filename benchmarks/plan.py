@@ -36,7 +36,8 @@ from gridpilot.config import DATA, load_site  # noqa: E402
 from gridpilot.domain import Battery, PriceHistory, PriceOutlook, Site, SiteState  # noqa: E402
 from gridpilot.forecast.ensemble import prepare  # noqa: E402
 from gridpilot.plan import merge, model, terms  # noqa: E402
-from gridpilot.plan.problem import build_problem, job_needs  # noqa: E402
+from gridpilot.plan.loads import job_needs  # noqa: E402
+from gridpilot.plan.problem import build_problem  # noqa: E402
 from gridpilot.plan.result import objective  # noqa: E402
 from gridpilot.plan.stochastic import Risk, hedge  # noqa: E402
 

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from gridpilot.domain import Battery, DataFlag, PriceHistory, PriceOutlook, Site, SiteState
+from gridpilot.domain import Battery, DataFlag, PriceHistory, PriceOutlook, Reserve, Site, SiteState
 from gridpilot.errors import MODEL_ERRORS, DataError
 from gridpilot.forecast import bands
 from gridpilot.forecast.evaluate import LEAD_DAYS, day_origins, earlier_origins, rolling
@@ -239,6 +239,23 @@ def default_days(series: Series, forecaster: str) -> tuple[date, date]:
     return start, last.astimezone(zone).date() - timedelta(days=1)
 
 
+def _plain(site: Site) -> tuple[Site, list[str]]:
+    """The site without what a merit order can't say, and the names of what that was."""
+    asked = {
+        "operator rules": site.rules,
+        "customers' service levels": site.customers,
+        "reserve": site.reserve.wanted,
+        "demand charge": site.demand_usd_per_kw,
+        "ramp limit": site.ramp_kw_per_min,
+        "minimum run times": any(max(m.min_on_h, m.min_off_h) > 0.0 for m in site.machines),
+        "wear by depth": any(site.battery.depth_wear_usd_per_kwh),
+    }
+    plain = replace(site, rules=(), customers=(), reserve=Reserve(), demand_usd_per_kw=0.0, ramp_kw_per_min=0.0)
+    machines = tuple(replace(m, min_on_h=0.0, min_off_h=0.0) for m in site.machines)
+    battery = replace(site.battery, depth_wear_usd_per_kwh=())
+    return replace(plain, machines=machines, battery=battery), [name for name, there in asked.items() if there]
+
+
 def _market(site: Site, history: PriceHistory) -> tuple[_Market, list[DataFlag]]:
     """Loads and limits of every step; jobs with deadlines have no place in the merit order."""
     n, step_h = len(history), history.step_s / 3600.0
@@ -252,8 +269,9 @@ def _market(site: Site, history: PriceHistory) -> tuple[_Market, list[DataFlag]]
         known=n,
     )
     first = to_utc(history.timestamp[0])
-    problem = build_problem(site, SiteState(first, 0.5 * (site.battery.soc_min + site.battery.soc_max)), outlook)
-    gross = 1.0 + problem.cooling_kw_per_kw
+    plain, left_out = _plain(site)
+    problem = build_problem(plain, SiteState(first, 0.5 * (site.battery.soc_min + site.battery.soc_max)), outlook)
+    gross = problem.gross
     value = np.stack([load.value_usd_per_kwh / gross for load in problem.loads], axis=1) if problem.loads else None
     kwh = np.stack([load.max_kw * gross * step_h for load in problem.loads], axis=1) if problem.loads else None
     flags = []
@@ -261,6 +279,8 @@ def _market(site: Site, history: PriceHistory) -> tuple[_Market, list[DataFlag]]
         names = ", ".join(job.name for job in site.jobs)
         text = f"jobs with deadlines are not part of a backtest: {names}"
         flags.append(DataFlag("JOBS_LEFT_OUT", text, "warn", "plan"))
+    if left_out:
+        flags.append(DataFlag("TERMS_LEFT_OUT", f"not part of a backtest: {', '.join(left_out)}", "warn", "plan"))
     market = _Market(
         store=Store.of(site.battery, step_h),
         battery=site.battery,

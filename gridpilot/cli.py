@@ -339,7 +339,7 @@ def _columns(text: str | None) -> list[str]:
 
 def _plan(args: argparse.Namespace) -> Result:
     from gridpilot.market.csv_file import read_prices
-    from gridpilot.plan.problem import job_needs
+    from gridpilot.plan.loads import job_needs
     from gridpilot.plan.solve import plan
 
     site = load_site(args.site)

@@ -50,7 +50,7 @@ from gridpilot.market.source import PriceSource, open_source
 from gridpilot.monitor import settle
 from gridpilot.monitor.decision import SITE
 from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
-from gridpilot.plan.problem import job_needs
+from gridpilot.plan.loads import job_needs
 from gridpilot.plan.solve import plan as make_plan
 from gridpilot.risk.scenarios import plan_risk
 from gridpilot.values import Array, as_array, iso, to_jsonable
@@ -228,7 +228,7 @@ def _decide(
         outlook = _outlook(history, outcome)
         plan = make_plan(site, state, outlook, previous=engine.previous)
     with clock.stage("auction"):
-        bids = site_bids(site, outlook, plan, state)
+        bids = site_bids(site, plan)
         reserve = max(0.0, float(plan.power_price_usd_per_kwh[0]))
         auction = clear(bids, auction_capacity_kw(site, plan), reserve)
     with clock.stage("risk"):

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gridpilot.domain import Bid, Plan, PriceOutlook, Site, SiteState, value_usd_per_kwh
+from gridpilot.domain import Bid, Offer, Plan, Site
 from gridpilot.errors import DataError
-from gridpilot.plan.problem import available_kw
-from gridpilot.values import to_utc
 
 COLUMNS = ("bidder", "service", "kw", "price_usd_per_kwh")
 MAX_BYTES = 100_000_000
@@ -19,8 +17,9 @@ Refusal = tuple[str, str]  # bidder (or row), reason
 
 
 def auction_capacity_kw(site: Site, plan: Plan) -> float:
-    """What all loads and their cooling may draw in the plan's first interval, given its battery power [kW]."""
-    return max(0.0, site.import_kw - float(plan.battery_kw[0]))
+    """What all loads and their cooling may draw in the plan's first interval [kW]: the connection, less the battery's
+    power and what is kept free as reserve down."""
+    return max(0.0, site.import_kw - float(plan.battery_kw[0]) - float(plan.reserve_down_kw[0]))
 
 
 def cooling_usd_per_kwh(site: Site, plan: Plan) -> float:
@@ -31,12 +30,12 @@ def cooling_usd_per_kwh(site: Site, plan: Plan) -> float:
     return site.cooling.kw_per_kw * max(0.0, float(plan.power_price_usd_per_kwh[0]))
 
 
-def site_bids(site: Site, outlook: PriceOutlook, plan: Plan, state: SiteState) -> tuple[Bid, ...]:
+def site_bids(site: Site, plan: Plan) -> tuple[Bid, ...]:
     """The site's bids for the plan's first interval.
 
-    A load bids its value for a kWh less what cooling that kWh costs at the plan's price of power; so it is
-    served where the plan serves it: value > (1 + k) x price of power. Cooling bids what it makes possible:
-    without it the planned load stops.
+    A load bids what a kWh is worth to it (`Plan.offers`) less what cooling that kWh costs at the plan's price of
+    power; so it is served where the plan serves it: worth > (1 + k) x price of power. Customers of a machine type are
+    blocks of its demand. Cooling bids what it makes possible: without it the planned load stops.
     """
     power = max(0.0, float(plan.power_price_usd_per_kwh[0]))
 
@@ -45,25 +44,25 @@ def site_bids(site: Site, outlook: PriceOutlook, plan: Plan, state: SiteState) -
         worth = value - cooling_usd_per_kwh(site, plan)
         return power if math.isclose(worth, power, rel_tol=1e-6) else worth
 
-    moment = to_utc(outlook.timestamp[0])
-    bids = []
-    planned_usd_per_h = 0.0
-    for machine in site.machines:
-        worth = float(value_usd_per_kwh(machine, outlook.units, outlook.hash_price, outlook.token_price)[0])
-        planned_usd_per_h += worth * float(plan.loads_kw[machine.type][0])
-        bids.append(Bid(machine.type, machine.service, available_kw(site, machine, moment), net(worth)))
-    for job in site.jobs:
-        kw = float(plan.loads_kw[job.name][0]) if job.name in plan.loads_kw else 0.0
-        planned_usd_per_h += job.value_usd_per_kwh * kw
-        bids.append(Bid(job.name, "training", kw, net(job.value_usd_per_kwh)))
-    for tenant in site.tenants:
-        planned_usd_per_h += tenant.price_usd_per_kwh * float(plan.loads_kw[tenant.name][0])
-        bids.append(Bid(tenant.name, tenant.service, tenant.kw, net(tenant.price_usd_per_kwh)))
+    bids, planned_usd_per_h = [], 0.0
+    for offer in plan.offers:
+        bids.append(Bid(offer.of, offer.service, offer.kw, net(offer.worth_usd_per_kwh)))
+        planned_usd_per_h += offer.worth_usd_per_kwh * _planned_kw(plan, offer)
+    asked = {offer.of for offer in plan.offers}
+    bids += [Bid(job.name, "training", 0.0, net(job.value_usd_per_kwh)) for job in site.jobs if job.name not in asked]
     cooling_kw = float(plan.cooling_kw[0])
     if cooling_kw > 0.0:
         highest = max([power, *(bid.price_usd_per_kwh for bid in bids)])
         bids.append(Bid("cooling", "cooling", cooling_kw, max(planned_usd_per_h / cooling_kw, highest)))
     return tuple(bids)
+
+
+def _planned_kw(plan: Plan, offer: Offer) -> float:
+    """What the plan gives the load of an offer in the first interval."""
+    if offer.name in plan.customers_kw:
+        return float(plan.customers_kw[offer.name][0])
+    others = [other.name for other in plan.offers if other.of == offer.of and other.name != offer.name]
+    return float(plan.loads_kw[offer.of][0]) - sum(float(plan.customers_kw[name][0]) for name in others)
 
 
 def parse_bids(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[Bid, ...], tuple[Refusal, ...]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from gridpilot.domain import AuctionResult, Dispatch, Plan, Site, SiteState
-from gridpilot.plan.problem import available_kw
+from gridpilot.plan.loads import available_kw
 from gridpilot.plan.safety import check_dispatch
 
 EPSILON_KW = 1e-6  # the auction's and the solver's rounding

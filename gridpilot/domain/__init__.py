@@ -7,6 +7,7 @@ consuming are positive. `$` is the site's one currency (`Units.money` names it o
 
 from __future__ import annotations
 
+from gridpilot.domain.contracts import TIERS, Customer, Reserve, RiskAppetite, Rule
 from gridpilot.domain.decision import (
     Allocation,
     Attempt,
@@ -14,11 +15,15 @@ from gridpilot.domain.decision import (
     Bid,
     Dispatch,
     JobNeed,
+    Offer,
     Payment,
     Plan,
     Reading,
     RiskReport,
+    RuleState,
+    Served,
     SiteState,
+    Switched,
 )
 from gridpilot.domain.prices import (
     Band,
@@ -33,6 +38,7 @@ from gridpilot.domain.prices import (
 from gridpilot.domain.site import Battery, Cooling, Job, MachineType, Site, Tenant
 
 __all__ = [
+    "TIERS",
     "Allocation",
     "Attempt",
     "AuctionResult",
@@ -40,20 +46,28 @@ __all__ = [
     "Battery",
     "Bid",
     "Cooling",
+    "Customer",
     "DataFlag",
     "Dispatch",
     "Forecast",
     "Job",
     "JobNeed",
     "MachineType",
+    "Offer",
     "Payment",
     "Plan",
     "PriceHistory",
     "PriceOutlook",
     "Reading",
+    "Reserve",
+    "RiskAppetite",
     "RiskReport",
+    "Rule",
+    "RuleState",
+    "Served",
     "Site",
     "SiteState",
+    "Switched",
     "Tenant",
     "Trial",
     "Units",

@@ -24,11 +24,48 @@ class JobNeed:
     value_usd_per_kwh: float
     release: datetime
     deadline: datetime
+    shortfall_usd_per_kwh: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a customer's work has had so far in the window that began at `start`."""
+
+    name: str
+    start: datetime
+    served_kwh: float
+    asked_kwh: float
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Machines of a type that were switched on (or, negative, off) at a moment."""
+
+    type: str
+    at: datetime
+    machines: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """Where a rule stands before the running interval: what it asks for, and how long prices have been so.
+
+    `over` and `under` count the newest intervals in a row on that side of the strike; `kept` the intervals since the
+    last change.
+    """
+
+    on: bool = True
+    over: int = 0
+    under: int = 0
+    kept: int = 10**6
 
 
 @dataclass(frozen=True, slots=True)
 class SiteState:
-    """What was read from the site. `battery_kw` is positive when charging; soc_frac may be NaN (reading lost)."""
+    """What was read from the site. `battery_kw` is positive when charging; soc_frac may be NaN (reading lost).
+
+    `grid_kw` is the import now (NaN: not known), `peak_kw` the highest one of the calendar month so far.
+    """
 
     at: datetime
     soc_frac: float
@@ -36,6 +73,11 @@ class SiteState:
     battery_kw: float = 0.0
     jobs: tuple[JobNeed, ...] = ()
     source: str = "simulated"  # simulated, mara, or mara machines with a simulated battery
+    served: tuple[Served, ...] = ()
+    switched: tuple[Switched, ...] = ()
+    rules: Mapping[str, RuleState] = field(default_factory=dict)
+    grid_kw: float = float("nan")
+    peak_kw: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +91,21 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """What a load asks of the site's power in the first interval, and what a kWh is worth to it there.
+
+    The worth counts its own value and what service levels, minimum run times and rules make of it. `of` is the machine
+    type that the power goes to, or the load's own name.
+    """
+
+    name: str
+    of: str
+    service: str
+    kw: float
+    worth_usd_per_kwh: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Set points over T steps; row 0 is the interval that is running now.
 
@@ -57,7 +114,9 @@ class Plan:
     cooling. marginal_value_usd_per_kwh (T,) is what one more stored kWh is worth; power_price_usd_per_kwh
     (T,) is what one more kW of site power would bring for an hour (the shadow price of the balance).
     objective_usd = export income - import cost - wear + load value + terminal value of the change in
-    stored energy.
+    stored energy + what `extras_usd` lists (income of reserve; demand charge, shortfalls and wear by depth as minus).
+    customers_kw (T,) is the part of a machine type's power that serves each customer; reserve_up_kw and
+    reserve_down_kw (T,) are what is kept free.
     """
 
     status: str  # optimal, fallback, held, idle
@@ -80,11 +139,21 @@ class Plan:
     attempts: tuple[Attempt, ...] = ()
     flags: tuple[DataFlag, ...] = ()
     solve_ms: float = 0.0
+    offers: tuple[Offer, ...] = ()
+    customers_kw: Mapping[str, Array] = field(default_factory=dict)
+    reserve_up_kw: Array = field(default_factory=lambda: as_array([]))
+    reserve_down_kw: Array = field(default_factory=lambda: as_array([]))
+    extras_usd: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timestamp", as_times(self.timestamp))
         n = len(self.timestamp)
+        for name in ("reserve_up_kw", "reserve_down_kw"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(n))
         for name in (
+            "reserve_up_kw",
+            "reserve_down_kw",
             "charge_kw",
             "discharge_kw",
             "soc_frac",
@@ -98,6 +167,8 @@ class Plan:
             shapes("Plan", n, **{name: getattr(self, name)})
         object.__setattr__(self, "loads_kw", {k: as_array(v) for k, v in self.loads_kw.items()})
         shapes("Plan.loads_kw", n, **self.loads_kw)
+        object.__setattr__(self, "customers_kw", {k: as_array(v) for k, v in self.customers_kw.items()})
+        shapes("Plan.customers_kw", n, **self.customers_kw)
         require(
             self.status in ("optimal", "fallback", "held", "idle"),
             f"plan status {self.status!r}: expected optimal, fallback, held or idle",

@@ -188,7 +188,10 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class PriceOutlook:
-    """The prices that a plan is made for: T steps, the first `known` of them settled facts."""
+    """The prices that a plan is made for: T steps, the first `known` of them settled facts.
+
+    outdoor_c (T,) is the outdoor temperature in degrees C, or empty where it is not known.
+    """
 
     timestamp: Times
     step_s: int
@@ -197,16 +200,19 @@ class PriceOutlook:
     token_price: Array
     units: Units = field(default_factory=Units)
     known: int = 1
+    outdoor_c: Array = field(default_factory=lambda: as_array([]))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timestamp", as_times(self.timestamp))
-        for name in ("energy_usd_per_mwh", "hash_price", "token_price"):
+        for name in ("energy_usd_per_mwh", "hash_price", "token_price", "outdoor_c"):
             object.__setattr__(self, name, as_array(getattr(self, name)))
         n = len(self.timestamp)
         require(n > 0, "the price outlook is empty: expected at least one interval")
         shapes("PriceOutlook", n, energy_usd_per_mwh=self.energy_usd_per_mwh)
         shapes("PriceOutlook", n, hash_price=self.hash_price, token_price=self.token_price)
         require(bool(np.all(np.isfinite(self.energy_usd_per_mwh))), "the price outlook has NaN or infinity")
+        if len(self.outdoor_c):
+            shapes("PriceOutlook", n, outdoor_c=self.outdoor_c)
 
     def __len__(self) -> int:
         return len(self.timestamp)

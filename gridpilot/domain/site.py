@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gridpilot.domain.check import finite, require
+from gridpilot.domain.contracts import Customer, Reserve, RiskAppetite, Rule
 from gridpilot.errors import DataError
+
+LEAST_COP = 1.0  # below it a chiller would use more power than it moves heat
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class Battery:
     soc_max: float = 0.90
     wear_usd_per_kwh: float = 0.0002
     terminal_usd_per_mwh: float | None = None  # value of a stored MWh at the end; None: the planner's choice
+    depth_wear_usd_per_kwh: tuple[float, ...] = ()  # more per kWh discharged, by equal parts of the band from the top
 
     def __post_init__(self) -> None:
         for name in ("capacity_kwh", "charge_kw", "discharge_kw", "wear_usd_per_kwh"):
@@ -30,23 +35,45 @@ class Battery:
             finite(f"battery.{name}", getattr(self, name), 0.01, 1.0)
         finite("battery.soc_min", self.soc_min, 0.0, 1.0)
         finite("battery.soc_max", self.soc_max, self.soc_min, 1.0)
+        for usd in self.depth_wear_usd_per_kwh:
+            finite("battery.depth_wear_usd_per_kwh", usd, 0.0)
+        rising = list(self.depth_wear_usd_per_kwh) == sorted(self.depth_wear_usd_per_kwh)
+        require(
+            rising, "battery.depth_wear_usd_per_kwh falls with depth: expected the same or more for each deeper part"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Cooling:
-    """Cooling power = IT power x heat_fraction / COP. 0.15 as heat_fraction gives the seed's formula."""
+    """Cooling power = IT power x heat_fraction / COP. 0.15 as heat_fraction gives the seed's formula.
+
+    With an outdoor temperature T [degrees C], COP = max(LEAST_COP, cop - cop_drop_per_c (T - rated_c)).
+    """
 
     cop: float = 3.5
     heat_fraction: float = 1.0
+    cop_drop_per_c: float = 0.0  # how much less COP for each degree that it is warmer outside; 0: the same all year
+    rated_c: float = 15.0  # outdoor temperature at which `cop` holds
 
     def __post_init__(self) -> None:
         finite("cooling.cop", self.cop, 0.1, 100.0)
         finite("cooling.heat_fraction", self.heat_fraction, 0.0, 1.0)
+        finite("cooling.cop_drop_per_c", self.cop_drop_per_c, 0.0, 10.0)
+        finite("cooling.rated_c", self.rated_c, -60.0, 60.0)
 
     @property
     def kw_per_kw(self) -> float:
-        """Cooling kW for each kW of IT load."""
+        """Cooling kW for each kW of IT load, at `cop`."""
         return self.heat_fraction / self.cop
+
+    def at(self, outdoor_c: float) -> Cooling:
+        """Cooling with the COP of an outdoor temperature; itself where that is NaN."""
+        if self.cop_drop_per_c == 0.0 or not math.isfinite(outdoor_c):
+            return self
+        least = min(LEAST_COP, self.cop)
+        return replace(
+            self, cop=max(least, self.cop - self.cop_drop_per_c * (outdoor_c - self.rated_c)), rated_c=outdoor_c
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +87,16 @@ class MachineType:
     product: str  # hash or token
     demand_by_hour: tuple[float, ...] = ()  # share of the machines that has work, by local hour; empty: all
     note: str = ""
+    min_on_h: float = 0.0  # a machine that was switched on stays on so long
+    min_off_h: float = 0.0
 
     def __post_init__(self) -> None:
         require(bool(self.type.strip()), "a machine type has no name: give `type`")
         require(self.count >= 0, f"machines {self.type}: count is {self.count}, expected 0 or more")
         finite(f"machines {self.type}: power_w", self.power_w, 1.0)
         finite(f"machines {self.type}: rate", self.rate, 0.0)
+        finite(f"machines {self.type}: min_on_h", self.min_on_h, 0.0, 24.0)
+        finite(f"machines {self.type}: min_off_h", self.min_off_h, 0.0, 24.0)
         require(
             self.product in ("hash", "token"),
             f"machines {self.type}: product is {self.product!r}, expected 'hash' or 'token'",
@@ -96,8 +127,10 @@ class Job:
     value_usd_per_kwh: float
     deadline: datetime | None = None
     daily_deadline: str = ""
+    shortfall_usd_per_kwh: float = 0.0  # what each kWh that is missing at the deadline costs, beside its lost value
 
     def __post_init__(self) -> None:
+        finite(f"job {self.name}: shortfall_usd_per_kwh", self.shortfall_usd_per_kwh, 0.0)
         finite(f"job {self.name}: energy_kwh", self.energy_kwh, 0.0)
         finite(f"job {self.name}: max_kw", self.max_kw, 0.0)
         finite(f"job {self.name}: value_usd_per_kwh", self.value_usd_per_kwh)
@@ -141,6 +174,12 @@ class Site:
     machines: tuple[MachineType, ...] = ()
     jobs: tuple[Job, ...] = ()
     tenants: tuple[Tenant, ...] = ()
+    customers: tuple[Customer, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    reserve: Reserve = field(default_factory=Reserve)
+    risk: RiskAppetite = field(default_factory=RiskAppetite)
+    ramp_kw_per_min: float = 0.0  # how fast the grid connection may change; 0: as fast as it likes
+    demand_usd_per_kw: float = 0.0  # for each kW of the calendar month's highest import; 0: none
     usd_per_eur: float = 1.08  # the one conversion between a source in EUR and the screen
     token_usd_per_mtok: float = 0.0  # price of a million tokens where the source has no token price
     hash_usd_per_ph_day: float = 0.0  # hashprice where the source has none
@@ -150,12 +189,34 @@ class Site:
     def __post_init__(self) -> None:
         for name in ("import_kw", "export_kw", "token_usd_per_mtok", "hash_usd_per_ph_day"):
             finite(name, getattr(self, name), 0.0)
+        finite("grid.ramp_kw_per_min", self.ramp_kw_per_min, 0.0)
+        finite("grid.demand_usd_per_kw", self.demand_usd_per_kw, 0.0)
         finite("usd_per_eur", self.usd_per_eur, 0.01, 100.0)
         finite("latitude", self.latitude, -90.0, 90.0)
         finite("longitude", self.longitude, -180.0, 180.0)
         names = [m.type for m in self.machines] + [j.name for j in self.jobs] + [t.name for t in self.tenants]
+        names += [c.name for c in self.customers]
         twice = sorted({n for n in names if names.count(n) > 1})
-        require(not twice, f"names used twice among machines, jobs and tenants: {', '.join(twice)}")
+        require(not twice, f"names used twice among machines, jobs, tenants and customers: {', '.join(twice)}")
+        self._contracts()
+
+    def _contracts(self) -> None:
+        """Customers and rules name machine types that exist, and take no more of them than there is."""
+        types = [m.type for m in self.machines]
+        for what, name in [(f"customer {c.name}", c.type) for c in self.customers] + [
+            ("rule", r.type) for r in self.rules
+        ]:
+            seen = ", ".join(types) or "none"
+            require(name in types, f"{what}: type is {name!r}, expected one of the site's machines ({seen})")
+        ruled = [rule.type for rule in self.rules]
+        twice = sorted({name for name in ruled if ruled.count(name) > 1})
+        require(not twice, f"more than one rule for machines {', '.join(twice)}")
+        for name in types:
+            share = sum(c.share for c in self.customers if c.type == name)
+            require(share <= 1.0 + 1e-9, f"customers of {name} have {share:.0%} of it: expected 100% at the most")
+            served = [c.name for c in self.customers if c.type == name]
+            both = f"machines {name} have a rule and customers ({', '.join(served)}): give them one or the other"
+            require(not (served and name in ruled), both)
 
     def machine(self, type_: str) -> MachineType:
         """The machine type of that name; KeyError when there is none."""

@@ -23,7 +23,7 @@ from gridpilot.monitor import decision
 from gridpilot.monitor.decision import Snapshot, Strike, next_changes, strikes, times, values
 from gridpilot.monitor.health import KEY as PILOT
 from gridpilot.monitor.health import PilotState
-from gridpilot.plan.problem import available_kw
+from gridpilot.plan.loads import available_kw
 from gridpilot.values import Array, to_utc
 
 __all__ = ["Fact", "Facts", "gather", "inert"]

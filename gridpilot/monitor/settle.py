@@ -17,7 +17,7 @@ from gridpilot.dispatch.gateway import advance
 from gridpilot.domain import DataFlag, PriceHistory, Site
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.pnl import Prices, Rate, always_on, rate
-from gridpilot.plan.problem import job_needs
+from gridpilot.plan.loads import job_needs
 from gridpilot.values import iso, to_jsonable, to_utc
 
 START_SOC = 0.5  # of the simulated battery, the first time it is used

@@ -6,9 +6,9 @@ import numpy as np
 
 from gridpilot.domain import Plan, PriceOutlook, SiteState
 from gridpilot.errors import PlanError
-from gridpilot.plan.model import Solution
+from gridpilot.plan.loads import Load
 from gridpilot.plan.problem import Problem, at_times
-from gridpilot.plan.result import to_plan
+from gridpilot.plan.result import Solution, to_plan
 from gridpilot.values import Array, as_array
 
 SHIFTED = "previous plan, shifted"
@@ -30,12 +30,20 @@ def shifted(problem: Problem, outlook: PriceOutlook, state: SiteState, previous:
     def taken(values: Array) -> Array:
         return as_array(np.nan_to_num(at_times(values, previous, outlook)))
 
-    nothing = np.zeros(len(previous))
     loads = {
-        load.name: as_array(np.minimum(taken(previous.loads_kw.get(load.name, nothing)), load.max_kw))
-        for load in problem.loads
+        load.name: as_array(np.minimum(taken(_planned(problem, previous, load)), load.max_kw)) for load in problem.loads
     }
     return _assemble(problem, outlook, state, loads, taken(previous.battery_kw), SHIFTED)
+
+
+def _planned(problem: Problem, previous: Plan, load: Load) -> Array:
+    """What the previous plan gave a load (T,): a customer's share, or what the customers of its type left."""
+    nothing = np.zeros(len(previous))
+    if load.name in previous.customers_kw:
+        return previous.customers_kw[load.name]
+    others = [o.name for o in problem.loads if o.place == load.place and o.name != load.name]
+    given = sum((previous.customers_kw.get(name, nothing) for name in others), nothing)
+    return as_array(np.maximum(previous.loads_kw.get(load.place, nothing) - given, 0.0))
 
 
 def price_rank(problem: Problem, outlook: PriceOutlook, state: SiteState) -> Plan:
@@ -46,18 +54,18 @@ def price_rank(problem: Problem, outlook: PriceOutlook, state: SiteState) -> Pla
     n, price = len(problem), problem.price_usd_per_kwh
     loads = {load.name: np.zeros(n) for load in problem.loads}
     left = {i: run.energy_kwh for i, run in enumerate(problem.runs)}
-    gross = 1.0 + problem.cooling_kw_per_kw
     for t in range(n):
+        gross = float(problem.gross[t])
         room = problem.import_kw / gross
-        order = sorted(problem.loads, key=lambda load: (-load.value_usd_per_kwh[t], load.name))
+        order = sorted(problem.loads, key=lambda load: (-load.worth_usd_per_kwh[t], load.name))
         for load in order:
-            if load.value_usd_per_kwh[t] <= price[t] * gross:
+            if load.worth_usd_per_kwh[t] <= price[t] * gross:
                 break
             kw = min(float(load.max_kw[t]), room)
             for i, run in enumerate(problem.runs):
                 if run.load == load.name and run.mask[t] > 0:
-                    kw = min(kw, left[i] / problem.step_h)
-                    left[i] -= kw * problem.step_h
+                    kw = min(kw, left[i] / problem.hours[t])
+                    left[i] -= kw * problem.hours[t]
             loads[load.name][t] = kw
             room -= kw
     wanted = np.zeros(n)
@@ -85,11 +93,12 @@ def _assemble(
     method: str,
 ) -> Plan:
     """Loads and wished battery power as a plan: the battery is cut to its limits and to the grid's."""
-    n, h = len(problem), problem.step_h
-    drawn = sum(loads.values(), np.zeros(n)) * (1.0 + problem.cooling_kw_per_kw)
+    n = len(problem)
+    drawn = sum(loads.values(), np.zeros(n)) * problem.gross
     charge, discharge, stored = np.zeros(n), np.zeros(n), np.zeros(n)
     battery, energy = problem.battery, problem.start_kwh
     for t in range(n):
+        h = float(problem.hours[t])
         if battery is not None:
             low, high = battery.soc_min * battery.capacity_kwh, battery.soc_max * battery.capacity_kwh
             up = min(battery.charge_kw, (high - energy) / (h * battery.efficiency_charge), problem.import_kw - drawn[t])

@@ -1,120 +1,189 @@
-"""The linear program of `problem.py` in cvxpy: built once for a shape, solved again with other numbers.
+"""The problem of `problem.py` in cvxpy, as one would write it down: the reference in tests, and the second engine.
 
 Money is scaled by the largest price or value, so that the solver sees numbers near one whatever the currency.
 """
 
 from __future__ import annotations
 
-import functools
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gridpilot.errors import PlanError
-from gridpilot.plan.problem import Problem
+from gridpilot.plan.problem import CHANGE_USD_PER_KWH, SERVICE, SOFT, Problem, Switching
+from gridpilot.plan.result import Solution, depth_start_kwh, depth_width_kwh
 from gridpilot.values import Array, as_array
-
-SOFT = 10.0  # price of a kWh outside the SOC band for a step, in units of the largest price or value
-
-
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """Primal and dual values: kW (T,), kWh at the end of each step (T,), $/kWh (T,)."""
-
-    charge_kw: Array
-    discharge_kw: Array
-    stored_kwh: Array
-    loads_kw: dict[str, Array]
-    import_kw: Array
-    export_kw: Array
-    marginal_usd_per_kwh: Array
-    power_usd_per_kwh: Array
-    solve_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    steps: int
-    loads: int
-    runs: tuple[int, ...]  # the load of each run
-    battery: tuple[float, ...]  # eta_c, eta_d, wear; empty: none
-    step_h: float
-    cooling: float
-    integer: tuple[int, ...] = ()  # steps where charging excludes discharging by a binary variable
 
 
 class _Model:
-    """A cvxpy problem with parameters; see `problem.py` for the formulas."""
+    """Decisions, limits and money [units of `scale`] of one problem; see `problem.py` for the formulas."""
 
-    def __init__(self, shape: _Shape) -> None:
+    def __init__(self, problem: Problem) -> None:
         import cvxpy as cp
 
-        n, h = shape.steps, shape.step_h
-        self.shape = shape
-        self.price = cp.Parameter(n)
-        self.grid_max = cp.Parameter(2, nonneg=True)
-        self.bought, self.sold = cp.Variable(n, nonneg=True), cp.Variable(n, nonneg=True)
-        self.charge, self.discharge = cp.Variable(n, nonneg=True), cp.Variable(n, nonneg=True)
-        self.limits: list[Any] = [self.bought <= self.grid_max[0], self.sold <= self.grid_max[1]]
-        money = h * self.price @ (self.sold - self.bought)
-        used = np.zeros(n)
-        if shape.loads:
-            self.value = cp.Parameter((shape.loads, n))
-            self.load_max = cp.Parameter((shape.loads, n), nonneg=True)
-            self.loads = cp.Variable((shape.loads, n), nonneg=True)
-            self.limits.append(self.loads <= self.load_max)
-            money += h * cp.sum(cp.multiply(self.value, self.loads))
-            used = (1.0 + shape.cooling) * cp.sum(self.loads, axis=0)
-        if shape.runs:
-            self.mask = cp.Parameter((len(shape.runs), n), nonneg=True)
-            self.energy = cp.Parameter(len(shape.runs), nonneg=True)
-            for i, load in enumerate(shape.runs):
-                self.limits.append(h * self.mask[i] @ self.loads[load] <= self.energy[i])
-        if shape.battery:
-            money += self._battery(cp, shape)
-        else:
-            self.limits += [self.charge == 0, self.discharge == 0]
-        self.balance = self.bought - self.sold + self.discharge - self.charge - used == 0
-        self.problem = cp.Problem(cp.Maximize(money), [self.balance, *self.limits])
+        n, h, self.scale = len(problem), problem.hours, problem.scale
+        self.cp, self.problem = cp, problem
+        self.bought, self.sold, self.charge, self.discharge = (cp.Variable(n, nonneg=True) for _ in range(4))
+        self.net = self.bought - self.sold
+        self.loads = {load.name: cp.Variable(n, nonneg=True) for load in problem.loads}
+        self.stored: Any = np.zeros(n)
+        self.below: Any = np.zeros(n)
+        self.above: Any = np.zeros(n)
+        self.recursion: Any = None
+        self.up: list[Any] = []
+        self.down: list[Any] = []
+        self.limits: list[Any] = [self.bought <= problem.import_kw, self.sold <= problem.export_kw]
+        self.money = -self._dot(h * problem.price_usd_per_kwh / self.scale, self.net)
+        for load in problem.loads:
+            self.limits.append(self.loads[load.name] <= load.max_kw)
+            self.money += self._dot(h * load.worth_usd_per_kwh / self.scale, self.loads[load.name])
+        used = sum(self.loads.values(), np.zeros(n))
+        self.balance = self.net + self.discharge - self.charge - cp.multiply(problem.gross, used) == 0
+        self._runs()
+        self._battery() if problem.battery is not None else self._rest()
+        self._contracts()
 
-    def _battery(self, cp: Any, shape: _Shape) -> Any:
-        eta_c, eta_d, _wear = shape.battery
-        n, h = shape.steps, shape.step_h
-        self.power_max = cp.Parameter((2, n), nonneg=True)
-        self.band = cp.Parameter(2)
-        self.start = cp.Parameter()
-        self.outer = cp.Parameter(2)
-        self.worth = cp.Parameter()  # terminal value
-        self.wear = cp.Parameter(nonneg=True)
+    def _dot(self, weight: Array, values: Any) -> Any:
+        return self.cp.sum(self.cp.multiply(weight, values))
+
+    def _rest(self) -> None:
+        self.limits += [self.charge == 0, self.discharge == 0]
+
+    def _runs(self) -> None:
+        for run in self.problem.runs:
+            energy = self._dot(self.problem.hours * run.mask, self.loads[run.load])
+            if np.isfinite(run.energy_kwh):
+                self.limits.append(energy <= run.energy_kwh)
+            if run.least_kwh > 0.0 and run.short_usd_per_kwh != 0.0:
+                price = SERVICE if run.short_usd_per_kwh is None else run.short_usd_per_kwh / self.scale
+                self.money -= price * self.cp.pos(run.least_kwh - energy)
+
+    def _before(self, values: Any, first: float) -> Any:
+        """Each step's predecessor, with `first` before the first one."""
+        return self.cp.hstack([np.array([first]), values[:-1]]) if len(self.problem) > 1 else np.array([first])
+
+    def _battery(self) -> None:
+        cp, problem, n, h = self.cp, self.problem, len(self.problem), self.problem.hours
+        battery = problem.battery
+        assert battery is not None  # noqa: S101  # the caller has looked
+        low, high = battery.soc_min * battery.capacity_kwh, battery.soc_max * battery.capacity_kwh
         self.stored = cp.Variable(n)
-        outside = cp.Variable((2, n), nonneg=True)
-        before = cp.hstack([cp.reshape(self.start, (1,), order="C"), self.stored[:-1]]) if n > 1 else self.start
-        self.recursion = self.stored - before - h * (eta_c * self.charge - self.discharge / eta_d) == 0
+        self.below, self.above = cp.Variable(n, nonneg=True), cp.Variable(n, nonneg=True)
+        into = cp.multiply(h, battery.efficiency_charge * self.charge - self.discharge / battery.efficiency_discharge)
+        self.recursion = self.stored - self._before(self.stored, problem.start_kwh) - into == 0
         self.limits += [
             self.recursion,
-            self.charge <= self.power_max[0],
-            self.discharge <= self.power_max[1],
-            self.stored >= self.band[0] - outside[0],
-            self.stored <= self.band[1] + outside[1],
-            self.stored >= self.outer[0],
-            self.stored <= self.outer[1],
+            self.charge <= battery.charge_kw,
+            self.discharge <= battery.discharge_kw,
+            self.stored >= low - self.below,
+            self.stored <= high + self.above,
+            self.stored >= min(low, problem.start_kwh),
+            self.stored <= max(high, problem.start_kwh),
         ]
-        if shape.integer:
-            steps = list(shape.integer)
-            on = cp.Variable(len(steps), boolean=True)
+        if np.isfinite(problem.first_kw):
             self.limits += [
-                self.charge[steps] <= cp.multiply(self.power_max[0][steps], on),
-                self.discharge[steps] <= cp.multiply(self.power_max[1][steps], 1 - on),
+                self.charge[0] == max(problem.first_kw, 0.0),
+                self.discharge[0] == max(-problem.first_kw, 0),
             ]
-        wear = self.wear * h * cp.sum(self.charge + self.discharge)
-        return self.worth * self.stored[-1] - wear - SOFT * cp.sum(outside)
+        self.money += problem.terminal_usd_per_kwh / self.scale * self.stored[n - 1]
+        self.money -= battery.wear_usd_per_kwh / self.scale * self._dot(h, self.charge + self.discharge)
+        self.money -= SOFT * cp.sum(self.below + self.above)
+        known = np.flatnonzero(np.isfinite(problem.before_kw))
+        if len(known):
+            moved = cp.abs((self.charge - self.discharge)[known] - problem.before_kw[known])
+            self.money -= CHANGE_USD_PER_KWH / self.scale * self._dot(h[known], moved)
+        if problem.depth_wear:
+            self._depth(battery.efficiency_charge, battery.efficiency_discharge)
 
+    def _depth(self, eta_c: float, eta_d: float) -> None:
+        cp, problem, n, h = self.cp, self.problem, len(self.problem), self.problem.hours
+        parts = []
+        for held, usd in zip(depth_start_kwh(problem), problem.depth_wear, strict=True):
+            c, d, e = cp.Variable(n, nonneg=True), cp.Variable(n, nonneg=True), cp.Variable(n, nonneg=True)
+            into = cp.multiply(h, eta_c * c - d / eta_d)
+            self.limits += [e <= depth_width_kwh(problem), e == self._before(e, held) + into]
+            self.money -= usd / self.scale * self._dot(h, d)
+            parts.append((c, d))
+        self.limits += [self.charge == sum(c for c, _ in parts), self.discharge == sum(d for _, d in parts)]
 
-@functools.lru_cache(maxsize=16)
-def _model(shape: _Shape) -> _Model:
-    return _Model(shape)
+    def _contracts(self) -> None:
+        """Ramp, demand charge, minimum run times and reserve."""
+        cp, problem = self.cp, self.problem
+        if np.isfinite(problem.ramp_kw_per_h):
+            first = problem.grid_before_kw
+            change = cp.abs(self.net - self._before(self.net, first if np.isfinite(first) else 0.0))
+            over = cp.pos(change - problem.ramp_kw_per_h * problem.hours)
+            self.money -= SERVICE * cp.sum(over if np.isfinite(first) else over[1:])
+        if problem.demand_usd_per_kw > 0.0:
+            more = cp.pos(cp.max(self.net) - problem.peak_kw)
+            self.money -= problem.demand_usd_per_kw / self.scale * more
+        for switching in problem.switching:
+            self._run_times(switching)
+        if problem.reserve.wanted:
+            self._reserve()
+
+    def _run_times(self, switching: Switching) -> None:
+        cp, problem, n = self.cp, self.problem, len(self.problem)
+        running = sum(self.loads[load.name] for load in problem.loads if load.place == switching.type)
+        start, stop = cp.Variable(n, nonneg=True), cp.Variable(n, nonneg=True)
+        self.limits.append(running - self._before(running, switching.before_kw) == start - stop)
+        self.money -= 1e-6 * cp.sum(start + stop)
+        begin = problem.starts_h
+        for t in range(n):
+            for window_h, switched, sign, room, most in (
+                (switching.on_h, start, 1.0, running[t], switching.before_kw),
+                (switching.off_h, stop, -1.0, switching.installed_kw - running[t], None),
+            ):
+                bound = switching.installed_kw - switching.before_kw if most is None else most
+                age = [max(0.0, sign * kw) for a, kw in switching.recent if a + begin[t] < window_h - 1e-9]
+                recent = [u for u in range(t + 1) if begin[t] - begin[u] < window_h - 1e-9]
+                held = min(sum(age), bound) + sum(switched[u] for u in recent)
+                self.money -= SERVICE * cp.pos(held - room)
+
+    def _reserve(self) -> None:
+        cp, problem, n, reserve = self.cp, self.problem, len(self.problem), self.problem.reserve
+        mining = [load for load in problem.loads if load.service == "mining"]
+        running = sum((self.loads[load.name] for load in mining), np.zeros(n))
+        could = sum((load.max_kw for load in mining), np.zeros(n))
+        self.up, self.down = [cp.Variable(n, nonneg=True)], [cp.Variable(n, nonneg=True)]
+        self.limits += [
+            self.up[0] <= cp.multiply(problem.gross, running),
+            self.down[0] <= cp.multiply(problem.gross, could - running),
+        ]
+        if problem.battery is not None:
+            self.up.append(cp.Variable(n, nonneg=True))
+            self.down.append(cp.Variable(n, nonneg=True))
+            self._reserve_battery(self.up[1], self.down[1])
+        up, down = sum(self.up), sum(self.down)
+        self.limits += [up - self.net <= problem.export_kw, self.net + down <= problem.import_kw]
+        for given, least, most, usd in (
+            (up, reserve.up_kw, reserve.most_up_kw, reserve.up_usd_per_mw_h),
+            (down, reserve.down_kw, reserve.most_down_kw, reserve.down_usd_per_mw_h),
+        ):
+            self.limits.append(given <= max(least, most))
+            self.money += usd / (1000.0 * self.scale) * self._dot(problem.hours, given)
+            self.money -= SERVICE * cp.sum(cp.pos(least - given))
+
+    def _reserve_battery(self, up: Any, down: Any) -> None:
+        problem = self.problem
+        battery, hours, start = problem.battery, problem.reserve.hours, problem.start_kwh
+        assert battery is not None  # noqa: S101  # the caller has looked
+        low, high = battery.soc_min * battery.capacity_kwh, battery.soc_max * battery.capacity_kwh
+        drawn, filled = hours / battery.efficiency_discharge * up, hours * battery.efficiency_charge * down
+        self.limits += [
+            self.discharge - self.charge + up <= battery.discharge_kw,
+            self.charge - self.discharge + down <= battery.charge_kw,
+            self.stored + self.below - drawn >= low,
+            self.stored - self.above + filled <= high,
+            drawn[0] <= max(start - low, 0.0),
+            filled[0] <= max(high - start, 0.0),
+        ]
+        if len(problem) > 1:
+            self.limits += [
+                self.stored[:-1] + self.below[:-1] - drawn[1:] >= low,
+                self.stored[:-1] - self.above[:-1] + filled[1:] <= high,
+            ]
 
 
 def solve(
@@ -132,82 +201,50 @@ def solve(
     """
     import cvxpy as cp
 
-    model = _model(_shape(problem, exclusive))
-    scale = _fill(model, problem, idle_charge, idle_discharge)
+    model = _Model(problem)
+    battery = problem.battery
+    if battery is not None and exclusive:
+        steps = list(exclusive)
+        on = cp.Variable(len(steps), boolean=True)
+        model.limits += [
+            model.charge[steps] <= battery.charge_kw * on,
+            model.discharge[steps] <= battery.discharge_kw * (1 - on),
+        ]
+    for shut, power in ((idle_charge, model.charge), (idle_discharge, model.discharge)):
+        if shut is not None and np.any(shut):
+            model.limits.append(power[np.flatnonzero(shut)] == 0)
+    whole = cp.Problem(cp.Maximize(model.money), [model.balance, *model.limits])
     start = time.perf_counter()
     try:
-        model.problem.solve(solver=cp.HIGHS, warm_start=False, highs_options={"time_limit": time_limit_s, "threads": 1})
+        whole.solve(solver=cp.HIGHS, highs_options={"time_limit": time_limit_s, "threads": 1})
     except (cp.SolverError, ValueError, ArithmeticError) as error:
         raise PlanError(f"HiGHS failed: {error}") from None
-    solve_ms = (time.perf_counter() - start) * 1000.0
-    if model.problem.status != cp.OPTIMAL:
-        raise PlanError(f"HiGHS ended with status {model.problem.status}, only optimal counts")
-    return _read(model, problem, scale, solve_ms)
+    if whole.status != cp.OPTIMAL:
+        raise PlanError(f"HiGHS ended with status {whole.status}, only optimal counts")
+    return _read(model, problem, (time.perf_counter() - start) * 1000.0, mixed=bool(exclusive))
 
 
-def _shape(problem: Problem, exclusive: tuple[int, ...]) -> _Shape:
-    battery = problem.battery
-    names = [load.name for load in problem.loads]
-    return _Shape(
-        steps=len(problem),
-        loads=len(problem.loads),
-        runs=tuple(names.index(run.load) for run in problem.runs),
-        battery=(battery.efficiency_charge, battery.efficiency_discharge, 1.0) if battery else (),
-        step_h=problem.step_h,
-        cooling=problem.cooling_kw_per_kw,
-        integer=exclusive,
-    )
+def _read(model: _Model, problem: Problem, solve_ms: float, *, mixed: bool) -> Solution:
+    """Values of the variables; a mixed-integer program has no duals."""
+    zero = np.zeros(len(problem))
 
+    def of(parts: list[Any]) -> Array:
+        return as_array(np.maximum(sum((part.value for part in parts), zero), 0.0))
 
-def money_scale(problem: Problem) -> float:
-    """The largest price or value of the problem [$/kWh], 1 where all are 0."""
-    tallest = [float(np.max(np.abs(problem.price_usd_per_kwh))), abs(problem.terminal_usd_per_kwh)]
-    tallest += [float(np.max(np.abs(load.value_usd_per_kwh))) for load in problem.loads]
-    return max(tallest) or 1.0
-
-
-def _fill(model: _Model, problem: Problem, shut_charge: Array | None, shut_discharge: Array | None) -> float:
-    """Put the numbers into the parameters; returns the money scale."""
-    n, scale = len(problem), money_scale(problem)
-    model.price.value = problem.price_usd_per_kwh / scale
-    model.grid_max.value = np.array([problem.import_kw, problem.export_kw])
-    if problem.loads:
-        model.value.value = np.array([load.value_usd_per_kwh for load in problem.loads]) / scale
-        model.load_max.value = np.array([load.max_kw for load in problem.loads])
-    if problem.runs:
-        model.mask.value = np.array([run.mask for run in problem.runs])
-        model.energy.value = np.array([run.energy_kwh for run in problem.runs])
-    battery = problem.battery
-    if battery is None:
-        return scale
-    low, high = battery.soc_min * battery.capacity_kwh, battery.soc_max * battery.capacity_kwh
-    open_c = 1.0 if shut_charge is None else 1.0 - shut_charge
-    open_d = 1.0 if shut_discharge is None else 1.0 - shut_discharge
-    model.power_max.value = np.array(
-        [battery.charge_kw * open_c * np.ones(n), battery.discharge_kw * open_d * np.ones(n)]
-    )
-    model.band.value = np.array([low, high])
-    model.outer.value = np.array([min(low, problem.start_kwh), max(high, problem.start_kwh)])
-    model.start.value = problem.start_kwh
-    model.worth.value = problem.terminal_usd_per_kwh / scale
-    model.wear.value = battery.wear_usd_per_kwh / scale
-    return scale
-
-
-def _read(model: _Model, problem: Problem, scale: float, solve_ms: float) -> Solution:
-    n = len(problem)
-    zero = np.zeros(n)
-    battery = problem.battery
-    mixed = bool(model.shape.integer)  # a MILP has no duals
-    loads = model.loads.value if problem.loads else np.zeros((0, n))
+    priced = not mixed and problem.battery is not None
+    net = model.bought.value - model.sold.value
     return Solution(
-        charge_kw=as_array(np.maximum(model.charge.value, 0.0)),
-        discharge_kw=as_array(np.maximum(model.discharge.value, 0.0)),
-        stored_kwh=as_array(model.stored.value if battery else zero),
-        loads_kw={load.name: as_array(np.maximum(loads[i], 0.0)) for i, load in enumerate(problem.loads)},
-        import_kw=as_array(np.maximum(model.bought.value, 0.0)),
-        export_kw=as_array(np.maximum(model.sold.value, 0.0)),
-        marginal_usd_per_kwh=as_array(zero if mixed or not battery else np.asarray(model.recursion.dual_value) * scale),
-        power_usd_per_kwh=as_array(zero if mixed else -np.asarray(model.balance.dual_value) * scale / problem.step_h),
+        charge_kw=of([model.charge]),
+        discharge_kw=of([model.discharge]),
+        stored_kwh=as_array(model.stored.value if problem.battery is not None else zero),
+        loads_kw={name: of([kw]) for name, kw in model.loads.items()},
+        import_kw=as_array(np.maximum(net, 0.0)),
+        export_kw=as_array(np.maximum(-net, 0.0)),
+        marginal_usd_per_kwh=as_array(np.asarray(model.recursion.dual_value) * model.scale if priced else zero),
+        power_usd_per_kwh=as_array(
+            zero if mixed else -np.asarray(model.balance.dual_value) * model.scale / problem.hours
+        ),
         solve_ms=solve_ms,
+        reserve_up_kw=of(model.up),
+        reserve_down_kw=of(model.down),
     )

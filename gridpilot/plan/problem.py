@@ -1,74 +1,113 @@
 """The planning problem, stated once: what the site may do over the outlook, and what that is worth.
 
-Per step t of h hours, with all powers in kW and >= 0:
+Per step t of h_t hours, with all powers in kW and >= 0:
 
-    import - export + discharge - charge = (1 + k) sum_i load_i            balance; k is cooling kW per kW
+    import - export + discharge - charge = (1 + k_t) sum_i load_i          balance; k is cooling kW per kW
     e[t] = e[t-1] + h (eta_c charge - discharge / eta_d)                   stored energy, kWh
     maximise  sum_t h (price (export - import) - wear (charge + discharge) + sum_i value_i load_i)
-              + terminal (e[T-1] - e_start)
+              + terminal (e[T-1] - e_start) + the terms below
+
+Energy is bought and sold at the same price. Loads are machine types or customers' shares of one (value from the hash
+or token price), tenants (their standing bid) and jobs (`plan/loads.py`). Further terms, each there only where the site
+asks for it (`plan/terms.py` has the formulas):
+
+    jobs and service levels   most and least energy over a window, what is missing at a price
+    demand charge             the month's highest import, at a price per kW
+    reserve                   power and energy kept free, up and down, at a price
+    ramp                      how fast the grid connection may change; more at a price
+    minimum run times         machines that were switched stay so for a while
+    wear by depth             deeper parts of the battery cost more to use
+    risk                      the battery's first step as the scenarios want it
 
 Where a plan was made before (`before_kw`, battery power, NaN where it said nothing), each kWh by which the battery
 departs from it costs CHANGE_USD_PER_KWH in the search, so that a hair's difference in the forecast does not turn the
-plan over. It is no money: the objective of a plan leaves it out.
-
-Energy is bought and sold at the same price. Loads are machine types (value from the hash or token price),
-tenants (their standing bid) and jobs (a value for each kWh inside their window, an energy limit for each run).
+plan over. It is no money: the objective of a plan leaves it out, as it does what rules add and the prices of what is
+softly forbidden (SOFT, SERVICE).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from gridpilot.domain import Battery, JobNeed, MachineType, Plan, PriceOutlook, Site, SiteState, value_usd_per_kwh
-from gridpilot.values import Array, as_array, iso, to_stamp, to_utc
+from gridpilot.domain import Battery, Plan, PriceOutlook, Reserve, Site, SiteState
+from gridpilot.plan.loads import Load, Run, site_loads, site_runs
+from gridpilot.values import Array, as_array
 
 CHANGE_USD_PER_KWH = 1e-4  # a tenth of a dollar per MWh: below what a forecast can tell
 TIE_BREAK = 1e-6  # above the solver's tolerance of 1e-7
+SOFT = 10.0  # price of a kWh outside the SOC band for a step, in units of the largest price or value
+SERVICE = 5.0  # price of a kWh of service, of reserve or of ramp that is missing, where it has none of its own
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """Something that may take power: at most max_kw (T,), worth value_usd_per_kwh (T,) for each kWh of IT power."""
+class Switching:
+    """Minimum run times of a machine type: kW running before, and what was switched so many hours ago (age, kW)."""
 
-    name: str
-    service: str
-    max_kw: Array
-    value_usd_per_kwh: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a job: its load may use at most energy_kwh over the steps of `mask` (T,)."""
-
-    load: str
-    mask: Array
-    energy_kwh: float
+    type: str
+    on_h: float
+    off_h: float
+    installed_kw: float
+    before_kw: float
+    recent: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """All that an engine needs. `battery` is None where it must rest (no battery, or an unknown state)."""
+    """All that an engine needs. `battery` is None where it must rest (no battery, or an unknown state).
 
-    step_h: float
+    hours, price_usd_per_kwh, cooling_kw_per_kw (T,). `first_kw` is the battery power of the first step where it is
+    chosen already (charging positive), NaN where it is free.
+    """
+
+    hours: Array
     price_usd_per_kwh: Array
     loads: tuple[Load, ...]
     runs: tuple[Run, ...]
-    cooling_kw_per_kw: float
+    cooling_kw_per_kw: Array
     import_kw: float
     export_kw: float
     battery: Battery | None
     start_kwh: float
     terminal_usd_per_kwh: float
     before_kw: Array = field(default_factory=lambda: as_array([]))
+    ramp_kw_per_h: float = np.inf
+    grid_before_kw: float = np.nan
+    demand_usd_per_kw: float = 0.0
+    peak_kw: float = 0.0
+    reserve: Reserve = field(default_factory=Reserve)
+    switching: tuple[Switching, ...] = ()
+    first_kw: float = np.nan
 
     def __len__(self) -> int:
         return len(self.price_usd_per_kwh)
+
+    @property
+    def gross(self) -> Array:
+        """Site power that a kW of load takes, with its cooling (T,)."""
+        return as_array(1.0 + self.cooling_kw_per_kw)
+
+    @property
+    def starts_h(self) -> Array:
+        """Hours from the beginning to the start of each step (T,)."""
+        return as_array(np.cumsum(self.hours) - self.hours)
+
+    @property
+    def scale(self) -> float:
+        """The largest price or value [$/kWh], 1 where all are 0: the unit of money in the search."""
+        tallest = [float(np.max(np.abs(self.price_usd_per_kwh))), abs(self.terminal_usd_per_kwh)]
+        tallest += [float(np.max(np.abs(load.worth_usd_per_kwh))) for load in self.loads]
+        return max(tallest) or 1.0
+
+    @property
+    def depth_wear(self) -> tuple[float, ...]:
+        """More wear for each deeper part of the band [$/kWh]; none where the state is outside its band."""
+        battery = self.battery
+        if battery is None:
+            return ()
+        inside = battery.soc_min <= self.start_kwh / battery.capacity_kwh <= battery.soc_max
+        return battery.depth_wear_usd_per_kwh if inside and any(battery.depth_wear_usd_per_kwh) else ()
 
 
 def build_problem(site: Site, state: SiteState, outlook: PriceOutlook, previous: Plan | None = None) -> Problem:
@@ -76,19 +115,34 @@ def build_problem(site: Site, state: SiteState, outlook: PriceOutlook, previous:
     price = as_array(outlook.energy_usd_per_mwh / 1000.0)
     known = bool(np.isfinite(state.soc_frac) and 0.0 <= state.soc_frac <= 1.0)
     usable = known and site.battery.capacity_kwh > 0.0
+    cooling = cooling_kw_per_kw(site, outlook)
+    loads = site_loads(site, state, outlook, cooling)
     return Problem(
-        step_h=outlook.step_h,
+        hours=as_array(np.full(len(outlook), outlook.step_h)),
         price_usd_per_kwh=price,
-        loads=_loads(site, state, outlook),
-        runs=_runs(state, outlook),
-        cooling_kw_per_kw=site.cooling.kw_per_kw,
+        loads=loads,
+        runs=site_runs(site, state, outlook, loads),
+        cooling_kw_per_kw=cooling,
         import_kw=site.import_kw,
         export_kw=site.export_kw,
         battery=site.battery if usable else None,
         start_kwh=state.soc_frac * site.battery.capacity_kwh if usable else 0.0,
         terminal_usd_per_kwh=terminal_value(site.battery, price),
         before_kw=as_array([]) if previous is None or not usable else at_times(previous.battery_kw, previous, outlook),
+        ramp_kw_per_h=60.0 * site.ramp_kw_per_min or np.inf,
+        grid_before_kw=state.grid_kw,
+        demand_usd_per_kw=site.demand_usd_per_kw,
+        peak_kw=state.peak_kw,
+        reserve=site.reserve,
+        switching=_switching(site, state),
     )
+
+
+def cooling_kw_per_kw(site: Site, outlook: PriceOutlook) -> Array:
+    """Cooling power for a kW of load in each step (T,), by the outdoor temperature where it is known."""
+    if not len(outlook.outdoor_c):
+        return as_array(np.full(len(outlook), site.cooling.kw_per_kw))
+    return as_array([site.cooling.at(float(c)).kw_per_kw for c in outlook.outdoor_c])
 
 
 def at_times(values: Array, previous: Plan, outlook: PriceOutlook) -> Array:
@@ -114,77 +168,17 @@ def terminal_value(battery: Battery, price_usd_per_kwh: Array) -> float:
     return max(0.0, delivered * battery.efficiency_discharge) * (1.0 + TIE_BREAK)
 
 
-def available_kw(site: Site, machine: MachineType, moment: datetime) -> float:
-    """IT power of the machines of a type that have work in the hour of `moment` (site time), whole machines."""
-    hour = moment.astimezone(ZoneInfo(site.timezone)).hour
-    share = machine.demand_by_hour[hour] if machine.demand_by_hour else 1.0
-    return int(machine.count * share + 1e-9) * machine.power_kw
-
-
-def job_needs(site: Site, now: datetime, horizon_s: float, delivered: Mapping[str, float]) -> tuple[JobNeed, ...]:
-    """The runs of all jobs that touch [now, now + horizon_s], with what is left of each.
-
-    `delivered` maps "name@deadline" (ISO, UTC) to the kWh that a run has had. A daily job's run is released
-    at the deadline of the run before it.
-    """
-    end = now + timedelta(seconds=horizon_s)
-    needs = []
-    for job in site.jobs:
-        for release, deadline in _windows(site, job.deadline, job.daily_deadline, now, end):
-            left = job.energy_kwh - delivered.get(f"{job.name}@{iso(deadline)}", 0.0)
-            needs.append(JobNeed(job.name, max(0.0, left), job.max_kw, job.value_usd_per_kwh, release, deadline))
-    return tuple(needs)
-
-
-def _windows(
-    site: Site, once: datetime | None, daily: str, now: datetime, end: datetime
-) -> list[tuple[datetime, datetime]]:
-    if once is not None:
-        return [(min(now, once), once)] if once > now else []
-    zone = ZoneInfo(site.timezone)
-    hour, minute = (int(part) for part in daily.split(":"))
-    day = now.astimezone(zone).date()
-    dues = [
-        datetime(d.year, d.month, d.day, hour, minute, tzinfo=zone).astimezone(now.tzinfo)
-        for d in (day + timedelta(days=i) for i in range(-1, int((end - now).days) + 3))
-    ]
-    return [(before, due) for before, due in itertools.pairwise(dues) if due > now and before <= end]
-
-
-def _loads(site: Site, state: SiteState, outlook: PriceOutlook) -> tuple[Load, ...]:
-    moments = [to_utc(stamp) for stamp in outlook.timestamp]
-    n = len(outlook)
-    machines = [
-        Load(
-            machine.type,
-            machine.service,
-            as_array([available_kw(site, machine, moment) for moment in moments]),
-            value_usd_per_kwh(machine, outlook.units, outlook.hash_price, outlook.token_price),
+def _switching(site: Site, state: SiteState) -> tuple[Switching, ...]:
+    out = []
+    for machine in site.machines:
+        if max(machine.min_on_h, machine.min_off_h) <= 0.0:
+            continue
+        recent = tuple(
+            ((state.at - switch.at).total_seconds() / 3600.0, switch.machines * machine.power_kw)
+            for switch in state.switched
+            if switch.type == machine.type
         )
-        for machine in site.machines
-    ]
-    tenants = [
-        Load(t.name, t.service, as_array(np.full(n, t.kw)), as_array(np.full(n, t.price_usd_per_kwh)))
-        for t in site.tenants
-    ]
-    names = dict.fromkeys(need.name for need in state.jobs)
-    jobs = [_job_load(name, [need for need in state.jobs if need.name == name], outlook) for name in names]
-    return (*machines, *tenants, *jobs)
-
-
-def _job_load(name: str, needs: list[JobNeed], outlook: PriceOutlook) -> Load:
-    max_kw = np.zeros(len(outlook))
-    for need in needs:
-        max_kw = np.maximum(max_kw, need.max_kw * _inside(need, outlook))
-    return Load(name, "training", as_array(max_kw), as_array(np.full(len(outlook), needs[0].value_usd_per_kwh)))
-
-
-def _runs(state: SiteState, outlook: PriceOutlook) -> tuple[Run, ...]:
-    return tuple(Run(need.name, _inside(need, outlook), need.remaining_kwh) for need in state.jobs)
-
-
-def _inside(need: JobNeed, outlook: PriceOutlook) -> Array:
-    """1 for the steps that lie wholly before the deadline and do not start before the release, else 0."""
-    starts = outlook.timestamp
-    ends = starts + np.timedelta64(outlook.step_s, "s")
-    return as_array((starts >= to_stamp(need.release)) & (ends <= to_stamp(need.deadline)))
+        before_kw = state.machines.get(machine.type, 0) * machine.power_kw
+        installed_kw = machine.count * machine.power_kw
+        out.append(Switching(machine.type, machine.min_on_h, machine.min_off_h, installed_kw, before_kw, recent))
+    return tuple(out)

@@ -22,10 +22,13 @@ NEW_COEFFICIENTS = 200  # more that differ are passed as a new model
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Columns (N,) and, for a linear program, what a unit more of each row's bound adds to the objective (M,)."""
+    """Columns (N,) and, where the program is linear (`priced`), what a unit more adds to the objective: of each row's
+    bound (M,), and of each column at its bound (N,)."""
 
     columns: Array
     row_worth: Array
+    column_worth: Array
+    priced: bool
 
 
 @dataclass(slots=True)
@@ -65,7 +68,7 @@ class Program:
     def solve(self, time_limit_s: float) -> Found:
         """The optimum. PlanError for any status but optimal: a time limit returns finite, wrong numbers."""
         if not self._width:
-            return Found(np.zeros(0), np.zeros(0))
+            return Found(np.zeros(0), np.zeros(0), np.zeros(0), priced=True)
         with _LOCK:
             return _solve(self._arrays(), time_limit_s)
 
@@ -117,8 +120,10 @@ def _solve(now: _Arrays, time_limit_s: float) -> Found:
         _HELD.pop(next(iter(_HELD)))
     _HELD[key] = (highs, now)
     found = highs.getSolution()
-    worth = np.zeros(len(now.row_low)) if len(now.whole) else np.array(found.row_dual)
-    return Found(np.array(found.col_value), worth)
+    columns = np.array(found.col_value)
+    if len(now.whole):
+        return Found(columns, np.zeros(len(now.row_low)), np.zeros(len(columns)), priced=False)
+    return Found(columns, np.array(found.row_dual), np.array(found.col_dual), priced=True)
 
 
 def _opened(now: _Arrays) -> Any:

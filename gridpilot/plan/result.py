@@ -1,25 +1,54 @@
-"""A solution's set points as a plan; its objective is worked out anew, in plain numpy."""
+"""From a solver's numbers to a `Plan`, with the money that its set points make."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
-from gridpilot.domain import Battery, Plan, PriceOutlook, SiteState
-from gridpilot.plan.model import Solution
+from gridpilot.domain import Battery, Offer, Plan, PriceOutlook, SiteState
+from gridpilot.plan.loads import CUSTOMER, Load
 from gridpilot.plan.problem import Problem
-from gridpilot.values import as_array
+from gridpilot.values import Array, as_array
+
+RESERVE, DEMAND, DEPTH = "reserve", "demand charge", "wear by depth"
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Primal and dual values: kW (T,), kWh at the end of each step (T,), $/kWh (T,).
+
+    worth_usd_per_kwh is what a kWh is worth in each load (T,), with what its windows, run times and rules make of it;
+    empty where that is not known.
+    """
+
+    charge_kw: Array
+    discharge_kw: Array
+    stored_kwh: Array
+    loads_kw: dict[str, Array]
+    import_kw: Array
+    export_kw: Array
+    marginal_usd_per_kwh: Array
+    power_usd_per_kwh: Array
+    solve_ms: float
+    worth_usd_per_kwh: dict[str, Array] = field(default_factory=dict)
+    reserve_up_kw: Array = field(default_factory=lambda: as_array([]))
+    reserve_down_kw: Array = field(default_factory=lambda: as_array([]))
 
 
 def to_plan(
     problem: Problem, outlook: PriceOutlook, state: SiteState, found: Solution, method: str, solve_ms: float
 ) -> Plan:
-    """A solution as a plan; its objective is worked out anew from the set points."""
-    battery = problem.battery
-    soc = np.full(len(problem), state.soc_frac)
+    """A plan with status optimal; the caller renames what a fallback made."""
+    battery, n = problem.battery, len(problem)
+    soc = np.full(n, state.soc_frac)
     if battery:
         soc = np.clip(found.stored_kwh / battery.capacity_kwh, *_soc_range(battery, problem.start_kwh))
-    loads = {load.name: as_array(np.minimum(found.loads_kw[load.name], load.max_kw)) for load in problem.loads}
-    it_kw = sum(loads.values(), np.zeros(len(problem)))
+    taken = {load.name: as_array(np.minimum(found.loads_kw[load.name], load.max_kw)) for load in problem.loads}
+    loads: dict[str, Array] = {}
+    for load in problem.loads:
+        loads[load.place] = as_array(loads.get(load.place, np.zeros(n)) + taken[load.name])
+    it_kw = sum(loads.values(), np.zeros(n))
     return Plan(
         status="optimal",  # the caller says otherwise for a fallback
         method=method,
@@ -39,6 +68,11 @@ def to_plan(
         terminal_usd_per_mwh=problem.terminal_usd_per_kwh * 1000.0,
         outlook=outlook,
         solve_ms=solve_ms,
+        offers=tuple(_offer(problem, found, load) for load in problem.loads),
+        customers_kw={load.name: taken[load.name] for load in problem.loads if load.place != load.name},
+        reserve_up_kw=found.reserve_up_kw,
+        reserve_down_kw=found.reserve_down_kw,
+        extras_usd=extras(problem, found),
     )
 
 
@@ -48,13 +82,97 @@ def _soc_range(battery: Battery, start_kwh: float) -> tuple[float, float]:
     return min(battery.soc_min, start), max(battery.soc_max, start)
 
 
+def _offer(problem: Problem, found: Solution, load: Load) -> Offer:
+    """What the load asks of the auction in the first step: all that it could use, or what the plan gives it where
+    something else than its value shapes that (a job, a customer's service, minimum run times)."""
+    worth = float(found.worth_usd_per_kwh.get(load.name, load.worth_usd_per_kwh)[0])
+    job = not load.of and any(run.load == load.name for run in problem.runs)
+    shaped = job or load.place != load.name or any(s.type == load.place for s in problem.switching)
+    kw = min(float(found.loads_kw[load.name][0]), float(load.max_kw[0])) if shaped else float(load.max_kw[0])
+    own = float(load.worth_usd_per_kwh[0])
+    return Offer(load.name, load.place, load.service, kw, max(worth, own) if job else worth if shaped else own)
+
+
 def objective(problem: Problem, found: Solution) -> float:
     """The money of a solution [$], by the formula in `problem.py`."""
-    h = problem.step_h
-    money = h * float(problem.price_usd_per_kwh @ (found.export_kw - found.import_kw))
+    h = problem.hours
+    money = float(h * problem.price_usd_per_kwh @ (found.export_kw - found.import_kw))
     for load in problem.loads:
-        money += h * float(load.value_usd_per_kwh @ found.loads_kw[load.name])
+        money += float(h * load.value_usd_per_kwh @ found.loads_kw[load.name])
     if problem.battery is not None:
-        money -= h * problem.battery.wear_usd_per_kwh * float(np.sum(found.charge_kw + found.discharge_kw))
+        money -= problem.battery.wear_usd_per_kwh * float(h @ (found.charge_kw + found.discharge_kw))
         money += problem.terminal_usd_per_kwh * float(found.stored_kwh[-1] - problem.start_kwh)
-    return money
+    return money + sum(extras(problem, found).values())
+
+
+def extras(problem: Problem, found: Solution) -> dict[str, float]:
+    """Money beside energy, loads and plain wear [$], by cause; what is not asked of the site is left out."""
+    out: dict[str, float] = {}
+    for run in problem.runs:
+        short = max(0.0, run.least_kwh - float(run.mask * problem.hours @ found.loads_kw[run.load]))
+        if run.least_kwh > 0.0 and run.short_usd_per_kwh:
+            out[run.cause] = out.get(run.cause, 0.0) - short * run.short_usd_per_kwh
+    if problem.demand_usd_per_kw > 0.0:
+        more = max(0.0, float(np.max(found.import_kw)) - problem.peak_kw)
+        out[DEMAND] = -problem.demand_usd_per_kw * more
+    if problem.reserve.wanted and len(found.reserve_up_kw):
+        price = problem.reserve
+        up, down = float(problem.hours @ found.reserve_up_kw), float(problem.hours @ found.reserve_down_kw)
+        out[RESERVE] = (up * price.up_usd_per_mw_h + down * price.down_usd_per_mw_h) / 1000.0
+    if problem.depth_wear:
+        out[DEPTH] = -_depth_wear_usd(problem, found)
+    return out
+
+
+def short_kwh(problem: Problem, found: Solution, cause: str = CUSTOMER) -> dict[str, float]:
+    """What is missing of the least energy of each load with such windows [kWh]."""
+    out: dict[str, float] = {}
+    for run in problem.runs:
+        if run.cause == cause and run.least_kwh > 0.0:
+            missing = run.least_kwh - float(run.mask * problem.hours @ found.loads_kw[run.load])
+            out[run.load] = out.get(run.load, 0.0) + max(0.0, missing)
+    return out
+
+
+def _depth_wear_usd(problem: Problem, found: Solution) -> float:
+    """Charging fills and discharging empties the shallowest part that can; at the start the deepest are full.
+
+    The cheapest assignment of a profile to parts, as the costs rise with depth (Xu, Zhao, Zheng, Litvinov and Kirschen
+    2018, "Factoring the cycle aging cost of batteries participating in electricity markets").
+    """
+    battery = problem.battery
+    assert battery is not None  # noqa: S101  # depth_wear is empty without one
+    width = depth_width_kwh(problem)
+    held = depth_start_kwh(problem)
+    usd = 0.0
+    for t in range(len(problem)):
+        gain = problem.hours[t] * found.charge_kw[t] * battery.efficiency_charge
+        drain = problem.hours[t] * found.discharge_kw[t] / battery.efficiency_discharge
+        for j, price in enumerate(problem.depth_wear):
+            put = min(gain, width - held[j])
+            held[j] += put
+            gain -= put
+            got = min(drain, held[j])
+            held[j] -= got
+            drain -= got
+            usd += got * battery.efficiency_discharge * price
+    return usd
+
+
+def depth_width_kwh(problem: Problem) -> float:
+    """Energy of each of the equal parts of the band."""
+    battery = problem.battery
+    assert battery is not None  # noqa: S101  # depth_wear is empty without one
+    return (battery.soc_max - battery.soc_min) * battery.capacity_kwh / len(problem.depth_wear)
+
+
+def depth_start_kwh(problem: Problem) -> list[float]:
+    """What each part holds at the start, from the top: the deepest are full."""
+    battery = problem.battery
+    assert battery is not None  # noqa: S101  # depth_wear is empty without one
+    left, width = problem.start_kwh - battery.soc_min * battery.capacity_kwh, depth_width_kwh(problem)
+    out = []
+    for _ in problem.depth_wear:
+        out.append(min(width, max(0.0, left)))
+        left -= width
+    return out[::-1]

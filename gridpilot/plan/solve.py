@@ -17,9 +17,8 @@ import numpy as np
 from gridpilot.domain import Attempt, DataFlag, Plan, PriceOutlook, Site, SiteState
 from gridpilot.errors import PlanError
 from gridpilot.plan import fallback, model, safety, terms
-from gridpilot.plan.model import Solution
 from gridpilot.plan.problem import Problem, build_problem
-from gridpilot.plan.result import to_plan
+from gridpilot.plan.result import Solution, to_plan
 from gridpilot.values import as_array
 
 ENGINES: dict[str, Callable[..., Solution]] = {"HiGHS": terms.solve, "cvxpy, HiGHS": model.solve}

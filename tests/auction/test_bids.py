@@ -16,7 +16,7 @@ from gridpilot.auction.mechanism import clear
 from gridpilot.config import DATA, load_site
 from gridpilot.domain import PriceOutlook, SiteState
 from gridpilot.errors import DataError
-from gridpilot.plan.problem import job_needs
+from gridpilot.plan.loads import job_needs
 from gridpilot.plan.solve import plan
 
 AT = datetime(2024, 6, 24, 12, tzinfo=UTC)
@@ -42,14 +42,14 @@ def test_site_bids__any_prices__the_auction_gives_what_the_plan_planned(
     state = SiteState(AT, soc, jobs=job_needs(SITE, AT, len(prices) * 3600.0, {}))
     made = plan(SITE, state, ahead)
     reserve = max(0.0, float(made.power_price_usd_per_kwh[0]))
-    result = clear(site_bids(SITE, ahead, made, state), auction_capacity_kw(SITE, made), reserve)
+    result = clear(site_bids(SITE, made), auction_capacity_kw(SITE, made), reserve)
     got = {name: result.kw(name) for name in [*made.loads_kw, "cooling"]}
     planned = {name: float(kw[0]) for name, kw in made.loads_kw.items()} | {"cooling": float(made.cooling_kw[0])}
     worth = {m: got[m] - planned[m] for m in got}
     # at the margin a load, the battery and the grid may be worth the same: then kW may differ, money not
     off = {name: kw for name, kw in worth.items() if abs(kw) > 0.2}
     if off:
-        price = {bid.bidder: bid.price_usd_per_kwh for bid in site_bids(SITE, ahead, made, state)}
+        price = {bid.bidder: bid.price_usd_per_kwh for bid in site_bids(SITE, made)}
         assert all(price[name] == pytest.approx(reserve, rel=1e-3, abs=1e-4) for name in off if name != "cooling")
 
 

@@ -14,7 +14,7 @@ from gridpilot.auction.mechanism import clear
 from gridpilot.config import DATA, load_site
 from gridpilot.dispatch.machines import from_counts, to_dispatch
 from gridpilot.domain import Dispatch, PriceOutlook, SiteState
-from gridpilot.plan.problem import job_needs
+from gridpilot.plan.loads import job_needs
 from gridpilot.plan.safety import check_dispatch
 from gridpilot.plan.solve import plan
 
@@ -30,7 +30,7 @@ def dispatch_for(prices: list[float], hashprice: float, soc: float) -> tuple[Sit
     state = SiteState(AT, soc, jobs=job_needs(SITE, AT, n * 3600.0, {}))
     made = plan(SITE, state, ahead)
     reserve = max(0.0, float(made.power_price_usd_per_kwh[0]))
-    result = clear(site_bids(SITE, ahead, made, state), auction_capacity_kw(SITE, made), reserve)
+    result = clear(site_bids(SITE, made), auction_capacity_kw(SITE, made), reserve)
     return state, to_dispatch(SITE, made, result, state, AT, UNTIL)
 
 

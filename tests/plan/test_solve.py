@@ -16,7 +16,8 @@ from gridpilot.config import DATA, load_site
 from gridpilot.domain import Battery, Plan, PriceOutlook, Site, SiteState
 from gridpilot.errors import PlanError
 from gridpilot.plan import fallback, model, program, solve, terms
-from gridpilot.plan.problem import Problem, build_problem, job_needs
+from gridpilot.plan.loads import job_needs
+from gridpilot.plan.problem import Problem, build_problem
 from gridpilot.plan.result import objective
 from gridpilot.plan.safety import check_plan
 

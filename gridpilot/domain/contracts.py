@@ -1,0 +1,121 @@
+"""What a site has promised and how its operator wants it run: customers, reserve, rules, appetite for risk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gridpilot.domain.check import finite, require
+
+TIERS = (0.0, 0.10, 0.25, 0.50)  # average slow-down of tiers 0 to 3: the job classes of arXiv 2507.00909
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Someone whose work runs on a share of a machine type, with a service level.
+
+    Over each window of `window_h` hours, counted from local midnight, at least (1 - slow-down) of the work at hand is
+    served. What is missing costs `short_usd_per_kwh`; None: more than anything else, so it is served if it can be.
+    """
+
+    name: str
+    type: str
+    share: float  # of the machines of that type
+    tier: int = 0
+    slowdown_frac: float | None = None  # in place of the tier's
+    window_h: float = 6.0
+    short_usd_per_kwh: float | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.name.strip()), "a customer has no name: give `name`")
+        who = f"customer {self.name}"
+        finite(f"{who}: share", self.share, 0.0, 1.0)
+        require(0 <= self.tier < len(TIERS), f"{who}: tier is {self.tier}, expected 0 to {len(TIERS) - 1}")
+        if self.slowdown_frac is not None:
+            finite(f"{who}: slowdown_frac", self.slowdown_frac, 0.0, 1.0)
+        whole = self.window_h > 0.0 and (24.0 / self.window_h).is_integer()
+        require(whole, f"{who}: window_h is {self.window_h}, expected a part of 24 like 1, 3, 6 or 24")
+        if self.short_usd_per_kwh is not None:
+            finite(f"{who}: short_usd_per_kwh", self.short_usd_per_kwh, 0.0)
+
+    @property
+    def allowed_slowdown(self) -> float:
+        """The share of the work at hand in a window that need not be served."""
+        return TIERS[self.tier] if self.slowdown_frac is None else self.slowdown_frac
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Regulation reserve: kW that the site can drop (up) or take (down) at once, and hold for `hours`.
+
+    `up_kw` and `down_kw` are sold and must be there; up to `most_up_kw` and `most_down_kw` are offered where the price
+    pays for them. The battery gives both, running miners give up, and miners that stand still give down.
+    """
+
+    up_kw: float = 0.0
+    down_kw: float = 0.0
+    most_up_kw: float = 0.0
+    most_down_kw: float = 0.0
+    up_usd_per_mw_h: float = 0.0
+    down_usd_per_mw_h: float = 0.0
+    hours: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("up_kw", "down_kw", "most_up_kw", "most_down_kw", "up_usd_per_mw_h", "down_usd_per_mw_h"):
+            finite(f"reserve.{name}", getattr(self, name), 0.0)
+        finite("reserve.hours", self.hours, 0.0, 24.0)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is any reserve to plan."""
+        return max(self.up_kw, self.down_kw, self.most_up_kw, self.most_down_kw) > 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When machines of a type run, by the energy price against a strike price. Prices in $/MWh.
+
+    Over the strike for `above` intervals in a row they are curtailed, under it for `below` intervals they come back; at
+    `high_usd_per_mwh` and over they are curtailed at once. A change holds for `hold_min` minutes. At most
+    `ramp_machines` are switched in an interval (0: all), except at the high strike.
+    """
+
+    type: str
+    strike_usd_per_mwh: float | None = None  # None: the break-even of the moment
+    above: int = 1
+    below: int = 1
+    high_usd_per_mwh: float | None = None
+    hold_min: float = 0.0
+    ramp_machines: int = 0
+
+    def __post_init__(self) -> None:
+        who = f"rule for {self.type}"
+        for name in ("above", "below"):
+            require(1 <= getattr(self, name) <= 1000, f"{who}: {name} is {getattr(self, name)}, expected 1 to 1000")
+        require(self.ramp_machines >= 0, f"{who}: ramp_machines is {self.ramp_machines}, expected 0 or more")
+        finite(f"{who}: hold_min", self.hold_min, 0.0, 24 * 60.0)
+        for name in ("strike_usd_per_mwh", "high_usd_per_mwh"):
+            if getattr(self, name) is not None:
+                finite(f"{who}: {name}", getattr(self, name))
+        if self.strike_usd_per_mwh is not None and self.high_usd_per_mwh is not None:
+            seen = f"{self.high_usd_per_mwh:g}, the strike {self.strike_usd_per_mwh:g}"
+            require(self.high_usd_per_mwh >= self.strike_usd_per_mwh, f"{who}: high strike is {seen}: expected no less")
+
+
+@dataclass(frozen=True, slots=True)
+class RiskAppetite:
+    """How much the worst price courses count when the battery's next step is chosen.
+
+    `weight` None: the plan follows the expected prices alone. 0 is the mean over all courses, 1 the mean of the worst
+    1 - alpha of them. `cvar_limit_usd` is the loss over the horizon that CVaR may reach in calm markets.
+    """
+
+    weight: float | None = None
+    alpha: float = 0.95
+    cvar_limit_usd: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None:
+            finite("risk.weight", self.weight, 0.0, 1.0)
+        finite("risk.alpha", self.alpha, 0.5, 0.999)
+        if self.cvar_limit_usd is not None:
+            finite("risk.cvar_limit_usd", self.cvar_limit_usd, 0.0)
