@@ -21,7 +21,7 @@ from gridpilot import report
 from gridpilot.config import DATA, Settings, load_settings, load_site
 from gridpilot.domain import DataFlag, PriceHistory, PriceOutlook, Site, SiteState
 from gridpilot.errors import MODEL_ERRORS, GridPilotError, InputError
-from gridpilot.values import to_jsonable, to_utc
+from gridpilot.values import as_array, to_jsonable, to_utc
 
 Result = dict[str, Any]
 BRIDGE_S = 3 * 86_400  # gaps in a file of past prices that a forecast fills rather than cutting the past off
@@ -352,6 +352,7 @@ def _plan(args: argparse.Namespace) -> Result:
         history.token_price,
         history.units,
         known=len(history),
+        outdoor_c=history.columns.get("outdoor_c", as_array([])),
     )
     first = to_utc(history.timestamp[0])
     needs = job_needs(site, first, float(len(history) * history.step_s), {})

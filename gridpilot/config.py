@@ -16,7 +16,7 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gridpilot.domain import Battery, Cooling, Job, MachineType, Site, Tenant
+from gridpilot.domain import Battery, Cooling, Customer, Job, MachineType, Reserve, RiskAppetite, Rule, Site, Tenant
 from gridpilot.errors import ConfigError, DataError
 
 DATA = Path(__file__).parent / "data"
@@ -54,6 +54,16 @@ class Settings(BaseSettings):
         return DATA / ("site-mara.toml" if self.source == "mara" else "site-default.toml")
 
 
+TABLES: dict[str, type[Any]] = {"battery": Battery, "cooling": Cooling, "reserve": Reserve, "risk": RiskAppetite}
+ROWS: dict[str, type[Any]] = {
+    "machines": MachineType,
+    "jobs": Job,
+    "tenants": Tenant,
+    "customers": Customer,
+    "rules": Rule,
+}
+
+
 def load_settings() -> Settings:
     """Settings in force; ConfigError names the variable that is wrong and what it may be."""
     try:
@@ -72,9 +82,9 @@ def load_site(path: Path) -> Site:
     default = _read(DATA / "site-default.toml")
     given = _read(path)
     if "machines" in given:
-        default = {k: v for k, v in default.items() if k not in ("machines", "jobs", "tenants")}
+        default = {k: v for k, v in default.items() if k not in ROWS}
     merged = {**default, **given}
-    for table in ("grid", "battery", "cooling", "prices"):
+    for table in ("grid", "prices", *TABLES):
         merged[table] = {**default.get(table, {}), **_table(given, table, path)}
     try:
         return _site(merged, path)
@@ -84,10 +94,9 @@ def load_site(path: Path) -> Site:
 
 def site_from_json(body: dict[str, Any]) -> Site:
     """A site from its JSON form (`domain.to_jsonable`), as the ledger keeps it."""
-    rows = {"machines": MachineType, "jobs": Job, "tenants": Tenant}
-    tables = {"battery": Battery, "cooling": Cooling}
-    built = {k: tuple(kind(**_row(row)) for row in body[k]) for k, kind in rows.items()}
-    return Site(**{**body, **built, **{k: kind(**body[k]) for k, kind in tables.items()}})
+    built: dict[str, Any] = {k: tuple(kind(**_row(row)) for row in body.get(k, [])) for k, kind in ROWS.items()}
+    built |= {k: kind(**_row(body.get(k, {}))) for k, kind in TABLES.items()}
+    return Site(**{**body, **built})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -110,10 +119,9 @@ def _table(raw: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
 
 
 def _site(raw: dict[str, Any], path: Path) -> Site:
-    tables = {"grid", "battery", "cooling", "prices", "machines", "jobs", "tenants"}
     plain = {"name", "timezone", "country", "latitude", "longitude"}
-    _only(raw, tables | plain, "the site file", path)
-    _only(raw["grid"], {"import_kw", "export_kw"}, "[grid]", path)
+    _only(raw, {"grid", "prices", *TABLES, *ROWS} | plain, "the site file", path)
+    _only(raw["grid"], {"import_kw", "export_kw", "ramp_kw_per_min", "demand_usd_per_kw"}, "[grid]", path)
     _only(
         raw["prices"],
         {"usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"},
@@ -131,11 +139,8 @@ def _site(raw: dict[str, Any], path: Path) -> Site:
             **{k: raw[k] for k in plain if k in raw},
             **raw["grid"],
             **raw["prices"],
-            "battery": _build(Battery, raw["battery"], "[battery]", path),
-            "cooling": _build(Cooling, raw["cooling"], "[cooling]", path),
-            "machines": _rows(MachineType, raw, "machines", path),
-            "jobs": _rows(Job, raw, "jobs", path),
-            "tenants": _rows(Tenant, raw, "tenants", path),
+            **{name: _build(kind, _row(raw[name]), f"[{name}]", path) for name, kind in TABLES.items()},
+            **{name: _rows(kind, raw, name, path) for name, kind in ROWS.items()},
         },
         "the site file",
         path,

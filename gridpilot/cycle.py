@@ -34,12 +34,15 @@ from gridpilot.domain import (
     DataFlag,
     Dispatch,
     Forecast,
+    JobNeed,
     Plan,
     PriceHistory,
     PriceOutlook,
+    Reading,
     RiskReport,
     Site,
     SiteState,
+    Switched,
 )
 from gridpilot.errors import GatewayError, SourceError
 from gridpilot.forecast.ensemble import Prepared, forecast, prepare
@@ -50,12 +53,15 @@ from gridpilot.market.source import PriceSource, open_source
 from gridpilot.monitor import settle
 from gridpilot.monitor.decision import SITE
 from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
+from gridpilot.monitor.promises import Promises
+from gridpilot.plan import rules
 from gridpilot.plan.loads import job_needs
 from gridpilot.plan.solve import plan as make_plan
 from gridpilot.risk.scenarios import plan_risk
 from gridpilot.values import Array, as_array, iso, to_jsonable
 
 HORIZON_S = 24 * 3600
+OUTDOOR = "outdoor_c"  # a source's column of outdoor temperatures
 STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch", "ledger")
 
 
@@ -153,8 +159,9 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         _refuse_bad_data(history)
     with clock.stage("ledger"):
         before = settle.load(engine.ledger)
-    running, settlement, settled_flags = settle.settle(engine.site, history, before, now)
-    decision = _decide(engine, history, running, now, clock)
+    site = _site_now(engine.site, history)
+    running, settlement, settled_flags = settle.settle(site, history, before, now)
+    decision = _decide(engine, site, history, running, now, clock)
     flags = (*engine.site_flags, *settled_flags, *history.flags, *decision.forecast.flags, *decision.plan.flags)
     cycle_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     sent = replace(decision.dispatch, status="dry-run")
@@ -179,7 +186,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         {**clock.ms, "total": (time.perf_counter() - started) * 1000.0},
     )
     if not dry_run:
-        running = _running(engine.site, running, decision, sent, cycle_id)
+        running = _running(site, running, decision, sent, cycle_id)
         meter = _meter(engine, history, now)
         with engine.ledger.transaction() as work:
             work.put_state(settle.KEY, running.to_json())
@@ -208,11 +215,16 @@ class _Decision:
     dispatch: Dispatch
 
 
+def _site_now(site: Site, history: PriceHistory) -> Site:
+    """The site with the COP of the outdoor temperature now, where the source has one."""
+    outdoor_c = history.columns.get(OUTDOOR)
+    return site if outdoor_c is None else replace(site, cooling=site.cooling.at(float(outdoor_c[-1])))
+
+
 def _decide(
-    engine: Engine, history: PriceHistory, running: settle.Running, now: datetime, clock: _Timings
+    engine: Engine, site: Site, history: PriceHistory, running: settle.Running, now: datetime, clock: _Timings
 ) -> _Decision:
     """Everything between the prices and the set points; writes nothing."""
-    site = engine.site
     with clock.stage("features"):
         prepared = prepare(history, site.timezone, country=site.country or None)
         engine.known = prepared
@@ -224,7 +236,7 @@ def _decide(
     with clock.stage("plan"):
         reading = engine.gateway.read(now)
         needs = job_needs(site, history.last, HORIZON_S, running.jobs_kwh)
-        state = SiteState(now, running.soc_frac, reading.machines, running.battery_kw, needs, engine.gateway.name)
+        state = _state(site, history, running, reading, needs, engine.gateway.name)
         outlook = _outlook(history, outcome)
         plan = make_plan(site, state, outlook, previous=engine.previous)
     with clock.stage("auction"):
@@ -240,6 +252,39 @@ def _decide(
     return _Decision(state, outcome, plan, bids, auction, risk, dispatch)
 
 
+def _state(
+    site: Site,
+    history: PriceHistory,
+    running: settle.Running,
+    reading: Reading,
+    needs: tuple[JobNeed, ...],
+    source: str,
+) -> SiteState:
+    """The state that a plan starts from: what was read, and what is kept between cycles."""
+    owed, now = running.promises, running.at
+    load_kw = _load_kw(site, reading.machines, running)
+    same_month = owed.peak_month == f"{now.astimezone(ZoneInfo(site.timezone)):%Y-%m}"
+    return SiteState(
+        now,
+        running.soc_frac,
+        reading.machines,
+        running.battery_kw,
+        needs,
+        source,
+        served=owed.served,
+        switched=owed.switched,
+        rules=rules.standing(site, history),
+        grid_kw=load_kw + running.battery_kw if running.cycle_id else float("nan"),
+        peak_kw=owed.peak_kw if same_month else 0.0,
+    )
+
+
+def _load_kw(site: Site, machines: Mapping[str, int], running: settle.Running) -> float:
+    """What machines, jobs and tenants draw now, with their cooling [kW]."""
+    it_kw = machine_kw(site, machines) + sum(running.jobs_kw.values()) + sum(running.tenants_kw.values())
+    return it_kw * (1.0 + site.cooling.kw_per_kw)
+
+
 def _outlook(history: PriceHistory, outcome: Forecast) -> PriceOutlook:
     """The known price of the running interval, then the forecast; hash and token hold where unknown."""
 
@@ -253,7 +298,20 @@ def _outlook(history: PriceHistory, outcome: Forecast) -> PriceOutlook:
         hash_price=joined(history.hash_price, outcome.hash),
         token_price=joined(history.token_price, outcome.token),
         units=history.units,
+        outdoor_c=_outdoor(history, len(outcome)),
     )
+
+
+def _outdoor(history: PriceHistory, n: int) -> Array:
+    """The outdoor temperature of the running interval, then that of the same time a day before; empty where unknown."""
+    known = history.columns.get(OUTDOOR)
+    day = 86400 // history.step_s
+    if known is None or not np.isfinite(known[-1]):
+        return as_array([])
+    if len(known) < day:
+        return as_array(np.full(n, known[-1]))
+    ahead = np.concatenate([known[-1:], known[-day:][np.arange(n - 1) % day]])
+    return as_array(np.where(np.isfinite(ahead), ahead, known[-1]))
 
 
 def _record(
@@ -302,6 +360,28 @@ def _running(site: Site, running: settle.Running, decision: _Decision, sent: Dis
         tenants_kw=dict(sent.tenants_kw),
         tenants_usd_per_h=paid if sent.tenants_kw else 0.0,
         cycle_id=cycle_id,
+        promises=_promises(site, running, decision, sent),
+    )
+
+
+def _promises(site: Site, running: settle.Running, decision: _Decision, sent: Dispatch) -> Promises:
+    """What the new set points owe: each customer's part of the power that its machines really get, and the reserve."""
+    plan, kw = decision.plan, {}
+    for customer in site.customers:
+        planned = float(plan.loads_kw[customer.type][0])
+        given = sent.machines.get(customer.type, 0) * site.machine(customer.type).power_kw
+        share = given / planned if planned > 0.0 else 0.0
+        kw[customer.name] = float(plan.customers_kw[customer.name][0]) * share
+    before = decision.state.machines
+    moved = {m.type: sent.machines.get(m.type, 0) - before.get(m.type, 0) for m in site.machines}
+    switched = tuple(Switched(name, decision.state.at, count) for name, count in moved.items() if count)
+    planned_now = sent.origin == "plan"
+    return replace(
+        running.promises,
+        customers_kw=kw,
+        switched=(*running.promises.switched, *switched),
+        reserve_up_kw=float(plan.reserve_up_kw[0]) if planned_now else 0.0,
+        reserve_down_kw=float(plan.reserve_down_kw[0]) if planned_now else 0.0,
     )
 
 

@@ -97,6 +97,11 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "hash_price": plan.outlook.hash_price,
         "token_price": plan.outlook.token_price,
         "flags": plan.flags,
+        "customers_kw": plan.customers_kw,
+        "reserve_up_kw": plan.reserve_up_kw,
+        "reserve_down_kw": plan.reserve_down_kw,
+        "extras_usd": plan.extras_usd,
+        "outdoor_c": plan.outlook.outdoor_c,
     }
     return _plain(body)
 

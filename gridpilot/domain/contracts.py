@@ -32,8 +32,10 @@ class Customer:
         require(0 <= self.tier < len(TIERS), f"{who}: tier is {self.tier}, expected 0 to {len(TIERS) - 1}")
         if self.slowdown_frac is not None:
             finite(f"{who}: slowdown_frac", self.slowdown_frac, 0.0, 1.0)
-        whole = self.window_h > 0.0 and (24.0 / self.window_h).is_integer()
-        require(whole, f"{who}: window_h is {self.window_h}, expected a part of 24 like 1, 3, 6 or 24")
+        whole = self.window_h in (1, 2, 3, 4, 6, 8, 12, 24)
+        require(
+            whole, f"{who}: window_h is {self.window_h:g}, expected whole hours that part a day, like 1, 3, 6 or 24"
+        )
         if self.short_usd_per_kwh is not None:
             finite(f"{who}: short_usd_per_kwh", self.short_usd_per_kwh, 0.0)
 

@@ -70,10 +70,9 @@ class Cooling:
         """Cooling with the COP of an outdoor temperature; itself where that is NaN."""
         if self.cop_drop_per_c == 0.0 or not math.isfinite(outdoor_c):
             return self
-        least = min(LEAST_COP, self.cop)
-        return replace(
-            self, cop=max(least, self.cop - self.cop_drop_per_c * (outdoor_c - self.rated_c)), rated_c=outdoor_c
-        )
+        outdoor_c = min(max(outdoor_c, -60.0), 60.0)
+        cop = max(min(LEAST_COP, self.cop), self.cop - self.cop_drop_per_c * (outdoor_c - self.rated_c))
+        return replace(self, cop=cop, rated_c=outdoor_c)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from gridpilot.dispatch.gateway import advance
 from gridpilot.domain import DataFlag, PriceHistory, Site
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.pnl import Prices, Rate, always_on, rate
+from gridpilot.monitor.promises import CREDITS, DEMAND, RESERVE, Promises, carried, job_credits
 from gridpilot.plan.loads import job_needs
 from gridpilot.values import iso, to_jsonable, to_utc
 
@@ -37,6 +38,7 @@ class Running:
     tenants_usd_per_h: float = 0.0
     jobs_kwh: Mapping[str, float] = field(default_factory=dict)  # "name@deadline" -> delivered so far
     cycle_id: str = ""
+    promises: Promises = field(default_factory=Promises)
 
     def rates(self, site: Site, prices: Prices, local_hour: int, battery_kw: float) -> tuple[Rate, Rate]:
         """Money per hour of these set points, and of the reference "always on", at these prices."""
@@ -68,7 +70,8 @@ class Running:
     def from_json(cls, body: Mapping[str, Any]) -> Running:
         """The inverse of `to_json`."""
         times = {name: datetime.fromisoformat(body[name]) for name in ("at", "valid_until")}
-        return cls(**{**body, **times})
+        owed = {"promises": Promises.from_json(body["promises"])} if "promises" in body else {}
+        return cls(**{**body, **times, **owed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,9 @@ class Settlement:
     hours: float
     profit_usd: float
     always_on_usd: float
-    money: Mapping[str, float]  # hash, token, tenants, jobs, export, import, wear: all positive amounts
+    money: Mapping[
+        str, float
+    ]  # income: hash, token, tenants, jobs, export, reserve; cost: import, wear, credits, demand
     consumed_kwh: float
     battery_kwh: float  # charged minus discharged, at the terminals
     cycle_id: str
@@ -106,7 +111,7 @@ def settle(
         flag = DataFlag(
             "CLOCK_BACK", f"source time went back from {iso(running.at)} to {iso(now)}: nothing settled", "warn"
         )
-        return replace(running, at=now, valid_until=now), None, (flag,)
+        return replace(running, at=now, valid_until=now, promises=Promises()), None, (flag,)
     flags: tuple[DataFlag, ...] = ()
     end = min(now, running.valid_until)
     if now > running.valid_until:
@@ -124,6 +129,7 @@ def _carry(
 ) -> tuple[Running, Settlement]:
     soc, battery_kwh, consumed = running.soc_frac, 0.0, 0.0
     money = dict.fromkeys(("hash", "token", "tenants", "jobs", "export", "import", "wear"), 0.0)
+    draws = []
     profit = reference = 0.0
     zone = ZoneInfo(site.timezone)
     for prices, start, hours in _pieces(history, running.at, end):
@@ -134,7 +140,12 @@ def _carry(
         reference += base.profit_usd_per_h * hours
         battery_kwh += battery_kw * hours
         consumed += earned.load_kw * hours
+        draws.append((start, earned.load_kw + battery_kw))
     jobs_kwh = _job_energy(site, running, end)
+    promises, owed = carried(site, running.promises, draws, running.at, end, now)
+    owed[CREDITS] += job_credits(site, jobs_kwh, running.at, end)
+    money |= owed
+    profit += owed[RESERVE] - owed[CREDITS] - owed[DEMAND]
     settled = Settlement(
         running.at,
         end,
@@ -146,7 +157,7 @@ def _carry(
         battery_kwh,
         running.cycle_id,
     )
-    return replace(running, at=now, soc_frac=soc, jobs_kwh=jobs_kwh), settled
+    return replace(running, at=now, soc_frac=soc, jobs_kwh=jobs_kwh, promises=promises), settled
 
 
 def _pieces(history: PriceHistory, start: datetime, end: datetime) -> list[tuple[Prices, datetime, float]]:

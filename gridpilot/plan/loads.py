@@ -160,8 +160,7 @@ def site_runs(site: Site, state: SiteState, outlook: PriceOutlook, loads: tuple[
     runs = []
     for need in state.jobs:
         mask = _between(need.release, need.deadline, outlook)
-        due = need.shortfall_usd_per_kwh > 0.0 and need.deadline <= end
-        least = need.remaining_kwh if due else 0.0
+        least = need.remaining_kwh if need.deadline <= end else 0.0
         runs.append(Run(need.name, mask, need.remaining_kwh, least, need.shortfall_usd_per_kwh))
     most = {load.name: load.max_kw for load in loads}
     for customer in site.customers:
@@ -172,9 +171,8 @@ def site_runs(site: Site, state: SiteState, outlook: PriceOutlook, loads: tuple[
 def service_window(site: Site, window_h: float, moment: datetime) -> datetime:
     """When the window of service around a moment began: windows are counted from local midnight."""
     local = moment.astimezone(ZoneInfo(site.timezone))
-    hour = int(local.hour // window_h * window_h) if window_h >= 1.0 else local.hour
-    minute = 0 if window_h >= 1.0 else int(local.minute // (60.0 * window_h) * 60.0 * window_h)
-    return local.replace(hour=hour, minute=minute, second=0, microsecond=0).astimezone(moment.tzinfo)
+    hour = int(local.hour // window_h * window_h)
+    return local.replace(hour=hour, minute=0, second=0, microsecond=0).astimezone(moment.tzinfo)
 
 
 def _service(site: Site, state: SiteState, outlook: PriceOutlook, customer: Customer, most_kw: Array) -> list[Run]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from gridpilot.domain import Battery, Offer, Plan, PriceOutlook, SiteState
-from gridpilot.plan.loads import CUSTOMER, Load
+from gridpilot.domain import Battery, DataFlag, Offer, Plan, PriceOutlook, SiteState
+from gridpilot.plan.loads import CUSTOMER, JOB, Load
 from gridpilot.plan.problem import Problem
 from gridpilot.values import Array, as_array
 
+SHORT_KWH = 0.01  # below what a meter can tell
 RESERVE, DEMAND, DEPTH = "reserve", "demand charge", "wear by depth"
 
 
@@ -73,6 +75,7 @@ def to_plan(
         reserve_up_kw=found.reserve_up_kw,
         reserve_down_kw=found.reserve_down_kw,
         extras_usd=extras(problem, found),
+        flags=tuple(_broken(problem, found)),
     )
 
 
@@ -124,14 +127,42 @@ def extras(problem: Problem, found: Solution) -> dict[str, float]:
     return out
 
 
-def short_kwh(problem: Problem, found: Solution, cause: str = CUSTOMER) -> dict[str, float]:
-    """What is missing of the least energy of each load with such windows [kWh]."""
-    out: dict[str, float] = {}
+def _broken(problem: Problem, found: Solution) -> Iterator[DataFlag]:
+    """A line for each promise that the set points do not keep."""
     for run in problem.runs:
-        if run.cause == cause and run.least_kwh > 0.0:
-            missing = run.least_kwh - float(run.mask * problem.hours @ found.loads_kw[run.load])
-            out[run.load] = out.get(run.load, 0.0) + max(0.0, missing)
-    return out
+        if run.least_kwh <= 0.0:
+            continue
+        kw, most_kw = found.loads_kw[run.load], next(load.max_kw for load in problem.loads if load.name == run.load)
+        missing, could = (run.least_kwh - float(run.mask * problem.hours @ power) for power in (kw, most_kw))
+        if run.cause == JOB and could > SHORT_KWH:
+            text = f"{run.load} can't have {could:,.1f} kWh before its deadline: {run.least_kwh - could:,.1f} kWh fit"
+            yield DataFlag("JOB_LATE", text, "warn", "plan")
+        elif missing > SHORT_KWH and (run.cause == CUSTOMER or run.short_usd_per_kwh):
+            what = "of its service level" if run.cause == CUSTOMER else "at its deadline"
+            code = "SERVICE_SHORT" if run.cause == CUSTOMER else "JOB_SHORT"
+            yield DataFlag(code, f"{run.load}: {missing:,.1f} kWh are missing {what}", "warn", "plan")
+    if problem.reserve.wanted:
+        for name, given, sold in (
+            ("up", found.reserve_up_kw, problem.reserve.up_kw),
+            ("down", found.reserve_down_kw, problem.reserve.down_kw),
+        ):
+            least = float(np.min(given)) if len(given) else 0.0
+            if least < sold - SHORT_KWH:
+                steps = int(np.sum(given < sold - SHORT_KWH)) if len(given) else len(problem)
+                text = (
+                    f"reserve {name}: {sold:g} kW are sold, {least:,.1f} kW can be kept free ({steps} intervals short)"
+                )
+                yield DataFlag("RESERVE_SHORT", text, "warn", "plan")
+    if np.isfinite(problem.ramp_kw_per_h):
+        grid = found.import_kw - found.export_kw
+        change = np.abs(np.diff(grid, prepend=problem.grid_before_kw))
+        over = np.nan_to_num(change - problem.ramp_kw_per_h * problem.hours, nan=0.0)
+        if np.max(over) > SHORT_KWH:
+            t = int(np.argmax(over))
+            text = (
+                f"the grid connection changes by {change[t]:,.1f} kW in step {t}, limit {change[t] - over[t]:,.1f} kW"
+            )
+            yield DataFlag("RAMP", text, "warn", "plan")
 
 
 def _depth_wear_usd(problem: Problem, found: Solution) -> float:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gridpilot.domain import PriceHistory, Rule, RuleState, Site, value_usd_per_kwh
 from gridpilot.values import Array, as_array
 
+REMEMBERED = 2000  # intervals: a week of 5 minutes
 Flags = npt.NDArray[np.bool_]
 
 
@@ -33,8 +34,10 @@ def follow(rule: Rule, state: RuleState, price: float, even: float, step_s: int)
 
 
 def standing(site: Site, history: PriceHistory) -> dict[str, RuleState]:
-    """How each rule of a site stands before the newest interval of a price history."""
+    """How each rule of a site stands before the newest interval of a price history, from its newest REMEMBERED rows."""
     out = {}
+    if site.rules:
+        history = history.tail(REMEMBERED)
     for rule in site.rules:
         value = value_usd_per_kwh(site.machine(rule.type), history.units, history.hash_price, history.token_price)
         even = 1000.0 * value / (1.0 + site.cooling.kw_per_kw)

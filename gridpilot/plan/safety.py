@@ -32,7 +32,7 @@ def check_plan(site: Site, state: SiteState, plan: Plan) -> tuple[str, ...]:
     for name, values in arrays.items():
         if not np.all(np.isfinite(values)):
             return (f"{name} has a value that is not finite",)
-    return (*_grid(site, plan, arrays), *_battery(site, state, plan), *_loads(site, plan))
+    return (*_grid(site, plan, arrays), *_battery(site, state, plan), *_loads(site, plan), *_reserve(site, plan))
 
 
 def _grid(site: Site, plan: Plan, arrays: dict[str, Array]) -> Iterator[str]:
@@ -43,10 +43,16 @@ def _grid(site: Site, plan: Plan, arrays: dict[str, Array]) -> Iterator[str]:
     it_kw = np.zeros(len(plan))
     for values in plan.loads_kw.values():
         it_kw = it_kw + values
-    cooling = it_kw * site.cooling.heat_fraction / site.cooling.cop
+    cooling = it_kw * _cooling(site, plan)
     yield from _above("|cooling - heat / COP|", np.abs(plan.cooling_kw - cooling), 0.0, plan)
     drawn = it_kw + cooling + plan.charge_kw - plan.discharge_kw
     yield from _above("|power balance|", np.abs(plan.import_kw - plan.export_kw - drawn), 0.0, plan)
+
+
+def _cooling(site: Site, plan: Plan) -> Array:
+    """Cooling kW for a kW of load, by the outdoor temperature where it is known: (T,) or (1,)."""
+    cop = [site.cooling.at(float(c)).cop for c in plan.outlook.outdoor_c] or [site.cooling.cop]
+    return site.cooling.heat_fraction / np.array(cop)
 
 
 def _battery(site: Site, state: SiteState, plan: Plan) -> Iterator[str]:
@@ -76,6 +82,37 @@ def _loads(site: Site, plan: Plan) -> Iterator[str]:
             yield f"{name}: the site has no such load"
         else:
             yield from _above(f"{name} kW", values, stock[name], plan)
+
+
+def _reserve(site: Site, plan: Plan) -> Iterator[str]:
+    """What is promised as reserve fits the connection, and the battery and the miners together can give it."""
+    up, down = plan.reserve_up_kw, plan.reserve_down_kw
+    if not (np.any(up) or np.any(down)):
+        return
+    grid_kw = plan.import_kw - plan.export_kw
+    yield from _above("reserve up beyond the export limit", up - grid_kw, site.export_kw, plan)
+    yield from _above("reserve down beyond the import limit", down + grid_kw, site.import_kw, plan)
+    battery, hours = site.battery, site.reserve.hours
+    mining = [m for m in site.machines if m.product == "hash"]
+    gross = 1.0 + _cooling(site, plan)
+    running = sum((plan.loads_kw[m.type] for m in mining if m.type in plan.loads_kw), np.zeros(len(plan)))
+    stock = sum(m.count * m.power_w / 1000.0 for m in mining)
+    soc = np.clip(np.stack([plan.soc_frac, np.append(plan.soc_start_frac, plan.soc_frac[:-1])]), 0.0, 1.0)
+    above, below = soc.min(axis=0) - battery.soc_min, battery.soc_max - soc.max(axis=0)
+    held_kwh, room_kwh = (np.nan_to_num(np.maximum(x, 0.0)) * battery.capacity_kwh for x in (above, below))
+    up_kw = np.minimum(
+        battery.discharge_kw + plan.battery_kw, _per_hour(held_kwh * battery.efficiency_discharge, hours)
+    )
+    down_kw = np.minimum(battery.charge_kw - plan.battery_kw, _per_hour(room_kwh / battery.efficiency_charge, hours))
+    yield from _above("reserve up beyond battery and miners", up - up_kw - gross * running, 0.0, plan, 10 * KW)
+    yield from _above(
+        "reserve down beyond battery and miners", down - down_kw - gross * (stock - running), 0.0, plan, 10 * KW
+    )
+
+
+def _per_hour(kwh: Array, hours: float) -> Array:
+    """The power that an energy lasts for; no bound for reserve that takes no time."""
+    return kwh / hours if hours > 0.0 else np.full(len(kwh), np.inf)
 
 
 def _above(name: str, values: Array, limit: float, plan: Plan, tolerance: float = KW) -> Iterator[str]:

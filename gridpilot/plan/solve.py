@@ -76,6 +76,7 @@ def plan(
             if len(attempts) > 1:
                 text = f"planned by {method}: {attempts[0].reason}"
                 flags = (*flags, DataFlag("FALLBACK", text, "warn", "plan"))
+            flags = (*flags, *made.flags)
             return replace(made, status=candidate.status, attempts=tuple(attempts), flags=flags)
     raise PlanError(f"not even standing still is safe here: {attempts[-1].reason}; check the site's limits")
 
