@@ -14,6 +14,7 @@ from gridpilot.domain import Customer, JobNeed, MachineType, PriceOutlook, Site,
 from gridpilot.plan import rules
 from gridpilot.values import Array, as_array, iso, to_stamp, to_utc
 
+HELD_MARGIN = 1e-3  # of the price: what a rule keeps on is worth a hair more than its power, above solvers' tolerance
 JOB, CUSTOMER = "job shortfall", "service credits"
 
 
@@ -109,7 +110,7 @@ def _ruled(site: Site, state: SiteState, outlook: PriceOutlook, load: Load, cool
     most = rules.allowed(on, urgent, load.max_kw, before_kw, rule.ramp_machines * machine.power_kw)
     price = outlook.energy_usd_per_mwh / 1000.0
     held = np.maximum(0.0, (1.0 + cooling_kw_per_kw) * price - load.value_usd_per_kwh)
-    held = np.where((most > 0.0) & (held > 0.0), held * (1.0 + 1e-6) + 1e-9, 0.0)
+    held = np.where((most > 0.0) & (held > 0.0), held + HELD_MARGIN * np.abs(price), 0.0)
     return replace(load, max_kw=most, held_usd_per_kwh=as_array(held))
 
 

@@ -95,6 +95,7 @@ def test_forecast__second_day_goes_on_from_the_first_with_wider_bands(fit: Fitte
     assert np.all(np.isfinite(two.paths["energy"]))
 
 
+@pytest.mark.slow
 def test_forecast__within_the_hour_the_steps_already_known_correct_what_is_left(quarters: Fitted) -> None:
     series = market(DAYS, 900)
     fitted_at = 96 * (DAYS - 1)
@@ -131,6 +132,7 @@ def test_forecast__fit_that_breaks_is_flagged_and_replaced(fit: Fitted, monkeypa
     assert any("left out: ValueError: no numbers" in flag.message for flag in out.flags)
 
 
+@pytest.mark.slow
 def test_fit_prices__hash_is_fitted_at_the_same_origins_so_that_paths_are_joint(quick: None) -> None:
     energy = market(DAYS)
     shared = np.repeat(np.random.default_rng(1).normal(0, 8, DAYS), 24)

@@ -30,7 +30,7 @@ from gridpilot.plan.safety import check_plan
 START = datetime(2024, 6, 24, 12, tzinfo=UTC)
 DEFAULT = load_site(DATA / "site-default.toml")
 ALONE = Site(battery=Battery(terminal_usd_per_mwh=40.0))
-MINERS = MachineType("air", 10, 10000.0, 600.0, "hash")  # 100 kW, worth 0.0825 $/kWh at 55 $/PH/day
+MINERS = MachineType("air", 10, 10000.0, 600.0, "hash")  # 100 kW, worth 0.1375 $/kWh at 55 $/PH/day
 
 
 def outlook(prices: list[float] | np.ndarray, step_s: int = 3600, outdoor_c: list[float] | None = None) -> PriceOutlook:
@@ -81,7 +81,7 @@ def everything(rng: np.random.Generator) -> tuple[Site, SiteState, PriceOutlook]
     return site, known, outlook(rng.normal(70.0, 50.0, steps).clip(1.0), 3600, warm)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))])
 def test_terms__all_of_them_at_once__equal_the_cvxpy_statement(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for _ in range(6):
