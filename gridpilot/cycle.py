@@ -329,7 +329,7 @@ def _record(
         ledger.put_state(SITE, site)
     entries: list[tuple[str, Any]] = [
         ("forecast", report.forecast_record(decision.forecast)),
-        ("plan", {**report.plan_json(decision.plan), "jobs": to_jsonable(decision.state.jobs)}),
+        ("plan", {**report.plan_json(decision.plan), "state": to_jsonable(decision.state)}),
         ("auction", _auction_record(engine.site, decision)),
         ("risk", report.risk_json(decision.risk, sample=True)),
     ]

@@ -26,6 +26,7 @@ from gridpilot.monitor import decision, reading
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
+from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
 
 if TYPE_CHECKING:
@@ -43,9 +44,12 @@ __all__ = [
     "Snapshot",
     "Strike",
     "Track",
+    "curtailable",
+    "customer_standings",
     "load_values",
     "next_changes",
     "plan_parts",
+    "rule_standings",
     "series_stats",
     "strikes",
     "times",

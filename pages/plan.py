@@ -6,17 +6,20 @@ import pandas as pd
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import day_parts, live_chart, whatif_panel, widgets
+from gridpilot.console import day_parts, live_chart, promise_parts, whatif_panel, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
 
 REFRESH_S = 3.0
+WORTH_HELP = (
+    "What one more stored kWh, and one more kWh of site power, would bring in each interval: the shadow prices."
+)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _figure(cycle_id: str) -> Figure | None:
-    look = day_parts.PLAN
+def _figure(cycle_id: str, worth: bool) -> Figure | None:
+    look = day_parts.PLAN_WITH_WORTH if worth else day_parts.PLAN
     snap, prices, track = views.snapshot(cycle_id), views.prices(look.past_h + 1.0), views.track(look.past_h)
     if snap is None or prices is None or track is None:
         return None
@@ -116,13 +119,16 @@ def _body() -> None:
             widgets.empty_state("No plan yet", f"{what} {todo}")
             return
         _tiles(snap)
-        figure = _figure(snap.cycle_id)
+        optimal = snap.plan["status"] == "optimal"
+        worth = optimal and st.toggle("Marginal values", key="plan_worth", help=WORTH_HELP)
+        figure = _figure(snap.cycle_id, worth)
         if figure is not None:
             title = day_parts.plan_title(snap)
             widgets.finding(title)
-            live_chart.show(figure, "plan_day", title)
+            live_chart.show(figure, f"plan_day_{worth}", title)
         _attempts(snap)
         _worth(snap)
+        promise_parts.show(snap)
         st.markdown("##### The plan")
         st.caption("The first row runs now. State of charge is at the end of the interval; loads are without cooling.")
         table = day_parts.plan_table(snap)

@@ -35,10 +35,12 @@ class Look:
     battery_px: int
     soc_px: int
     single: bool
+    worth_px: int = 0  # of the panel with the marginal values; 0: not drawn
 
 
 DAY: Final = Look(8.0, 95, 128, 52, 60, single=False)
 PLAN: Final = Look(6.0, 95, 150, 60, 70, single=True)
+PLAN_WITH_WORTH: Final = replace(PLAN, worth_px=80)
 
 
 def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track, look: Look) -> Figure:
@@ -64,6 +66,8 @@ def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track, l
         charts.price_panel(settled, outlook(snap), snap.units.energy, look.price_px),
         _loads(snap.site, stamps, shown, grid, step, look.loads_px),
     ]
+    if look.worth_px:
+        panels.append(_worth_panel(snap, plan_at, look.worth_px))
     if snap.site.battery.capacity_kwh > 0.0:
         charge, discharge = np.clip(battery, 0.0, None), np.clip(-battery, 0.0, None)
         battery_panel = charts.battery_panel(stamps, charge, discharge, step, look.battery_px)
@@ -105,6 +109,17 @@ def _loads(site: Site, at: Times, loads: Loads, grid: Array, step: int, height: 
     panel = charts.loads_panel(at, drawn, site.import_kw, step, height, hues)
     line = Series("Grid import", at, as_array(grid), "line", LIGHT["grid_import"], 1.6, step_s=step)
     return replace(panel, series=(*panel.series, line), low=None if np.nanmin(grid, initial=0.0) < 0.0 else 0.0)
+
+
+def _worth_panel(snap: views.Snapshot, at: Times, height: int) -> Panel:
+    """What one more stored kWh, and one more of site power, is worth in each interval of the plan."""
+    series = []
+    if snap.site.battery.capacity_kwh > 0.0:
+        kept = as_array(snap.shown(1000.0 * views.values(snap.plan["marginal_value_usd_per_kwh"])))
+        series.append(Series("Worth of stored energy", at, kept, "line", LIGHT["battery"], 2.0, step_s=snap.step_s))
+    power = as_array(snap.shown(1000.0 * views.values(snap.plan["power_price_usd_per_kwh"])))
+    series.append(Series("Worth of site power", at, power, "line", LIGHT["grid_import"], 1.6, step_s=snap.step_s))
+    return Panel("Marginal values", snap.units.energy, tuple(series), height)
 
 
 def _soc(snap: views.Snapshot, track: views.Track, height: int) -> Panel:
@@ -171,6 +186,7 @@ _WORDS: Final = {
     "work": "the work at hand changes with the hour",
     "deadline": "in the cheapest hours before its deadline",
     "room": "the connection is full: the room goes to what earns more",
+    "rule": "by its rule, with the strike at {limit}",
     "empty": "it is at its lower limit",
     "full": "it is full",
     "later": "its energy is worth more later",
@@ -241,7 +257,7 @@ def worth_table(snap: views.Snapshot) -> pd.DataFrame:
     parts = views.plan_parts(snap)
     rows = sorted(parts.loads.items(), key=lambda item: (-item[1], item[0]))
     rows += [("battery: sold less bought", parts.trade), ("battery: wear", -parts.wear)]
-    rows += [("battery: change in stored energy", parts.stored), ("together", parts.total)]
+    rows += [("battery: change in stored energy", parts.stored), *parts.extras.items(), ("together", parts.total)]
     return pd.DataFrame({"from": [name for name, _ in rows], snap.units.money: [usd for _, usd in rows]})
 
 

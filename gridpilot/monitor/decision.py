@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gridpilot.config import site_from_json
-from gridpilot.domain import DataFlag, Site, Units, value_usd_per_kwh
+from gridpilot.domain import DataFlag, JobNeed, RuleState, Served, Site, SiteState, Switched, Units, value_usd_per_kwh
 from gridpilot.ledger.store import Ledger
 from gridpilot.values import Array, Times, as_array, as_times, to_utc
 
@@ -50,6 +50,12 @@ class Snapshot:
         return body
 
     @property
+    def state(self) -> SiteState | None:
+        """What the plan started from; None where it was recorded without."""
+        body = self.plan.get("state")
+        return None if body is None else state_from_json(body)
+
+    @property
     def step_s(self) -> int:
         """Length of an interval."""
         return int(self.cycle["step_s"])
@@ -57,6 +63,26 @@ class Snapshot:
     def shown(self, energy_usd_per_mwh: Any) -> Any:
         """An energy price (or an array) in the unit that the source calls its own, `units.energy`."""
         return np.asarray(energy_usd_per_mwh, dtype=float) / self.units.energy_usd_per_mwh
+
+
+def state_from_json(body: Mapping[str, Any]) -> SiteState:
+    """The inverse of `values.to_jsonable`; a number that is missing is not known (NaN)."""
+
+    def rows(kind: type[Any], name: str, *moments: str) -> tuple[Any, ...]:
+        return tuple(kind(**{**row, **{m: datetime.fromisoformat(row[m]) for m in moments}}) for row in body[name])
+
+    numbers = {name: math.nan if body[name] is None else body[name] for name in ("soc_frac", "grid_kw")}
+    return SiteState(
+        **{
+            **body,
+            **numbers,
+            "at": datetime.fromisoformat(body["at"]),
+            "jobs": rows(JobNeed, "jobs", "release", "deadline"),
+            "served": rows(Served, "served", "start"),
+            "switched": rows(Switched, "switched", "at"),
+            "rules": {name: RuleState(**row) for name, row in body["rules"].items()},
+        }
+    )
 
 
 def load(ledger: Ledger, cycle_id: str = "") -> Snapshot | None:
@@ -174,3 +200,11 @@ def load_values(snap: Snapshot) -> dict[str, Array]:
     out = {m.type: value_usd_per_kwh(m, snap.units, hash_price, token_price) for m in snap.site.machines}
     out |= {job.name: as_array(np.full(n, job.value_usd_per_kwh)) for job in snap.site.jobs}
     return out | {tenant.name: as_array(np.full(n, tenant.price_usd_per_kwh)) for tenant in snap.site.tenants}
+
+
+def gross(snap: Snapshot) -> Array:
+    """Site power for a kW of load in each step of the plan (T,), by the outdoor temperature where it is known."""
+    cooling, outdoor = snap.site.cooling, values(snap.plan.get("outdoor_c") or [])
+    if not len(outdoor):
+        return as_array(np.full(len(snap.plan["timestamp"]), 1.0 + cooling.kw_per_kw))
+    return as_array([1.0 + cooling.at(float(c)).kw_per_kw for c in outdoor])

@@ -15,7 +15,7 @@ import numpy as np
 
 from gridpilot.domain import Site
 from gridpilot.ledger.store import Ledger
-from gridpilot.monitor.decision import Change, Snapshot, load_values, times, values
+from gridpilot.monitor.decision import Change, Snapshot, gross, load_values, times, values
 from gridpilot.values import Array, Times, as_array, as_times, to_stamp, to_utc
 
 SET = ("applied", "mismatch")  # of a dispatch: the site took the set points, or some of them
@@ -84,8 +84,8 @@ class Reason:
     """Why a set point changes. `limit` is the energy price behind it, NaN where there is none.
 
     kind: under or over (power against `limit`), empty or full (the battery), work (the work at hand changes
-    with the hour), deadline (a job's cheapest hours), room (the connection is full), later (energy is kept
-    for a better hour), plan (none of these).
+    with the hour), rule (an operator's rule with its strike `limit`), deadline (a job's cheapest hours), room (the
+    connection is full), later (energy is kept for a better hour), plan (none of these).
     """
 
     kind: str
@@ -101,8 +101,12 @@ def why(snap: Snapshot, change: Change) -> Reason:
     worth = load_values(snap).get(change.what)
     limit = float("nan")
     if worth is not None:
-        limit = float(snap.shown(1000.0 * worth[t] / (1.0 + snap.site.cooling.kw_per_kw)))
+        limit = float(snap.shown(1000.0 * worth[t] / gross(snap)[t]))
     more = change.after_kw > change.before_kw
+    rule = next((rule for rule in snap.site.rules if rule.type == change.what), None)
+    if rule is not None:
+        manual = rule.strike_usd_per_mwh
+        return Reason("rule", limit if manual is None else float(snap.shown(manual)))
     if any(job.name == change.what for job in snap.site.jobs):
         return Reason("deadline", limit)
     before = float(snap.shown(snap.plan["energy_usd_per_mwh"][t - 1]))
@@ -146,7 +150,7 @@ def _work_changes(snap: Snapshot, name: str, stamps: Times, t: int) -> bool:
 class PlanParts:
     """The plan's objective, split [$ over the horizon]; `loads` less their energy and cooling at the plan's prices.
 
-    Energy is bought and sold at one price, so the split is exact: total = loads + trade - wear + stored.
+    Energy is bought and sold at one price, so the split is exact: total = loads + trade - wear + stored + extras.
     """
 
     total: float
@@ -154,6 +158,7 @@ class PlanParts:
     trade: float  # sold less bought by the battery
     wear: float
     stored: float  # what the change in stored energy counts at the end
+    extras: Mapping[str, float]  # reserve; demand charge, shortfalls and wear by depth as minus
 
     @property
     def battery(self) -> float:
@@ -166,10 +171,9 @@ def plan_parts(snap: Snapshot) -> PlanParts:
     plan, battery, hours = snap.plan, snap.site.battery, snap.step_s / 3600.0
     price = values(plan["energy_usd_per_mwh"]) / 1000.0
     charge, discharge = values(plan["charge_kw"]), values(plan["discharge_kw"])
-    gross = 1.0 + snap.site.cooling.kw_per_kw
-    worth = load_values(snap)
+    worth, heat = load_values(snap), gross(snap)
     loads = {
-        name: hours * float(np.sum((worth[name] - gross * price) * values(kw)))
+        name: hours * float(np.sum((worth[name] - heat * price) * values(kw)))
         for name, kw in plan["loads_kw"].items()
         if name in worth
     }
@@ -181,6 +185,7 @@ def plan_parts(snap: Snapshot) -> PlanParts:
         trade=hours * float(np.sum(price * (discharge - charge))),
         wear=hours * battery.wear_usd_per_kwh * float(np.sum(charge + discharge)),
         stored=stored_kwh * float(plan["terminal_usd_per_mwh"]) / 1000.0,
+        extras=plan.get("extras_usd", {}),
     )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from gridpilot.domain import JobNeed, Plan, PriceOutlook, Site, SiteState
+from gridpilot.domain import Plan, PriceOutlook, Site
 from gridpilot.errors import DataError
 from gridpilot.monitor.decision import Snapshot, times, values
 from gridpilot.plan.solve import plan as make_plan
@@ -39,10 +38,10 @@ class Change:
 
 
 def what_if(snap: Snapshot, change: Change, other: Site | None = None) -> Plan:
-    """The plan of that decision with the change, at another site if given. DataError where it has no jobs recorded."""
-    plan, site = snap.plan, other or snap.site
-    if "jobs" not in plan:
-        raise DataError("this decision was recorded before its jobs were: wait for the next one")
+    """The plan of that decision with the change, at another site if given. DataError where it has no state recorded."""
+    plan, site, known = snap.plan, other or snap.site, snap.state
+    if known is None:
+        raise DataError("this decision was recorded before its state was: wait for the next one")
     price = values(plan["energy_usd_per_mwh"])
     mean = float(np.mean(price))
     outlook = PriceOutlook(
@@ -52,14 +51,14 @@ def what_if(snap: Snapshot, change: Change, other: Site | None = None) -> Plan:
         as_array(change.service_factor * values(plan["hash_price"])),
         as_array(change.service_factor * values(plan["token_price"])),
         snap.units,
+        outdoor_c=values(plan["outdoor_c"]),
     )
     battery = site.battery
     if change.battery_kw is not None:
         battery = replace(battery, charge_kw=change.battery_kw, discharge_kw=change.battery_kw)
     if change.grid_kw is not None:
         site = replace(site, import_kw=change.grid_kw, export_kw=change.grid_kw)
-    soc = plan["soc_start_frac"] if change.soc_frac is None else change.soc_frac
-    state = SiteState(snap.at, float("nan") if soc is None else float(soc), jobs=tuple(map(_need, plan["jobs"])))
+    state = known if change.soc_frac is None else replace(known, soc_frac=change.soc_frac)
     return make_plan(replace(site, battery=battery), state, outlook)
 
 
@@ -79,7 +78,7 @@ def limits(snap: Snapshot) -> list[Limit] | None:
 
     The worth is over the whole horizon, by planning again with a kW, a kWh or a machine more.
     """
-    if "jobs" not in snap.plan or snap.plan["status"] != "optimal":
+    if snap.state is None or snap.plan["status"] != "optimal":
         return None
     base, site, battery = what_if(snap, Change()), snap.site, snap.site.battery
     if base.status != "optimal":
@@ -121,9 +120,5 @@ def kept_usd(snap: Snapshot, change: Change, then: Mapping[str, Any]) -> float |
     money = plan_pnl({**snap.plan, **prices}, snap.site, snap.units, lambda path: path)
     soc = values([snap.plan["soc_start_frac"], snap.plan["soc_frac"][-1]])
     stored = float(np.nan_to_num(soc[1] - soc[0])) * snap.site.battery.capacity_kwh
-    return money + stored * float(then["terminal_usd_per_mwh"]) / 1000.0
-
-
-def _need(body: dict[str, object]) -> JobNeed:
-    moments = {name: datetime.fromisoformat(str(body[name])) for name in ("release", "deadline")}
-    return JobNeed(**{**body, **moments})  # type: ignore[arg-type]
+    extras = float(sum(snap.plan.get("extras_usd", {}).values()))
+    return money + extras + stored * float(then["terminal_usd_per_mwh"]) / 1000.0

@@ -117,13 +117,13 @@ def extras(problem: Problem, found: Solution) -> dict[str, float]:
             out[run.cause] = out.get(run.cause, 0.0) - short * run.short_usd_per_kwh
     if problem.demand_usd_per_kw > 0.0:
         more = max(0.0, float(np.max(found.import_kw)) - problem.peak_kw)
-        out[DEMAND] = -problem.demand_usd_per_kw * more
+        out[DEMAND] = 0.0 - problem.demand_usd_per_kw * more
     if problem.reserve.wanted and len(found.reserve_up_kw):
         price = problem.reserve
         up, down = float(problem.hours @ found.reserve_up_kw), float(problem.hours @ found.reserve_down_kw)
         out[RESERVE] = (up * price.up_usd_per_mw_h + down * price.down_usd_per_mw_h) / 1000.0
     if problem.depth_wear:
-        out[DEPTH] = -_depth_wear_usd(problem, found)
+        out[DEPTH] = 0.0 - float(_depth_wear_usd(problem, found))
     return out
 
 

@@ -70,9 +70,9 @@ def test_limits__one_more_is_worth_what_planning_with_it_gains(snap: Snapshot) -
     )
 
 
-def test_what_if__a_record_without_jobs_says_so(snap: Snapshot) -> None:
+def test_what_if__a_record_without_its_state_says_so(snap: Snapshot) -> None:
     old = Snapshot(**{name: getattr(snap, name) for name in snap.__slots__})
-    plan = {key: value for key, value in snap.plan.items() if key != "jobs"}
+    plan = {key: value for key, value in snap.plan.items() if key != "state"}
     object.__setattr__(old, "plan", plan)
     assert limits(old) is None
     with pytest.raises(DataError, match="wait for the next one"):
