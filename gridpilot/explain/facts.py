@@ -23,8 +23,9 @@ from gridpilot.monitor import decision
 from gridpilot.monitor.decision import Snapshot, Strike, next_changes, strikes, times, values
 from gridpilot.monitor.health import KEY as PILOT
 from gridpilot.monitor.health import PilotState
+from gridpilot.monitor.standing import RuleStanding, curtailable, customer_standings, rule_standings
 from gridpilot.plan.loads import available_kw
-from gridpilot.values import Array, to_utc
+from gridpilot.values import Array, to_stamp, to_utc
 
 __all__ = ["Fact", "Facts", "gather", "inert"]
 
@@ -46,7 +47,7 @@ def gather(ledger: Ledger, wall: datetime | None = None) -> Facts:
     stale = _state(book, ledger, wall, alive)
     for topic in (_prices, _pnl, _forecast):
         topic(book, ledger)
-    for figures in (_battery, _machines, _power, _money, _plan, _hours, _changes, _spreads, _auction, _risk):
+    for figures in (_battery, _machines, _curtail, _power, _money, _plan, _hours, _changes, _spreads, _auction, _risk):
         figures(book)
     return Facts(book.facts, snap.at.astimezone(book.zone), snap.cycle_id, stale)
 
@@ -200,6 +201,7 @@ def _battery(book: _Book) -> None:
 
 def _machines(book: _Book) -> None:
     snap = book.snap
+    ruled = {rule.type: rule for rule in rule_standings(snap)}
     for strike in strikes(snap):
         machine = snap.site.machine(strike.type)
         short = f"machine.{book.name('machine', strike.type)}"
@@ -210,7 +212,38 @@ def _machines(book: _Book) -> None:
         book.put(f"{short}.available", f"{strike.type}: machines that have work", float(available))
         book.put(f"{short}.strike", f"{strike.type}: break-even energy price", strike.strike, book.energy)
         book.per_kwh(f"{short}.margin", f"{strike.type}: margin at the price now", strike.margin_usd_per_kwh)
-        _turn(book, short, machine, strike)
+        if strike.type in ruled:
+            _rule(book, short, ruled[strike.type])
+        else:
+            _turn(book, short, machine, strike)
+
+
+def _rule(book: _Book, short: str, rule: RuleStanding) -> None:
+    """How the operator's rule for a machine type stands."""
+    book.put(f"{short}.rule", f"{rule.type}: what its rule says", "runs" if rule.on else "curtailed")
+    book.put(f"{short}.rule_strike", f"{rule.type}: strike price of its rule", rule.strike, book.energy)
+    label = "intervals in a row that change its rule"
+    book.put(f"{short}.rule_intervals", f"{rule.type}: {label}", float(rule.needed), "intervals")
+    if rule.turns is not None:
+        t = int(np.searchsorted(times(book.snap.plan["timestamp"]), to_stamp(rule.turns)))
+        price = book.snap.plan["energy_usd_per_mwh"][t]
+        book.price(f"{short}.rule_turns", f"{rule.type}: price when its rule changes", price, rule.turns)
+
+
+def _curtail(book: _Book) -> None:
+    """What could be dropped at once, and customers' windows."""
+    found = curtailable(book.snap)
+    book.put("curtail.load", "load that could be curtailed at once", found.load_kw, "kW")
+    book.put("curtail.battery", "discharge that the battery could add", found.discharge_kw, "kW")
+    if found.reserved_kw > 0.0:
+        book.put("curtail.reserved", "of what could be curtailed, sold as reserve", found.reserved_kw, "kW")
+    for customer in customer_standings(book.snap):
+        short = f"customer.{book.name('customer', customer.name)}"
+        at = customer.until
+        label = f"{customer.name}: slow-down of this window"
+        book.put(f"{short}.allowed", f"{label}, allowed", 100.0 * customer.allowed_frac, "%", at)
+        book.put(f"{short}.planned", f"{label}, planned", 100.0 * max(0.0, customer.planned_frac), "%", at)
+        book.put(f"{short}.kw", f"{customer.name}: power now", customer.kw, "kW")
 
 
 def _turn(book: _Book, short: str, machine: MachineType, strike: Strike) -> None:

@@ -224,6 +224,9 @@ def _other_reason(say: Say, name: str) -> str:
     if origin in ORIGINS:
         say("dispatch.origin")
         return ORIGINS[origin]
+    if facts.word(f"machine.{name}.rule") == "curtailed":
+        say(f"machine.{name}.rule")
+        return f"its rule, with the strike at {say(f'machine.{name}.rule_strike')}, has curtailed it"
     if facts.number(f"machine.{name}.available") == 0.0:
         return "there is no work for it at this hour"
     if facts.number(f"machine.{name}.running") >= facts.number(f"machine.{name}.available"):
@@ -244,15 +247,31 @@ def machine_sentence(facts: Facts, name: str) -> Sentence:
     text = f"{shown}; {power}"
     if facts.word("dispatch.origin") in ORIGINS or (earns and running < count):
         text += f"; {_other_reason(say, name)}"
-    elif not earns and running > 0:
+    elif not earns and running > 0 and f"{key}.rule" not in facts:
         text += "; the plan runs them at a loss now"
-    if f"{key}.returns" in facts:
+    if f"{key}.rule" in facts:
+        text += _rule(say, key)
+    elif f"{key}.returns" in facts:
         text += f"; they return at {say.clock(f'{key}.returns')}, when power is expected at {say(f'{key}.returns')}"
     elif f"{key}.stops" in facts:
         text += f"; they stop at {say.clock(f'{key}.stops')}, when power is expected at {say(f'{key}.stops')}"
     elif running == 0.0 and "plan.hours" in facts:
         text += f"; they stay off in the {say('plan.hours')} of the plan"
     return say.close(text + ".")
+
+
+def _rule(say: Say, key: str) -> str:
+    """What an operator's rule waits for, and when that is expected."""
+    off = say.facts.word(f"{key}.rule") == "curtailed"
+    say(f"{key}.rule")
+    side = "at or under" if off else "over"
+    waits = (
+        f"for {say(f'{key}.rule_intervals')}" if say.facts.number(f"{key}.rule_intervals") > 1.0 else "for an interval"
+    )
+    what = "keeps them off" if off else "lets them run"
+    text = f"; their rule {what} until power has been {side} its strike of {say(f'{key}.rule_strike')} {waits}"
+    turns = f"{key}.rule_turns"
+    return text + (f" (expected at {say.clock(turns)})" if turns in say.facts else "")
 
 
 # --- what comes ----------------------------------------------------------------------------
@@ -302,6 +321,25 @@ def spread_sentences(facts: Facts) -> tuple[Sentence, ...]:
         buy = f"Buy {say(f'{key}.bought')} at {say(f'{key}.buy')} from {say.clock(f'{key}.buy')}"
         sell = f"sell {say(f'{key}.sold')} at {say(f'{key}.sell')} from {say.clock(f'{key}.sell')}"
         out.append(say.close(f"{buy}, {sell}: {say(f'{key}.left')} is left after losses and wear."))
+    return tuple(out)
+
+
+def curtail_sentences(facts: Facts) -> tuple[Sentence, ...]:
+    """What could be dropped at once, and what customers were promised."""
+    if "curtail.load" not in facts:
+        return ()
+    say = Say(facts)
+    text = f"{say('curtail.load')} of load could be curtailed at once without breaking a promise"
+    if facts.number("curtail.battery") > 0.5:
+        text += f", and the battery could add {say('curtail.battery')}"
+    if "curtail.reserved" in facts:
+        text += f"; {say('curtail.reserved')} of this is sold as reserve"
+    out = [say.close(text + ".")]
+    for name in facts.members("customer"):
+        say, key = Say(facts), f"customer.{name}"
+        text = f"Customer {say.bare(f'{key}.name')} has {say(f'{key}.kw')} now and is slowed down by "
+        text += f"{say(f'{key}.planned')} in the window that ends at {say.clock(f'{key}.planned')}"
+        out.append(say.close(f"{text}; {say(f'{key}.allowed')} are allowed."))
     return tuple(out)
 
 

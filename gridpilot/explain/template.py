@@ -299,6 +299,10 @@ def _limits(facts: Facts, asked: str) -> list[Sentence]:
     return [say.close(text + ".")]
 
 
+def _curtail(facts: Facts, asked: str) -> list[Sentence]:
+    return list(tell.curtail_sentences(facts))
+
+
 def _source(facts: Facts, asked: str) -> list[Sentence]:
     say = Say(facts)
     text = f"Prices come from the source {say('source.name')}"
@@ -344,6 +348,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         r"forecast|predict|how (sure|certain|confident)|confiden|uncertain|\bbands?\b|\berrors?\b|accura",
         _forecast,
     ),
+    ("curtail", r"curtail|could (be|we) (shed|drop)|customers?\b|service level|\bsla\b|slow(ed)?[ -]?down", _curtail),
     ("risk", r"\brisk|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
     ("limits", r"\blimits?\b|\bbind|bottleneck|constrain|shadow", _limits),
     (
