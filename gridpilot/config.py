@@ -6,7 +6,7 @@ Secrets are `SecretStr`: printing or logging a `Settings` shows stars.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -176,12 +176,20 @@ def _build(kind: type[T], values: dict[str, Any], where: str, path: Path) -> T:
             raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected a number")
         if wanted == "int" and (isinstance(value, bool) or not isinstance(value, int)):
             raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected a whole number")
+        if wanted.startswith("tuple[float") and not _numbers(value):
+            raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected a list of numbers")
         if wanted == "str" and not isinstance(value, str):
             raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected text in quotes")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ConfigError(f"{path}: {where}: {str(error).split('__init__() ')[-1]}") from None
+    needed = [f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING]
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise ConfigError(f"{path}: {where} has no {missing[0]!r}: it needs {', '.join(needed)}")
+    return kind(**values)
+
+
+def _numbers(value: Any) -> bool:
+    """Whether it is a list of numbers."""
+    return isinstance(value, tuple) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
 
 
 def _only(values: dict[str, Any], allowed: set[str], where: str, path: Path) -> None:

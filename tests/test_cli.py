@@ -193,7 +193,7 @@ def test_command__bad_option__one_clear_line(
         ("[grid]\nimport_kw = '1 MW'\n", "expected a number"),
         ("timezone = 'Europe/Atlantis'\n", "IANA"),
         ("[[machines]]\ntype = 'x'\ncount = 2.5\npower_w = 1\nrate = 1\nproduct = 'hash'\n", "whole number"),
-        ("[[machines]]\ntype = 'x'\n", "missing"),
+        ("[[machines]]\ntype = 'x'\n", "has no 'count'"),
         ("[[jobs]]\nname='j'\nenergy_kwh=1\nmax_kw=1\nvalue_usd_per_kwh=1\ndeadline='soon'\n", "ISO 8601"),
     ],
 )
@@ -240,3 +240,36 @@ def test_cycle__unreachable_api__one_line_and_exit_1(
     monkeypatch.setenv("GRIDPILOT_MARA_URL", "http://127.0.0.1:9")
     assert main(["cycle", "--source", "mara"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        (
+            '[[customers]]\nname = "a"\ntype = "nope"\nshare = 0.5',
+            "type is 'nope', expected one of the site's machines",
+        ),
+        (
+            '[[customers]]\nname = "a"\ntype = "gpu"\nshare = 1.5',
+            "customer a: share is 1.5: expected a number from 0 to 1",
+        ),
+        ('[[customers]]\nname = "a"\ntype = "gpu"\nshare = 0.5\nwindow_h = 5', "window_h is 5, expected whole hours"),
+        ("[[rules]]\nstrike_usd_per_mwh = 5", "[[rules]] number 1 has no 'type': it needs type"),
+        ('[[rules]]\ntype = "air"\nabove = 1.5', "above is 1.5, expected a whole number"),
+        ("[reserve]\nup_kw = -3", "reserve.up_kw is -3: expected a number from 0"),
+        ("[risk]\nweight = 7", "risk.weight is 7: expected a number from 0 to 1"),
+        ("[battery]\ndepth_wear_usd_per_kwh = [0.01, 0.0]", "depth_wear_usd_per_kwh falls with depth"),
+        ("[battery]\ndepth_wear_usd_per_kwh = 0.1", "depth_wear_usd_per_kwh is 0.1, expected a list of numbers"),
+        ('[grid]\nramp_kw_per_min = "fast"', "ramp_kw_per_min is 'fast', expected a number"),
+    ],
+)
+def test_plan__bad_rules_and_promises__one_line(
+    given: str, seen: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, prices = tmp_path / "site.toml", tmp_path / "prices.csv"
+    site.write_text(given)
+    prices.write_text("timestamp,energy_price\n2024-06-01T00:00:00Z,50\n2024-06-01T01:00:00Z,60\n")
+    assert main(["plan", "--prices", str(prices), "--site", str(site), "--soc", "0.5"]) == 2
+    said = capsys.readouterr().err
+    assert seen in said
+    assert said.count("\n") == 1
