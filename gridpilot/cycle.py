@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -57,8 +57,12 @@ from gridpilot.monitor.promises import Promises
 from gridpilot.plan import rules
 from gridpilot.plan.loads import job_needs
 from gridpilot.plan.solve import plan as make_plan
+from gridpilot.risk import limits
 from gridpilot.risk.scenarios import plan_risk
 from gridpilot.values import Array, as_array, iso, to_jsonable
+
+if TYPE_CHECKING:
+    from gridpilot.plan.hedging import Scenarios
 
 HORIZON_S = 24 * 3600
 OUTDOOR = "outdoor_c"  # a source's column of outdoor temperatures
@@ -238,13 +242,17 @@ def _decide(
         needs = job_needs(site, history.last, HORIZON_S, running.jobs_kwh)
         state = _state(site, history, running, reading, needs, engine.gateway.name)
         outlook = _outlook(history, outcome)
-        plan = make_plan(site, state, outlook, previous=engine.previous)
+        now_regime = limits.regime(history)
+        limit_usd = limits.cvar_limit(site.risk, now_regime)
+        paths = _scenarios(site, outlook, outcome)
+        plan = make_plan(site, state, outlook, previous=engine.previous, scenarios=paths, cvar_limit_usd=limit_usd)
     with clock.stage("auction"):
         bids = site_bids(site, plan)
         reserve = max(0.0, float(plan.power_price_usd_per_kwh[0]))
         auction = clear(bids, auction_capacity_kw(site, plan), reserve)
     with clock.stage("risk"):
-        risk = plan_risk(plan, outcome, site)
+        risk = plan_risk(plan, outcome, site, alpha=site.risk.alpha, cap_usd=limit_usd)
+        risk = replace(risk, cvar_limit_usd=_nan(limit_usd), regime=now_regime.name)
     with clock.stage("dispatch"):
         valid_until = history.last + timedelta(seconds=2 * history.step_s)
         planned = to_dispatch(site, plan, auction, state, now, valid_until)
@@ -300,6 +308,19 @@ def _outlook(history: PriceHistory, outcome: Forecast) -> PriceOutlook:
         units=history.units,
         outdoor_c=_outdoor(history, len(outcome)),
     )
+
+
+def _scenarios(site: Site, outlook: PriceOutlook, outcome: Forecast) -> Scenarios | None:
+    """The forecast's joint price paths on the outlook's steps, where the operator wants the risk weighed."""
+    if site.risk.weight is None:
+        return None
+    from gridpilot.plan.hedging import Scenarios
+
+    return Scenarios.of(outlook, *(outcome.paths[name] for name in ("energy", "hash", "token")))
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _outdoor(history: PriceHistory, n: int) -> Array:

@@ -102,6 +102,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "reserve_down_kw": plan.reserve_down_kw,
         "extras_usd": plan.extras_usd,
         "outdoor_c": plan.outlook.outdoor_c,
+        "hedge": plan.hedge,
     }
     return _plain(body)
 
@@ -156,6 +157,8 @@ def risk_json(risk: RiskReport, *, sample: bool = False) -> dict[str, Any]:
         "alpha": risk.alpha,
         "status": risk.status,
         "expected": risk.expected,
+        "cvar_limit_usd": risk.cvar_limit_usd,
+        "regime": risk.regime,
     }
     if sample:
         body["pnl_usd"] = risk.pnl_usd

@@ -36,10 +36,34 @@ def _tiles(snap: views.Snapshot) -> None:
         widgets.tile(f"CVaR {level}", fmt.money(risk["cvar"], money), "mean loss beyond VaR", note=loss)
         note = f"The {level} quantile over the futures of the largest fall of the money made so far."
         widgets.tile("Drawdown", fmt.money(risk["max_drawdown"], money), "largest fall on the way", note=note)
-        note = "How much of the plan's free power the risk allows. It is shown; it does not change the plan yet."
+        note = (
+            "How much of the plan's free power the risk allows. It is shown; the plan itself follows the risk weight."
+        )
         factor = f"{fmt.number(risk['risk_adjustment_factor'], 2)}"
         spread = f"spread {fmt.money(risk['volatility'], money)}"
         widgets.tile("Risk adjustment", factor, f"advisory, {spread}", note=note)
+
+
+def _appetite(snap: views.Snapshot) -> None:
+    """How the operator's appetite for risk entered the decision."""
+    lines, money, hedge = [], snap.units.money, snap.plan.get("hedge")
+    if hedge:
+        weight, alpha, paths = (
+            fmt.percent(hedge["weight"]),
+            fmt.percent(hedge["alpha"]),
+            fmt.count(int(hedge["paths"]), "future"),
+        )
+        mean, worst = fmt.money(hedge["mean_usd"], money), fmt.money(hedge["cvar_usd"], money)
+        lines.append(
+            f"The battery's next step weighs the worst futures by {weight} (CVaR {alpha}, {paths}): "
+            f"{mean} on average and {worst} in the worst, if each future were then planned for as it comes."
+        )
+    limit = snap.risk.get("cvar_limit_usd")
+    if limit is not None:
+        regime = snap.risk["regime"]
+        lines.append(f"CVaR may lose {fmt.money(limit, money)} over the plan now: prices are {regime}.")
+    for line in lines:
+        st.markdown(widgets.inert(line))
 
 
 def _stress(snap: views.Snapshot) -> None:
@@ -70,6 +94,7 @@ def _body() -> None:
         if snap.risk["status"] != "ok":
             st.warning(widgets.inert(f"No risk figures: {snap.risk['status']}"))
         _tiles(snap)
+        _appetite(snap)
         picture, cases = st.columns([3, 2], gap="medium")
         with picture:
             figure = _figure(snap.cycle_id)

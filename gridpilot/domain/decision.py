@@ -144,6 +144,7 @@ class Plan:
     reserve_up_kw: Array = field(default_factory=lambda: as_array([]))
     reserve_down_kw: Array = field(default_factory=lambda: as_array([]))
     extras_usd: Mapping[str, float] = field(default_factory=dict)
+    hedge: Mapping[str, float] = field(default_factory=dict)  # weight, alpha, paths, mean_usd, cvar_usd, limit_usd
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timestamp", as_times(self.timestamp))
@@ -266,6 +267,8 @@ class RiskReport:
     volatility: float
     risk_adjustment_factor: float
     expected: float = float("nan")
+    cvar_limit_usd: float = float("nan")  # NaN: none is set
+    regime: str = ""  # how restless prices are: calm, restless, stormy
     pnl_usd: Array = field(default_factory=lambda: as_array([]))
 
     def __post_init__(self) -> None:

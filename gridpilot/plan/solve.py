@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from gridpilot.plan import fallback, model, safety, terms
 from gridpilot.plan.problem import Problem, build_problem
 from gridpilot.plan.result import Solution, to_plan
 from gridpilot.values import as_array
+
+if TYPE_CHECKING:  # numba takes a second to import: only where there is something to hedge
+    from gridpilot.plan.hedging import Scenarios
 
 ENGINES: dict[str, Callable[..., Solution]] = {"HiGHS": terms.solve, "cvxpy, HiGHS": model.solve}
 LP = "linear program ({})"
@@ -41,15 +45,25 @@ def plan(
     outlook: PriceOutlook,
     *,
     previous: Plan | None = None,
+    scenarios: Scenarios | None = None,
+    cvar_limit_usd: float | None = None,
     time_limit_s: float = 5.0,
 ) -> Plan:
     """The best plan for the outlook that passes the independent safety check.
+
+    With `scenarios`, and a risk weight in the site's appetite, the battery's first step is the one that is best over
+    all of them by mean and CVaR (`hedging.py`), and the rest of the plan the best that follows it.
 
     Never raises for a state or prices that pass their own constructors: an unknown state of charge holds the
     battery, one outside its band is brought back, and what no engine can plan ends idle, with the reasons.
     """
     problem = build_problem(site, state, outlook, previous)
     flags = _flags(site, state)
+    if scenarios is not None and site.risk.weight is not None:
+        problem, hedge, said = _hedged(site, problem, outlook, scenarios, cvar_limit_usd, time_limit_s)
+        flags = (*flags, *said)
+    else:
+        hedge = {}
     attempts: list[Attempt] = []
     candidates = [
         *(
@@ -77,8 +91,31 @@ def plan(
                 text = f"planned by {method}: {attempts[0].reason}"
                 flags = (*flags, DataFlag("FALLBACK", text, "warn", "plan"))
             flags = (*flags, *made.flags)
-            return replace(made, status=candidate.status, attempts=tuple(attempts), flags=flags)
+            return replace(made, status=candidate.status, attempts=tuple(attempts), flags=flags, hedge=hedge)
     raise PlanError(f"not even standing still is safe here: {attempts[-1].reason}; check the site's limits")
+
+
+def _hedged(
+    site: Site,
+    problem: Problem,
+    outlook: PriceOutlook,
+    scenarios: Scenarios,
+    limit_usd: float | None,
+    time_limit_s: float,
+) -> tuple[Problem, dict[str, float], tuple[DataFlag, ...]]:
+    """The problem with its first step hedged, by what, and what is to be said; unhedged where that fails."""
+    from gridpilot.plan.hedging import hedged, with_first
+
+    try:
+        base = next(iter(ENGINES.values()))(problem, time_limit_s=time_limit_s)
+        hedge = hedged(site, problem, base, outlook, scenarios, limit_usd)
+    except PlanError as error:
+        return problem, {}, (DataFlag("NOT_HEDGED", f"planned for the expected prices alone: {error}", "info", "plan"),)
+    flags: tuple[DataFlag, ...] = ()
+    if limit_usd is not None and -hedge.cvar_usd > limit_usd:
+        text = f"CVaR would lose {-hedge.cvar_usd:,.2f}, the limit is {limit_usd:,.2f}: the battery alone can't do more"
+        flags = (DataFlag("CVAR_LIMIT", text, "warn", "plan"),)
+    return with_first(problem, hedge), {k: float(v) for k, v in asdict(hedge).items()}, flags
 
 
 def _flags(site: Site, state: SiteState) -> tuple[DataFlag, ...]:

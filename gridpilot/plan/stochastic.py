@@ -60,20 +60,22 @@ def hedge(
     scenarios: Uses,
     start: float,
     end: tuple[Array, Array],
-    count: int,
+    courses: int | tuple[int, Array],
     risk: Risk,
 ) -> Hedged:
-    """The best first step (one row of uses) before `count` equally likely courses (count x T rows of uses).
+    """The best first step (one row of uses) before equally likely `courses`, so many (times T rows of uses).
 
-    `end` is the worth of what is stored at the end, as for `merge.value_ahead`. DataError for a start outside the band.
+    With `courses` goes what each earns beside (S,) [$], where it does. `end` is the worth of what is stored at the end,
+    as for `merge.value_ahead`. DataError for a start outside the band.
     """
     if not store.low <= start <= store.high:
         raise DataError(f"{start:.1f} kWh stored, outside {store.low:.1f} to {store.high:.1f}: bring it back first")
+    count, beside = courses if isinstance(courses, tuple) else (courses, np.zeros(courses))
     futures = _futures(tuple(merge.curves(store, scenarios)), count, store.high - store.low, end)
 
     def outcomes(stored: float) -> tuple[Array, float]:
         earned = float(merge.step_profit(store, first, np.array([start - stored]))[0])
-        found = earned + _outcomes(futures, stored - store.low)
+        found = earned + beside + _outcomes(futures, stored - store.low)
         return found, _weighed(found, risk.weight, risk.alpha)
 
     reach = merge.curves(store, first)
