@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -66,9 +67,24 @@ class Run:
 
 def available_kw(site: Site, machine: MachineType, moment: datetime) -> float:
     """IT power of the machines of a type that have work in the hour of `moment` (site time), whole machines."""
-    hour = moment.astimezone(ZoneInfo(site.timezone)).hour
-    share = machine.demand_by_hour[hour] if machine.demand_by_hour else 1.0
-    return int(machine.count * share + 1e-9) * machine.power_kw
+    return whole_machines(machine, moment.astimezone(ZoneInfo(site.timezone)).hour) * machine.power_kw
+
+
+def whole_machines(machine: MachineType, hour: int) -> int:
+    """Machines of a type that have work in an hour of the site's day."""
+    return int(machine.count * (machine.demand_by_hour[hour] if machine.demand_by_hour else 1.0) + 1e-9)
+
+
+def _local(site: Site, outlook: PriceOutlook) -> tuple[datetime, ...]:
+    """The start of each step in the site's time."""
+    first = int(outlook.timestamp[0].astype(np.int64))
+    return _moments(site.timezone, first, len(outlook), outlook.step_s)
+
+
+@functools.lru_cache(maxsize=8)
+def _moments(timezone: str, first: int, count: int, step_s: int) -> tuple[datetime, ...]:
+    zone = ZoneInfo(timezone)
+    return tuple(datetime.fromtimestamp(first + i * step_s, zone) for i in range(count))
 
 
 def site_loads(site: Site, state: SiteState, outlook: PriceOutlook, cooling_kw_per_kw: Array) -> tuple[Load, ...]:
@@ -89,7 +105,8 @@ def site_loads(site: Site, state: SiteState, outlook: PriceOutlook, cooling_kw_p
 
 
 def _machine_loads(site: Site, state: SiteState, outlook: PriceOutlook, machine: MachineType) -> list[Load]:
-    most = as_array([available_kw(site, machine, to_utc(stamp)) for stamp in outlook.timestamp])
+    by_hour = [whole_machines(machine, hour) * machine.power_kw for hour in range(24)]
+    most = as_array([by_hour[moment.hour] for moment in _local(site, outlook)])
     value = value_usd_per_kwh(machine, outlook.units, outlook.hash_price, outlook.token_price)
     whole = Load(machine.type, machine.service, most, value, machine.type)
     customers = [c for c in site.customers if c.type == machine.type]
@@ -181,7 +198,10 @@ def _service(site: Site, state: SiteState, outlook: PriceOutlook, customer: Cust
 
     A window that the outlook cuts off is asked for in proportion.
     """
-    begun = [service_window(site, customer.window_h, to_utc(stamp)) for stamp in outlook.timestamp]
+    local = _local(site, outlook)
+    hours = [moment.replace(minute=0, second=0) for moment in local]  # windows begin on hours
+    window = {hour: service_window(site, customer.window_h, hour) for hour in dict.fromkeys(hours)}
+    begun = [window[hour] for hour in hours]
     keep = 1.0 - customer.allowed_slowdown
     past = next((s for s in state.served if s.name == customer.name), None)
     out = []

@@ -110,10 +110,10 @@ class _Model:
     def _contracts(self) -> None:
         """Ramp, demand charge, minimum run times and reserve."""
         cp, problem = self.cp, self.problem
-        if np.isfinite(problem.ramp_kw_per_h):
+        if np.isfinite(problem.ramp_kw):
             first = problem.grid_before_kw
             change = cp.abs(self.net - self._before(self.net, first if np.isfinite(first) else 0.0))
-            over = cp.pos(change - problem.ramp_kw_per_h * problem.hours)
+            over = cp.pos(change - problem.ramp_kw)
             self.money -= SERVICE * cp.sum(over if np.isfinite(first) else over[1:])
         if problem.demand_usd_per_kw > 0.0:
             more = cp.pos(cp.max(self.net) - problem.peak_kw)

@@ -72,7 +72,7 @@ class Problem:
     start_kwh: float
     terminal_usd_per_kwh: float
     before_kw: Array = field(default_factory=lambda: as_array([]))
-    ramp_kw_per_h: float = np.inf
+    ramp_kw: float = np.inf  # from one step (or block of steps) to the next
     grid_before_kw: float = np.nan
     demand_usd_per_kw: float = 0.0
     peak_kw: float = 0.0
@@ -87,6 +87,12 @@ class Problem:
     def gross(self) -> Array:
         """Site power that a kW of load takes, with its cooling (T,)."""
         return as_array(1.0 + self.cooling_kw_per_kw)
+
+    @property
+    def plain(self) -> bool:
+        """Whether no term couples steps but the battery and the windows of loads: quick to solve at any length."""
+        more = np.isfinite(self.ramp_kw) or self.demand_usd_per_kw > 0.0 or self.reserve.wanted
+        return not (more or self.switching or self.depth_wear)
 
     @property
     def starts_h(self) -> Array:
@@ -129,7 +135,7 @@ def build_problem(site: Site, state: SiteState, outlook: PriceOutlook, previous:
         start_kwh=state.soc_frac * site.battery.capacity_kwh if usable else 0.0,
         terminal_usd_per_kwh=terminal_value(site.battery, price),
         before_kw=as_array([]) if previous is None or not usable else at_times(previous.battery_kw, previous, outlook),
-        ramp_kw_per_h=60.0 * site.ramp_kw_per_min or np.inf,
+        ramp_kw=60.0 * site.ramp_kw_per_min * outlook.step_h or np.inf,
         grid_before_kw=state.grid_kw,
         demand_usd_per_kw=site.demand_usd_per_kw,
         peak_kw=state.peak_kw,

@@ -153,15 +153,13 @@ def _broken(problem: Problem, found: Solution) -> Iterator[DataFlag]:
                     f"reserve {name}: {sold:g} kW are sold, {least:,.1f} kW can be kept free ({steps} intervals short)"
                 )
                 yield DataFlag("RESERVE_SHORT", text, "warn", "plan")
-    if np.isfinite(problem.ramp_kw_per_h):
+    if np.isfinite(problem.ramp_kw):
         grid = found.import_kw - found.export_kw
         change = np.abs(np.diff(grid, prepend=problem.grid_before_kw))
-        over = np.nan_to_num(change - problem.ramp_kw_per_h * problem.hours, nan=0.0)
+        over = np.nan_to_num(change - problem.ramp_kw, nan=0.0)
         if np.max(over) > SHORT_KWH:
             t = int(np.argmax(over))
-            text = (
-                f"the grid connection changes by {change[t]:,.1f} kW in step {t}, limit {change[t] - over[t]:,.1f} kW"
-            )
+            text = f"the grid connection changes by {change[t]:,.1f} kW in step {t}, limit {problem.ramp_kw:,.1f} kW"
             yield DataFlag("RAMP", text, "warn", "plan")
 
 
@@ -175,17 +173,17 @@ def _depth_wear_usd(problem: Problem, found: Solution) -> float:
     assert battery is not None  # noqa: S101  # depth_wear is empty without one
     width = depth_width_kwh(problem)
     held = depth_start_kwh(problem)
-    usd = 0.0
-    for t in range(len(problem)):
-        gain = problem.hours[t] * found.charge_kw[t] * battery.efficiency_charge
-        drain = problem.hours[t] * found.discharge_kw[t] / battery.efficiency_discharge
-        for j, price in enumerate(problem.depth_wear):
+    gains = (problem.hours * found.charge_kw * battery.efficiency_charge).tolist()
+    drains = (problem.hours * found.discharge_kw / battery.efficiency_discharge).tolist()
+    usd, prices = 0.0, problem.depth_wear
+    for gain, drain in zip(gains, drains, strict=True):
+        for j, price in enumerate(prices):
             put = min(gain, width - held[j])
             held[j] += put
-            gain -= put
+            gain -= put  # noqa: PLW2901
             got = min(drain, held[j])
             held[j] -= got
-            drain -= got
+            drain -= got  # noqa: PLW2901
             usd += got * battery.efficiency_discharge * price
     return usd
 

@@ -18,6 +18,7 @@ import numpy as np
 from gridpilot.domain import Attempt, DataFlag, Plan, PriceOutlook, Site, SiteState
 from gridpilot.errors import PlanError
 from gridpilot.plan import fallback, model, safety, terms
+from gridpilot.plan.blocks import block_sizes, in_blocks, in_steps
 from gridpilot.plan.problem import Problem, build_problem
 from gridpilot.plan.result import Solution, to_plan
 from gridpilot.values import as_array
@@ -29,6 +30,7 @@ ENGINES: dict[str, Callable[..., Solution]] = {"HiGHS": terms.solve, "cvxpy, HiG
 LP = "linear program ({})"
 MILP = "mixed-integer program ({})"
 BOTH_KW = 1e-6  # above this a step counts as charging (or discharging)
+LONG = 96  # steps
 ROUNDS = 4  # of naming steps that need a binary, before every step gets one
 
 
@@ -132,7 +134,18 @@ def _flags(site: Site, state: SiteState) -> tuple[DataFlag, ...]:
 
 
 def _optimal(problem: Problem, outlook: PriceOutlook, state: SiteState, time_limit_s: float, engine: str) -> Plan:
-    """The optimum without ever charging and discharging in one step."""
+    """The optimum, in blocks of steps where a long problem has many terms."""
+    if len(problem) <= LONG or problem.plain:
+        found, method, ms = _apart(problem, time_limit_s, engine)
+        return to_plan(problem, outlook, state, found, method, ms)
+    sizes = block_sizes(problem)
+    found, method, ms = _apart(in_blocks(problem, sizes), time_limit_s, engine)
+    method = f"{method} in {len(sizes)} blocks"
+    return to_plan(problem, outlook, state, in_steps(problem, sizes, found), method, ms)
+
+
+def _apart(problem: Problem, time_limit_s: float, engine: str) -> tuple[Solution, str, float]:
+    """The optimum without ever charging and discharging in one step, by which method, and the solver's ms."""
     solve = ENGINES[engine]
     deadline = time.perf_counter() + time_limit_s
     found = solve(problem, time_limit_s=time_limit_s)
@@ -152,7 +165,7 @@ def _optimal(problem: Problem, outlook: PriceOutlook, state: SiteState, time_lim
     if exclusive:
         found = _with_duals(solve, problem, found, exclusive, time_limit_s)
         total_ms += found.solve_ms
-    return to_plan(problem, outlook, state, found, method, total_ms)
+    return found, method, total_ms
 
 
 def _with_duals(

@@ -216,11 +216,11 @@ def _depth(program: Program, made: _Made, problem: Problem, scale: float) -> Non
 
 
 def _ramp(program: Program, made: _Made, problem: Problem) -> None:
-    """-ramp h <= net[t] - net[t-1] - up + down <= ramp h [kW]; up and down at SERVICE for each kW."""
-    if not np.isfinite(problem.ramp_kw_per_h):
+    """-ramp <= net[t] - net[t-1] - up + down <= ramp [kW]; up and down at SERVICE for each kW."""
+    if not np.isfinite(problem.ramp_kw):
         return
-    n, most = len(problem), problem.ramp_kw_per_h * problem.hours
-    middle = np.zeros(n)
+    n = len(problem)
+    middle, most = np.zeros(n), np.full(n, problem.ramp_kw)
     if np.isfinite(problem.grid_before_kw):
         middle[0] = problem.grid_before_kw
     else:
@@ -269,9 +269,9 @@ def _run_times(program: Program, made: _Made, problem: Problem, switching: Switc
         rows = program.rows(n, past - (0.0 if sign > 0 else switching.installed_kw), np.inf)
         for ids in groups:
             program.add(rows, ids, sign)
-        for t in range(n):
-            first = int(np.searchsorted(begin, begin[t] - window_h + 1e-9, side="right"))
-            program.add(np.repeat(rows[t], t + 1 - first), switched[first : t + 1], -1.0)
+        first = np.searchsorted(begin, begin - window_h + 1e-9, side="right")
+        inside = [np.arange(first[t], t + 1) for t in range(n)]
+        program.add(np.repeat(rows, [len(steps) for steps in inside]), switched[np.concatenate(inside)], -1.0)
         program.add(rows, program.columns(n, cost=-SERVICE), 1.0)
     for ids in groups:
         program.add(moved, ids, 1.0)
