@@ -96,6 +96,7 @@ def test_backtest__days_that_were_filled_are_left_out_with_a_flag() -> None:
     assert "left out: 2023-03-27" in found.flags[0].message
 
 
+@pytest.mark.slow
 def test_backtest__quarter_hours() -> None:
     known = history(70, 900)
     series = prepare(known, "UTC").clock
@@ -104,6 +105,7 @@ def test_backtest__quarter_hours() -> None:
     assert 0.0 < found.percent_of_perfect < 100.0
 
 
+@pytest.mark.slow
 def test_backtest__negative_prices_stay_feasible_and_say_that_perfect_is_not_proven() -> None:
     found = run(history(lift=5.0))
     assert not found.perfect_exact

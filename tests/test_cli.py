@@ -73,6 +73,7 @@ def test_backtest__json_has_the_public_keys_and_the_steps_are_written(
 # --- each command ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cycle__process__one_json_object_and_a_verified_ledger(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONWARNINGS": "error"}
     run = [sys.executable, "-m", "gridpilot", "cycle", "--json"]

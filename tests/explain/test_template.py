@@ -232,7 +232,9 @@ def test_answer__no_risk_figures__reason_instead_of_numbers(ledger_of: Make) -> 
     assert answer("risk?", facts).text == "There are no risk figures: not enough data: 3 paths."
 
 
-@pytest.mark.parametrize("start", ["2024-06-24T10:00:00Z", "2024-06-24T20:00:00Z"])
+@pytest.mark.parametrize(
+    "start", ["2024-06-24T10:00:00Z", pytest.param("2024-06-24T20:00:00Z", marks=pytest.mark.slow)]
+)
 def test_answer__real_cycles__every_answer_grounded(tmp_path: Path, start: str) -> None:
     wall = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
     settings = Settings(

@@ -15,8 +15,8 @@ from gridpilot.forecast.registry import REGISTRY
 from gridpilot.forecast.stack import START_WEIGHTS, LikeDay, Stack, learnt_weights
 from tests.forecast.conftest import daily, market, spoiled, times
 
-SLOW = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "ensemble"))
-MODELS = ("gp whole", "net", "lear", *SLOW)
+SLOW = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "gp whole", "net", "ensemble"))
+MODELS = ("lear", *SLOW)
 
 
 @pytest.fixture(autouse=True)

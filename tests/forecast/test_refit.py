@@ -52,6 +52,7 @@ def prepared(series: Series) -> Prepared:
     return Prepared(to_utc(series.timestamp[-1]), series, {"energy": series})
 
 
+@pytest.mark.slow
 def test_forecast__with_a_fit_uses_it_and_says_which(fit: Fitted) -> None:
     series = market(DAYS)
     out = forecast(prepared(series), 24, fits={"energy": fit})
@@ -73,6 +74,7 @@ def test_forecast__with_a_fit_uses_it_and_says_which(fit: Fitted) -> None:
     assert not [flag for flag in out.flags if flag.severity != "info"]
 
 
+@pytest.mark.slow
 def test_forecast__fit_that_does_not_serve_leaves_the_quick_models(fit: Fitted) -> None:
     series = market(DAYS + 20)
     for known in (series.cut(24 * DAYS - 5), series):
@@ -82,6 +84,7 @@ def test_forecast__fit_that_does_not_serve_leaves_the_quick_models(fit: Fitted) 
         assert [flag.code for flag in out.flags] == ["EXOG_UNUSED"]
 
 
+@pytest.mark.slow
 def test_forecast__second_day_goes_on_from_the_first_with_wider_bands(fit: Fitted) -> None:
     series = market(DAYS)
     day, two = (forecast(prepared(series), horizon, fits={"energy": fit}) for horizon in (24, 48))
@@ -114,6 +117,7 @@ def test_forecast__within_the_hour_the_steps_already_known_correct_what_is_left(
     assert abs(moved[90:].mean()) < moved[0]
 
 
+@pytest.mark.slow
 def test_forecast__what_comes_after_the_origin_changes_no_bit(fit: Fitted) -> None:
     series, cut = market(DAYS + 3), 24 * DAYS
     a, b = (forecast(prepared(s.cut(cut)), 24, fits={"energy": fit}) for s in (series, spoiled(series, cut)))
@@ -121,6 +125,7 @@ def test_forecast__what_comes_after_the_origin_changes_no_bit(fit: Fitted) -> No
     assert np.array_equal(a.paths["energy"], b.paths["energy"])
 
 
+@pytest.mark.slow
 def test_forecast__fit_that_breaks_is_flagged_and_replaced(fit: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ValueError("no numbers")

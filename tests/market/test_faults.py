@@ -142,6 +142,7 @@ def test_F01__cached_prices_are_flagged_with_age_and_cause(server: MaraServer, s
         assert "connection refused" in stale.message
 
 
+@pytest.mark.slow
 def test_F02__body_that_drips_forever_ends_at_the_deadline() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n["
     with raw_server(lambda c, stopping: drip(c, stopping, head, b" ")) as url:
@@ -151,6 +152,7 @@ def test_F02__body_that_drips_forever_ends_at_the_deadline() -> None:
     assert client.stats.attempts == 3
 
 
+@pytest.mark.slow
 def test_F02__headers_that_drip_forever_end_at_the_deadline() -> None:
     with raw_server(lambda c, stopping: drip(c, stopping, b"HTTP/1.1 200 OK\r\nX-Slow: ", b"z")) as url:
         client = MaraClient(url, policy=IMPATIENT)

@@ -25,6 +25,7 @@ def test_backtest__stale_ledger__can_still_be_asked(stale: OpenPage) -> None:
     assert "Not run yet" in words(app)
 
 
+@pytest.mark.slow
 def test_backtest__full_ledger__runs_in_a_process_of_its_own_and_shows_the_money(full: OpenPage) -> None:
     app = full("backtest")
     app.get("button_group")[-1].set_value(30).run()
@@ -60,6 +61,7 @@ def test_backtest__stop__ends_the_process_and_asks_anew(full: OpenPage) -> None:
     backtest_job.jobs.clear()
 
 
+@pytest.mark.slow
 def test_jobs__a_new_one_ends_the_one_that_runs(full: OpenPage) -> None:
     full("backtest")
     jobs = Jobs()
