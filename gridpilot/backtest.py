@@ -246,6 +246,7 @@ def _plain(site: Site) -> tuple[Site, list[str]]:
         "customers' service levels": site.customers,
         "reserve": site.reserve.wanted,
         "demand charge": site.demand_usd_per_kw,
+        "room temperature": site.room.planned,
         "ramp limit": site.ramp_kw_per_min,
         "minimum run times": any(max(m.min_on_h, m.min_off_h) > 0.0 for m in site.machines),
         "wear by depth": any(site.battery.depth_wear_usd_per_kwh),

@@ -16,7 +16,19 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gridpilot.domain import Battery, Cooling, Customer, Job, MachineType, Reserve, RiskAppetite, Rule, Site, Tenant
+from gridpilot.domain import (
+    Battery,
+    Cooling,
+    Customer,
+    Job,
+    MachineType,
+    Reserve,
+    RiskAppetite,
+    Room,
+    Rule,
+    Site,
+    Tenant,
+)
 from gridpilot.errors import ConfigError, DataError
 
 DATA = Path(__file__).parent / "data"
@@ -54,7 +66,13 @@ class Settings(BaseSettings):
         return DATA / ("site-mara.toml" if self.source == "mara" else "site-default.toml")
 
 
-TABLES: dict[str, type[Any]] = {"battery": Battery, "cooling": Cooling, "reserve": Reserve, "risk": RiskAppetite}
+TABLES: dict[str, type[Any]] = {
+    "battery": Battery,
+    "cooling": Cooling,
+    "reserve": Reserve,
+    "risk": RiskAppetite,
+    "room": Room,
+}
 ROWS: dict[str, type[Any]] = {
     "machines": MachineType,
     "jobs": Job,

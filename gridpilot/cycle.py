@@ -284,13 +284,14 @@ def _state(
         rules=rules.standing(site, history),
         grid_kw=load_kw + running.battery_kw if running.cycle_id else float("nan"),
         peak_kw=owed.peak_kw if same_month else 0.0,
+        room_c=_nan(running.room_c),
     )
 
 
 def _load_kw(site: Site, machines: Mapping[str, int], running: settle.Running) -> float:
     """What machines, jobs and tenants draw now, with their cooling [kW]."""
     it_kw = machine_kw(site, machines) + sum(running.jobs_kw.values()) + sum(running.tenants_kw.values())
-    return it_kw * (1.0 + site.cooling.kw_per_kw)
+    return it_kw * (1.0 + site.cooling.kw_per_kw) + running.room_kw
 
 
 def _outlook(history: PriceHistory, outcome: Forecast) -> PriceOutlook:
@@ -382,6 +383,7 @@ def _running(site: Site, running: settle.Running, decision: _Decision, sent: Dis
         tenants_usd_per_h=paid if sent.tenants_kw else 0.0,
         cycle_id=cycle_id,
         promises=_promises(site, running, decision, sent),
+        room_kw=sent.room_kw,
     )
 
 

@@ -103,6 +103,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "extras_usd": plan.extras_usd,
         "outdoor_c": plan.outlook.outdoor_c,
         "hedge": plan.hedge,
+        "room_kw": plan.room_kw,
+        "room_c": plan.room_c,
     }
     return _plain(body)
 
@@ -179,6 +181,7 @@ def dispatch_json(dispatch: Dispatch) -> dict[str, Any]:
         "battery_kw": dispatch.battery_kw,
         "machine_kw": dispatch.machine_kw,
         "cooling_kw": dispatch.cooling_kw,
+        "room_kw": dispatch.room_kw,
         "jobs_kw": dispatch.jobs_kw,
         "tenants_kw": dispatch.tenants_kw,
         "grid_kw": dispatch.grid_kw,

@@ -12,6 +12,8 @@ from gridpilot.domain import Bid, Offer, Plan, Site
 from gridpilot.errors import DataError
 
 COLUMNS = ("bidder", "service", "kw", "price_usd_per_kwh")
+METER_KW = 0.001  # below what a meter can tell
+HIGHEST = 1e6  # $/kWh, the most that a bid may say
 MAX_BYTES = 100_000_000
 Refusal = tuple[str, str]  # bidder (or row), reason
 
@@ -51,9 +53,10 @@ def site_bids(site: Site, plan: Plan) -> tuple[Bid, ...]:
     asked = {offer.of for offer in plan.offers}
     bids += [Bid(job.name, "training", 0.0, net(job.value_usd_per_kwh)) for job in site.jobs if job.name not in asked]
     cooling_kw = float(plan.cooling_kw[0])
-    if cooling_kw > 0.0:
+    if cooling_kw > METER_KW:
         highest = max([power, *(bid.price_usd_per_kwh for bid in bids)])
-        bids.append(Bid("cooling", "cooling", cooling_kw, max(planned_usd_per_h / cooling_kw, highest)))
+        worth = min(max(planned_usd_per_h / cooling_kw, highest), HIGHEST)
+        bids.append(Bid("cooling", "cooling", cooling_kw, worth))
     return tuple(bids)
 
 

@@ -17,7 +17,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
 from gridpilot.domain import Site
-from gridpilot.values import Array, Times, as_array, to_stamp, to_utc
+from gridpilot.values import Array, Times, as_array, as_times, to_stamp, to_utc
 
 Loads = Mapping[str, Array]
 
@@ -73,6 +73,8 @@ def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track, l
         battery_panel = charts.battery_panel(stamps, charge, discharge, step, look.battery_px)
         panels.append(_unlisted(battery_panel))
         panels.append(_unlisted(_soc(snap, track, look.soc_px)))
+    if look.single and plan.get("room_c"):
+        panels.append(_room_panel(snap, plan_at))
     axis = TimeAxis.of(snap.site, start, to_utc(plan_at[-1]) + timedelta(seconds=step), snap.at)
     return charts.time_figure(axis, panels)
 
@@ -120,6 +122,16 @@ def _worth_panel(snap: views.Snapshot, at: Times, height: int) -> Panel:
     power = as_array(snap.shown(1000.0 * views.values(snap.plan["power_price_usd_per_kwh"])))
     series.append(Series("Worth of site power", at, power, "line", LIGHT["grid_import"], 1.6, step_s=snap.step_s))
     return Panel("Marginal values", snap.units.energy, tuple(series), height)
+
+
+def _room_panel(snap: views.Snapshot, at: Times) -> Panel:
+    """The planned temperature of the IT room at each interval's end, between its limits."""
+    room, step = snap.site.room, np.timedelta64(snap.step_s, "s")
+    kept = views.values(snap.plan["room_c"])
+    line = Series("Room temperature", as_times(at + step), kept, "curve", LIGHT["cooling"], 2.0, step_s=snap.step_s)
+    limits = {room.low_c: "min", room.high_c: "max"}
+    low, high = min(room.low_c, float(kept.min())) - 1.0, max(room.high_c, float(kept.max())) + 1.0
+    return Panel("Room temperature", "°C", (replace(line, legend=False),), 60, limits, low, high, 0)
 
 
 def _soc(snap: views.Snapshot, track: views.Track, height: int) -> Panel:
@@ -278,6 +290,11 @@ def plan_table(snap: views.Snapshot) -> pd.DataFrame:
     loads = plan["loads_kw"]
     columns |= {f"{name}, kW": views.values(loads[name]) for name in _order(snap.site) if name in loads}
     columns["cooling, kW"] = views.values(plan["cooling_kw"])
+    columns |= {f"{name} (of its machines), kW": views.values(kw) for name, kw in plan.get("customers_kw", {}).items()}
+    if snap.site.reserve.wanted and "reserve_up_kw" in plan:
+        columns |= {f"reserve {way}, kW": views.values(plan[f"reserve_{way}_kw"]) for way in ("up", "down")}
+    if plan.get("room_c"):
+        columns["room, °C"] = views.values(plan["room_c"])
     if plan["status"] == "optimal":
         worth = views.values(plan["marginal_value_usd_per_kwh"])
         columns[f"worth of stored energy, {unit}"] = snap.shown(1000.0 * worth)

@@ -100,6 +100,13 @@ def contract_lines(snap: views.Snapshot) -> list[str]:
             f"Demand charge: the month's highest import is {fmt.power(snap.state.peak_kw)}, with this plan "
             f"{fmt.power(peak)}, at {charge} a kW."
         )
+    if plan.get("room_c"):
+        room = views.values(plan["room_c"])
+        ahead = max(0.0, float(views.values(plan["room_kw"]).max()))
+        out.append(
+            f"Room: {room.min():.1f} to {room.max():.1f} °C by the plan, allowed {site.room.low_c:g} to "
+            f"{site.room.high_c:g} °C; cooling runs ahead of the heat by up to {fmt.power(ahead)}."
+        )
     if site.ramp_kw_per_min > 0.0:
         out.append(f"Ramp: the connection changes by {fmt.power(site.ramp_kw_per_min)} a minute at the most.")
     return out

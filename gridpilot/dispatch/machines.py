@@ -38,7 +38,7 @@ def to_dispatch(
     tenants = {tenant.name: kw.get(tenant.name, 0.0) for tenant in site.tenants}
     counts = {m.type: int((kw.get(m.type, 0.0) + EPSILON_KW) / m.power_kw) for m in site.machines}
     it_kw = sum(counts[m.type] * m.power_kw for m in site.machines) + sum(jobs.values()) + sum(tenants.values())
-    room = (site.import_kw - battery_kw) / (1.0 + site.cooling.kw_per_kw) - it_kw
+    room = (site.import_kw - battery_kw - float(plan.room_kw[0])) / (1.0 + site.cooling.kw_per_kw) - it_kw
     part = [m for m in site.machines if kw.get(m.type, 0.0) - counts[m.type] * m.power_kw > EPSILON_KW]
     for machine in sorted(part, key=lambda m: (-value[m.type] / kw[m.type], m.type)):
         works = (counts[machine.type] + 1) * machine.power_kw <= available_kw(site, machine, at) + EPSILON_KW
@@ -46,7 +46,8 @@ def to_dispatch(
             counts[machine.type] += 1
             room -= machine.power_kw
     battery_kw = _export_limited(site, battery_kw, it_kw)
-    return from_counts(site, state, counts, battery_kw, jobs, tenants, at, valid_until, origin, plan.step_s)
+    room_kw = max(float(plan.room_kw[0]), -it_kw * site.cooling.kw_per_kw)
+    return from_counts(site, state, counts, battery_kw, jobs, tenants, at, valid_until, origin, plan.step_s, room_kw)
 
 
 def _export_limited(site: Site, battery_kw: float, it_kw: float) -> float:
@@ -66,12 +67,13 @@ def from_counts(  # noqa: PLR0913, PLR0917 - absolute targets, one for each thin
     valid_until: datetime,
     origin: str,
     step_s: float = CHECK_S,
+    room_kw: float = 0.0,
 ) -> Dispatch:
     """These set points with cooling, totals, payload and the independent check's verdict. Nothing is clamped."""
     power_kw = {m.type: m.power_kw for m in site.machines}
     machine_kw = sum(count * power_kw.get(name, 0.0) for name, count in machines.items())
     it_kw = machine_kw + sum(jobs_kw.values()) + sum(tenants_kw.values())
-    cooling_kw = it_kw * site.cooling.kw_per_kw
+    cooling_kw = it_kw * site.cooling.kw_per_kw + room_kw
     bare = Dispatch(
         at=at,
         valid_until=valid_until,
@@ -85,6 +87,7 @@ def from_counts(  # noqa: PLR0913, PLR0917 - absolute targets, one for each thin
         total_power_kw=it_kw + cooling_kw,
         payload={},
         constraints_satisfied=False,
+        room_kw=room_kw,
     )
     ahead_s = min(step_s, (valid_until - at).total_seconds())
     violations = check_dispatch(site, state, bare, step_s=ahead_s)

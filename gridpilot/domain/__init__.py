@@ -7,7 +7,7 @@ consuming are positive. `$` is the site's one currency (`Units.money` names it o
 
 from __future__ import annotations
 
-from gridpilot.domain.contracts import TIERS, Customer, Reserve, RiskAppetite, Rule
+from gridpilot.domain.contracts import TIERS, Customer, Reserve, RiskAppetite, Room, Rule
 from gridpilot.domain.decision import (
     Allocation,
     Attempt,
@@ -62,6 +62,7 @@ __all__ = [
     "Reserve",
     "RiskAppetite",
     "RiskReport",
+    "Room",
     "Rule",
     "RuleState",
     "Served",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from gridpilot.domain.check import finite, require
@@ -70,6 +71,49 @@ class Reserve:
     def wanted(self) -> bool:
         """Whether there is any reserve to plan."""
         return max(self.up_kw, self.down_kw, self.most_up_kw, self.most_down_kw) > 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The IT room as a store of cold: more cooling now, less later. `kwh_per_c` 0: its temperature is not planned.
+
+    Cooling that just carries the heat away keeps it at set_c. With x kW of cooling power more (or less) than that, its
+    temperature T moves by  kwh_per_c dT/dt = -COP x - loss_kw_per_c (T - set_c)  and stays between low_c and high_c.
+    The defaults are the range that ASHRAE TC 9.9 recommends for IT equipment, 18 to 27 degrees C.
+    """
+
+    kwh_per_c: float = 0.0
+    loss_kw_per_c: float = 0.0
+    set_c: float = 22.0
+    low_c: float = 18.0
+    high_c: float = 27.0
+    extra_kw: float = 0.0  # the most cooling power beyond what the heat needs
+
+    def __post_init__(self) -> None:
+        for name in ("kwh_per_c", "loss_kw_per_c", "extra_kw"):
+            finite(f"room.{name}", getattr(self, name), 0.0)
+        finite("room.low_c", self.low_c, -20.0, 60.0)
+        finite("room.set_c", self.set_c, self.low_c, 60.0)
+        finite("room.high_c", self.high_c, self.set_c, 60.0)
+
+    @property
+    def planned(self) -> bool:
+        """Whether its temperature is planned."""
+        return self.kwh_per_c > 0.0
+
+    def kept(self, hours: float) -> float:
+        """What part of a difference from set_c is left after so many hours."""
+        return math.exp(-self.loss_kw_per_c * hours / self.kwh_per_c)
+
+    def moved_c(self, hours: float) -> float:
+        """Degrees that a kW of heat left in the room for so many hours adds by their end."""
+        if self.loss_kw_per_c * hours < 1e-9 * self.kwh_per_c:
+            return hours / self.kwh_per_c
+        return (1.0 - self.kept(hours)) / self.loss_kw_per_c
+
+    def after(self, room_c: float, cooling_kw: float, cop: float, hours: float) -> float:
+        """The temperature after so many hours with `cooling_kw` more cooling power than the heat needs."""
+        return self.set_c + (room_c - self.set_c) * self.kept(hours) - cop * cooling_kw * self.moved_c(hours)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class SiteState:
     rules: Mapping[str, RuleState] = field(default_factory=dict)
     grid_kw: float = float("nan")
     peak_kw: float = 0.0
+    room_c: float = float("nan")  # of the IT room; NaN: at its set point
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ class Plan:
     objective_usd = export income - import cost - wear + load value + terminal value of the change in
     stored energy + what `extras_usd` lists (income of reserve; demand charge, shortfalls and wear by depth as minus).
     customers_kw (T,) is the part of a machine type's power that serves each customer; reserve_up_kw and
-    reserve_down_kw (T,) are what is kept free.
+    reserve_down_kw (T,) are what is kept free. room_kw (T,) is cooling power beyond (or, negative, below) what the heat
+    of the loads needs, and part of cooling_kw; room_c (T,) the temperature of the IT room at the end of each step.
     """
 
     status: str  # optimal, fallback, held, idle
@@ -143,18 +145,21 @@ class Plan:
     customers_kw: Mapping[str, Array] = field(default_factory=dict)
     reserve_up_kw: Array = field(default_factory=lambda: as_array([]))
     reserve_down_kw: Array = field(default_factory=lambda: as_array([]))
+    room_kw: Array = field(default_factory=lambda: as_array([]))
+    room_c: Array = field(default_factory=lambda: as_array([]))  # empty where it is not planned
     extras_usd: Mapping[str, float] = field(default_factory=dict)
     hedge: Mapping[str, float] = field(default_factory=dict)  # weight, alpha, paths, mean_usd, cvar_usd, limit_usd
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timestamp", as_times(self.timestamp))
         n = len(self.timestamp)
-        for name in ("reserve_up_kw", "reserve_down_kw"):
+        for name in ("reserve_up_kw", "reserve_down_kw", "room_kw"):
             if not len(getattr(self, name)):
                 object.__setattr__(self, name, np.zeros(n))
         for name in (
             "reserve_up_kw",
             "reserve_down_kw",
+            "room_kw",
             "charge_kw",
             "discharge_kw",
             "soc_frac",
@@ -280,7 +285,8 @@ class Dispatch:
     """The whole state to set for one interval: absolute targets, never changes.
 
     battery_kw is positive when charging; machine_kw is the machines' own power; total_power_kw adds tenants,
-    jobs and cooling, and is what must stay within the site's limit.
+    jobs and cooling, and is what must stay within the site's limit. room_kw is the part of cooling_kw beyond (or,
+    negative, below) what the heat needs.
     """
 
     at: datetime
@@ -297,6 +303,7 @@ class Dispatch:
     constraints_satisfied: bool
     violations: tuple[str, ...] = ()
     status: str = "prepared"  # prepared, dry-run, applied, mismatch, unknown, refused
+    room_kw: float = 0.0
 
     @property
     def grid_kw(self) -> float:

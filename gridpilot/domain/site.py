@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gridpilot.domain.check import finite, require
-from gridpilot.domain.contracts import Customer, Reserve, RiskAppetite, Rule
+from gridpilot.domain.contracts import Customer, Reserve, RiskAppetite, Room, Rule
 from gridpilot.errors import DataError
 
 LEAST_COP = 1.0  # below it a chiller would use more power than it moves heat
@@ -176,6 +176,7 @@ class Site:
     customers: tuple[Customer, ...] = ()
     rules: tuple[Rule, ...] = ()
     reserve: Reserve = field(default_factory=Reserve)
+    room: Room = field(default_factory=Room)
     risk: RiskAppetite = field(default_factory=RiskAppetite)
     ramp_kw_per_min: float = 0.0  # how fast the grid connection may change; 0: as fast as it likes
     demand_usd_per_kw: float = 0.0  # for each kW of the calendar month's highest import; 0: none

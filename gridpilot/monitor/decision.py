@@ -71,7 +71,7 @@ def state_from_json(body: Mapping[str, Any]) -> SiteState:
     def rows(kind: type[Any], name: str, *moments: str) -> tuple[Any, ...]:
         return tuple(kind(**{**row, **{m: datetime.fromisoformat(row[m]) for m in moments}}) for row in body[name])
 
-    numbers = {name: math.nan if body[name] is None else body[name] for name in ("soc_frac", "grid_kw")}
+    numbers = {name: math.nan if body[name] is None else body[name] for name in ("soc_frac", "grid_kw", "room_c")}
     return SiteState(
         **{
             **body,

@@ -77,7 +77,7 @@ def machine_kw(site: Site, counts: Mapping[str, int]) -> float:
     return sum(counts.get(m.type, 0) * m.power_kw for m in site.machines)
 
 
-def rate(
+def rate(  # noqa: PLR0913 - a set point each
     site: Site,
     prices: Prices,
     counts: Mapping[str, int],
@@ -86,11 +86,12 @@ def rate(
     jobs_kw: Mapping[str, float] | None = None,
     tenants_kw: Mapping[str, float] | None = None,
     tenants_usd_per_h: float = 0.0,
+    room_kw: float = 0.0,
 ) -> Rate:
     """Money per hour of these set points at these prices. battery_kw is positive when charging."""
     jobs_kw, tenants_kw = jobs_kw or {}, tenants_kw or {}
     it_kw = machine_kw(site, counts) + sum(jobs_kw.values()) + sum(tenants_kw.values())
-    load_kw = it_kw * (1.0 + site.cooling.kw_per_kw)
+    load_kw = it_kw * (1.0 + site.cooling.kw_per_kw) + room_kw
     grid_kw = load_kw + battery_kw
     price = prices.energy_usd_per_mwh / 1000.0
     value = {job.name: job.value_usd_per_kwh for job in site.jobs}

@@ -39,6 +39,8 @@ class Running:
     jobs_kwh: Mapping[str, float] = field(default_factory=dict)  # "name@deadline" -> delivered so far
     cycle_id: str = ""
     promises: Promises = field(default_factory=Promises)
+    room_kw: float = 0.0
+    room_c: float | None = None  # of the simulated IT room; None: at its set point
 
     def rates(self, site: Site, prices: Prices, local_hour: int, battery_kw: float) -> tuple[Rate, Rate]:
         """Money per hour of these set points, and of the reference "always on", at these prices."""
@@ -50,6 +52,7 @@ class Running:
             jobs_kw=self.jobs_kw,
             tenants_kw=self.tenants_kw,
             tenants_usd_per_h=self.tenants_usd_per_h,
+            room_kw=self.room_kw,
         )
         base = always_on(
             site,
@@ -157,7 +160,19 @@ def _carry(
         battery_kwh,
         running.cycle_id,
     )
-    return replace(running, at=now, soc_frac=soc, jobs_kwh=jobs_kwh, promises=promises), settled
+    return replace(
+        running, at=now, soc_frac=soc, jobs_kwh=jobs_kwh, promises=promises, room_c=_room_c(site, running, end, now)
+    ), settled
+
+
+def _room_c(site: Site, running: Running, end: datetime, now: datetime) -> float | None:
+    """The room's temperature at `now`: moved by the cooling in force until `end`, then back towards its set point."""
+    room = site.room
+    if not room.planned:
+        return None
+    start = room.set_c if running.room_c is None else running.room_c
+    hours = [(end - running.at).total_seconds() / 3600.0, (now - end).total_seconds() / 3600.0]
+    return room.after(room.after(start, running.room_kw, site.cooling.cop, hours[0]), 0.0, site.cooling.cop, hours[1])
 
 
 def _pieces(history: PriceHistory, start: datetime, end: datetime) -> list[tuple[Prices, datetime, float]]:

@@ -53,6 +53,7 @@ def in_blocks(problem: Problem, sizes: Index) -> Problem:
         price_usd_per_kwh=mean(problem.price_usd_per_kwh),
         loads=loads,
         runs=tuple(replace(run, mask=mean(run.mask)) for run in problem.runs),
+        cop=as_array(np.minimum.reduceat(problem.cop, first)),
         cooling_kw_per_kw=as_array(np.maximum.reduceat(problem.cooling_kw_per_kw, first)),
         before_kw=mean(problem.before_kw) if len(problem.before_kw) else problem.before_kw,
     )
@@ -66,7 +67,9 @@ def in_steps(problem: Problem, sizes: Index, found: Solution) -> Solution:
 
     charge, discharge = each(found.charge_kw), each(found.discharge_kw)
     loads = {name: each(kw) for name, kw in found.loads_kw.items()}
-    net = problem.gross * sum(loads.values(), np.zeros(len(problem))) + charge - discharge
+    room = each(found.room_kw)
+    drawn = problem.gross * sum(loads.values(), np.zeros(len(problem))) + (room if len(room) else 0.0)
+    net = drawn + charge - discharge
     stored, battery = each(found.stored_kwh), problem.battery
     if battery is not None:
         into = charge * battery.efficiency_charge - discharge / battery.efficiency_discharge
@@ -84,4 +87,5 @@ def in_steps(problem: Problem, sizes: Index, found: Solution) -> Solution:
         worth_usd_per_kwh={name: each(worth) for name, worth in found.worth_usd_per_kwh.items()},
         reserve_up_kw=each(found.reserve_up_kw),
         reserve_down_kw=each(found.reserve_down_kw),
+        room_kw=room,
     )

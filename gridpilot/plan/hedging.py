@@ -83,7 +83,7 @@ def hedged(
         raise PlanError("the state of charge is outside its band: it is brought back first")
     free = [load for load in problem.loads if _follows_price(problem, site, load)]
     drawn = sum((base.loads_kw[load.name] for load in problem.loads if load not in free), np.zeros(len(problem)))
-    fixed_kwh = problem.gross * drawn * h
+    fixed_kwh = (problem.gross * drawn + (base.room_kw if len(base.room_kw) else 0.0)) * h
     room = np.maximum(problem.import_kw * h - fixed_kwh, 0.0), problem.export_kw * h + fixed_kwh
 
     def uses(price: Array, hashes: Array, tokens: Array, steps: slice) -> merge.Uses:

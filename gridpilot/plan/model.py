@@ -39,7 +39,9 @@ class _Model:
             self.limits.append(self.loads[load.name] <= load.max_kw)
             self.money += self._dot(h * load.worth_usd_per_kwh / self.scale, self.loads[load.name])
         used = sum(self.loads.values(), np.zeros(n))
-        self.balance = self.net + self.discharge - self.charge - cp.multiply(problem.gross, used) == 0
+        self.extra: Any = self._room(used) if problem.room.planned else np.zeros(n)
+        drawn = cp.multiply(problem.gross, used) + self.extra
+        self.balance = self.net + self.discharge - self.charge - drawn == 0
         self._runs()
         self._battery() if problem.battery is not None else self._rest()
         self._contracts()
@@ -122,6 +124,23 @@ class _Model:
             self._run_times(switching)
         if problem.reserve.wanted:
             self._reserve()
+
+    def _room(self, used: Any) -> Any:
+        """Cooling beyond what the heat needs [kW], within the room's temperatures."""
+        cp, problem, room = self.cp, self.problem, self.problem.room
+        extra, apart = cp.Variable(len(problem)), cp.Variable(len(problem))
+        kept = np.array([room.kept(float(h)) for h in problem.hours])
+        moved = problem.cop * np.array([room.moved_c(float(h)) for h in problem.hours])
+        before = self._before(apart, problem.room_start_c - room.set_c)
+        self.limits += [
+            apart == cp.multiply(kept, before) - cp.multiply(moved, extra),
+            extra <= room.extra_kw,
+            extra + cp.multiply(problem.cooling_kw_per_kw, used) >= 0,
+        ]
+        outside = cp.pos(apart - (room.high_c - room.set_c)) + cp.pos(room.low_c - room.set_c - apart)
+        self.money -= SOFT * cp.sum(outside)
+        self.money -= problem.room_usd_per_c / self.scale * apart[len(problem) - 1]
+        return extra
 
     def _run_times(self, switching: Switching) -> None:
         cp, problem, n = self.cp, self.problem, len(self.problem)
@@ -247,4 +266,5 @@ def _read(model: _Model, problem: Problem, solve_ms: float, *, mixed: bool) -> S
         solve_ms=solve_ms,
         reserve_up_kw=of(model.up),
         reserve_down_kw=of(model.down),
+        room_kw=as_array(model.extra.value if problem.room.planned else zero),
     )

@@ -17,6 +17,7 @@ asks for it (`plan/terms.py` has the formulas):
     ramp                      how fast the grid connection may change; more at a price
     minimum run times         machines that were switched stay so for a while
     wear by depth             deeper parts of the battery cost more to use
+    room temperature          cooling earlier or later than its heat, within the room's limits
     risk                      the battery's first step as the scenarios want it
 
 Where a plan was made before (`before_kw`, battery power, NaN where it said nothing), each kWh by which the battery
@@ -31,7 +32,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gridpilot.domain import Battery, Plan, PriceOutlook, Reserve, Site, SiteState
+from gridpilot.domain import Battery, Plan, PriceOutlook, Reserve, Room, Site, SiteState
 from gridpilot.plan.loads import Load, Run, site_loads, site_runs
 from gridpilot.values import Array, as_array
 
@@ -79,6 +80,9 @@ class Problem:
     reserve: Reserve = field(default_factory=Reserve)
     switching: tuple[Switching, ...] = ()
     first_kw: float = np.nan
+    room: Room = field(default_factory=Room)
+    room_start_c: float = np.nan
+    cop: Array = field(default_factory=lambda: as_array([]))
 
     def __len__(self) -> int:
         return len(self.price_usd_per_kwh)
@@ -91,7 +95,7 @@ class Problem:
     @property
     def plain(self) -> bool:
         """Whether no term couples steps but the battery and the windows of loads: quick to solve at any length."""
-        more = np.isfinite(self.ramp_kw) or self.demand_usd_per_kw > 0.0 or self.reserve.wanted
+        more = np.isfinite(self.ramp_kw) or self.demand_usd_per_kw > 0.0 or self.reserve.wanted or self.room.planned
         return not (more or self.switching or self.depth_wear)
 
     @property
@@ -105,6 +109,12 @@ class Problem:
         tallest = [float(np.max(np.abs(self.price_usd_per_kwh))), abs(self.terminal_usd_per_kwh)]
         tallest += [float(np.max(np.abs(load.worth_usd_per_kwh))) for load in self.loads]
         return max(tallest) or 1.0
+
+    @property
+    def room_usd_per_c(self) -> float:
+        """What a degree more at the end costs [$]: its cooling at the median price."""
+        price = max(0.0, float(np.median(self.price_usd_per_kwh)))
+        return price * self.room.kwh_per_c / float(self.cop[-1]) if self.room.planned else 0.0
 
     @property
     def depth_wear(self) -> tuple[float, ...]:
@@ -141,14 +151,22 @@ def build_problem(site: Site, state: SiteState, outlook: PriceOutlook, previous:
         peak_kw=state.peak_kw,
         reserve=site.reserve,
         switching=_switching(site, state),
+        room=site.room,
+        room_start_c=state.room_c if np.isfinite(state.room_c) else site.room.set_c,
+        cop=_cop(site, outlook),
     )
 
 
 def cooling_kw_per_kw(site: Site, outlook: PriceOutlook) -> Array:
     """Cooling power for a kW of load in each step (T,), by the outdoor temperature where it is known."""
+    return as_array(site.cooling.heat_fraction / _cop(site, outlook))
+
+
+def _cop(site: Site, outlook: PriceOutlook) -> Array:
+    """The cooling's coefficient of performance in each step (T,)."""
     if not len(outlook.outdoor_c):
-        return as_array(np.full(len(outlook), site.cooling.kw_per_kw))
-    return as_array([site.cooling.at(float(c)).kw_per_kw for c in outlook.outdoor_c])
+        return as_array(np.full(len(outlook), site.cooling.cop))
+    return as_array([site.cooling.at(float(c)).cop for c in outlook.outdoor_c])
 
 
 def at_times(values: Array, previous: Plan, outlook: PriceOutlook) -> Array:

@@ -13,7 +13,7 @@ from gridpilot.plan.problem import Problem
 from gridpilot.values import Array, as_array
 
 SHORT_KWH = 0.01  # below what a meter can tell
-RESERVE, DEMAND, DEPTH = "reserve", "demand charge", "wear by depth"
+RESERVE, DEMAND, DEPTH, ROOM = "reserve", "demand charge", "wear by depth", "warmth left in the room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Solution:
     worth_usd_per_kwh: dict[str, Array] = field(default_factory=dict)
     reserve_up_kw: Array = field(default_factory=lambda: as_array([]))
     reserve_down_kw: Array = field(default_factory=lambda: as_array([]))
+    room_kw: Array = field(default_factory=lambda: as_array([]))
 
 
 def to_plan(
@@ -63,7 +64,7 @@ def to_plan(
         soc_frac=as_array(soc),
         import_kw=found.import_kw,
         export_kw=found.export_kw,
-        cooling_kw=as_array(problem.cooling_kw_per_kw * it_kw),
+        cooling_kw=as_array(np.maximum(problem.cooling_kw_per_kw * it_kw + _room_kw(problem, found), 0.0)),
         loads_kw=loads,
         marginal_value_usd_per_kwh=found.marginal_usd_per_kwh,
         power_price_usd_per_kwh=found.power_usd_per_kwh,
@@ -74,9 +75,24 @@ def to_plan(
         customers_kw={load.name: taken[load.name] for load in problem.loads if load.place != load.name},
         reserve_up_kw=found.reserve_up_kw,
         reserve_down_kw=found.reserve_down_kw,
+        room_kw=_room_kw(problem, found),
+        room_c=as_array(room_c(problem, found) if problem.room.planned else []),
         extras_usd=extras(problem, found),
         flags=tuple(_broken(problem, found)),
     )
+
+
+def _room_kw(problem: Problem, found: Solution) -> Array:
+    return found.room_kw if len(found.room_kw) else as_array(np.zeros(len(problem)))
+
+
+def room_c(problem: Problem, found: Solution) -> list[float]:
+    """The room's temperature at the end of each step [degrees C]."""
+    now, out = problem.room_start_c, []
+    for extra, cop, hours in zip(_room_kw(problem, found), problem.cop, problem.hours, strict=True):
+        now = problem.room.after(now, float(extra), float(cop), float(hours))
+        out.append(now)
+    return out
 
 
 def _soc_range(battery: Battery, start_kwh: float) -> tuple[float, float]:
@@ -122,6 +138,9 @@ def extras(problem: Problem, found: Solution) -> dict[str, float]:
         price = problem.reserve
         up, down = float(problem.hours @ found.reserve_up_kw), float(problem.hours @ found.reserve_down_kw)
         out[RESERVE] = (up * price.up_usd_per_mw_h + down * price.down_usd_per_mw_h) / 1000.0
+    if problem.room.planned:
+        warmer = room_c(problem, found)[-1] - problem.room_start_c
+        out[ROOM] = 0.0 - problem.room_usd_per_c * warmer
     if problem.depth_wear:
         out[DEPTH] = 0.0 - float(_depth_wear_usd(problem, found))
     return out

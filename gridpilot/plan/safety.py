@@ -17,6 +17,7 @@ from gridpilot.values import Array, to_utc
 
 KW = 1e-4  # tolerance of a power, 0.1 W: below anything a machine can tell
 SOC = 1e-6
+ROOM_C = 0.01  # degrees
 
 
 def check_plan(site: Site, state: SiteState, plan: Plan) -> tuple[str, ...]:
@@ -32,7 +33,13 @@ def check_plan(site: Site, state: SiteState, plan: Plan) -> tuple[str, ...]:
     for name, values in arrays.items():
         if not np.all(np.isfinite(values)):
             return (f"{name} has a value that is not finite",)
-    return (*_grid(site, plan, arrays), *_battery(site, state, plan), *_loads(site, plan), *_reserve(site, plan))
+    return (
+        *_grid(site, plan, arrays),
+        *_battery(site, state, plan),
+        *_loads(site, plan),
+        *_reserve(site, plan),
+        *_room(site, state, plan),
+    )
 
 
 def _grid(site: Site, plan: Plan, arrays: dict[str, Array]) -> Iterator[str]:
@@ -43,16 +50,16 @@ def _grid(site: Site, plan: Plan, arrays: dict[str, Array]) -> Iterator[str]:
     it_kw = np.zeros(len(plan))
     for values in plan.loads_kw.values():
         it_kw = it_kw + values
-    cooling = it_kw * _cooling(site, plan)
+    cooling = it_kw * site.cooling.heat_fraction / _cop(site, plan) + plan.room_kw
     yield from _above("|cooling - heat / COP|", np.abs(plan.cooling_kw - cooling), 0.0, plan)
     drawn = it_kw + cooling + plan.charge_kw - plan.discharge_kw
     yield from _above("|power balance|", np.abs(plan.import_kw - plan.export_kw - drawn), 0.0, plan)
 
 
-def _cooling(site: Site, plan: Plan) -> Array:
-    """Cooling kW for a kW of load, by the outdoor temperature where it is known: (T,) or (1,)."""
-    cop = [site.cooling.at(float(c)).cop for c in plan.outlook.outdoor_c] or [site.cooling.cop]
-    return site.cooling.heat_fraction / np.array(cop)
+def _cop(site: Site, plan: Plan) -> Array:
+    """The cooling's coefficient of performance, by the outdoor temperature where it is known (T,)."""
+    known = [site.cooling.at(float(c)).cop for c in plan.outlook.outdoor_c]
+    return np.array(known or [site.cooling.cop] * len(plan))
 
 
 def _battery(site: Site, state: SiteState, plan: Plan) -> Iterator[str]:
@@ -94,7 +101,7 @@ def _reserve(site: Site, plan: Plan) -> Iterator[str]:
     yield from _above("reserve down beyond the import limit", down + grid_kw, site.import_kw, plan)
     battery, hours = site.battery, site.reserve.hours
     mining = [m for m in site.machines if m.product == "hash"]
-    gross = 1.0 + _cooling(site, plan)
+    gross = 1.0 + site.cooling.heat_fraction / _cop(site, plan)
     running = sum((plan.loads_kw[m.type] for m in mining if m.type in plan.loads_kw), np.zeros(len(plan)))
     stock = sum(m.count * m.power_w / 1000.0 for m in mining)
     soc = np.clip(np.stack([plan.soc_frac, np.append(plan.soc_start_frac, plan.soc_frac[:-1])]), 0.0, 1.0)
@@ -108,6 +115,24 @@ def _reserve(site: Site, plan: Plan) -> Iterator[str]:
     yield from _above(
         "reserve down beyond battery and miners", down - down_kw - gross * (stock - running), 0.0, plan, 10 * KW
     )
+
+
+def _room(site: Site, state: SiteState, plan: Plan) -> Iterator[str]:
+    """Cooling beyond the heat keeps the room between its temperatures, or brings it back."""
+    room = site.room
+    if not np.any(plan.room_kw):
+        return
+    if not room.planned:
+        yield f"cooling differs from its heat by up to {np.max(np.abs(plan.room_kw)):.3f} kW: the site plans no room"
+        return
+    yield from _above("room_kw", plan.room_kw, room.extra_kw, plan)
+    start = state.room_c if math.isfinite(state.room_c) else room.set_c
+    now, track = start, []
+    for extra, each in zip(plan.room_kw, _cop(site, plan), strict=True):
+        now = room.after(now, float(extra), float(each), plan.step_s / 3600.0)
+        track.append(now)
+    yield from _above("room_c", np.array(track), max(room.high_c, start), plan, ROOM_C)
+    yield from _above("-room_c", -np.array(track), -min(room.low_c, start), plan, ROOM_C)
 
 
 def _per_hour(kwh: Array, hours: float) -> Array:
@@ -126,7 +151,7 @@ def _above(name: str, values: Array, limit: float, plan: Plan, tolerance: float 
 def check_dispatch(site: Site, state: SiteState, dispatch: Dispatch, *, step_s: float) -> tuple[str, ...]:
     """Violations of the set points of one interval, held for `step_s` seconds; empty when they may be sent."""
     numbers = [dispatch.battery_kw, dispatch.cooling_kw, dispatch.machine_kw, dispatch.total_power_kw]
-    numbers += [*dispatch.jobs_kw.values(), *dispatch.tenants_kw.values()]
+    numbers += [dispatch.room_kw, *dispatch.jobs_kw.values(), *dispatch.tenants_kw.values()]
     if not all(math.isfinite(number) for number in numbers):
         return ("a set point is not a finite number",)
     return (
@@ -134,6 +159,7 @@ def check_dispatch(site: Site, state: SiteState, dispatch: Dispatch, *, step_s: 
         *_flexible(site, dispatch),
         *_power(site, dispatch),
         *_state_of_charge(site, state, dispatch, step_s),
+        *_room_step(site, state, dispatch, step_s),
     )
 
 
@@ -161,7 +187,9 @@ def _power(site: Site, dispatch: Dispatch) -> Iterator[str]:
     power_w = {m.type: m.power_w for m in site.machines}
     machine_kw = sum(n * power_w.get(name, 0.0) for name, n in dispatch.machines.items()) / 1000.0
     it_kw = machine_kw + sum(dispatch.jobs_kw.values()) + sum(dispatch.tenants_kw.values())
-    cooling_kw = it_kw * site.cooling.heat_fraction / site.cooling.cop
+    cooling_kw = it_kw * site.cooling.heat_fraction / site.cooling.cop + dispatch.room_kw
+    if cooling_kw < -KW:
+        yield f"{cooling_kw:.3f} kW of cooling, expected 0 or more"
     total_kw = it_kw + cooling_kw
     stated = (("machine", dispatch.machine_kw, machine_kw), ("cooling", dispatch.cooling_kw, cooling_kw))
     for name, said, real in (*stated, ("total", dispatch.total_power_kw, total_kw)):
@@ -188,3 +216,17 @@ def _state_of_charge(site: Site, state: SiteState, dispatch: Dispatch, step_s: f
     low, high = min(battery.soc_min, state.soc_frac), max(battery.soc_max, state.soc_frac)
     if not low - 100 * SOC <= after <= high + 100 * SOC:
         yield f"state of charge would be {after:.4f} after {step_s:.0f} s, band {low:.2f} to {high:.2f}"
+
+
+def _room_step(site: Site, state: SiteState, dispatch: Dispatch, step_s: float) -> Iterator[str]:
+    room, extra = site.room, dispatch.room_kw
+    if abs(extra) <= KW:
+        return
+    if not room.planned or extra > room.extra_kw + KW:
+        yield f"{extra:.3f} kW of cooling beyond the heat, limit {room.extra_kw if room.planned else 0.0:g} kW"
+        return
+    start = state.room_c if math.isfinite(state.room_c) else room.set_c
+    after = room.after(start, extra, site.cooling.cop, step_s / 3600.0)
+    low, high = min(room.low_c, start), max(room.high_c, start)
+    if not low - ROOM_C <= after <= high + ROOM_C:
+        yield f"the room would be at {after:.2f} C after {step_s:.0f} s, band {low:g} to {high:g} C"

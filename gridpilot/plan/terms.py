@@ -34,6 +34,7 @@ class _Made:
     above: Index = field(default_factory=lambda: NOTHING)
     up: list[Index] = field(default_factory=list)  # reserve, one part for each that gives it
     down: list[Index] = field(default_factory=list)
+    room: Index = field(default_factory=lambda: NOTHING)  # cooling beyond what the heat needs
 
 
 def solve(
@@ -63,6 +64,8 @@ def solve(
         _run_times(program, made, problem, switching)
     if problem.reserve.wanted:
         _reserve(program, made, problem, scale)
+    if problem.room.planned:
+        _room(program, made, problem, scale)
     start = time.perf_counter()
     found = program.solve(time_limit_s)
     return _read(problem, made, found, scale, (time.perf_counter() - start) * 1000.0)
@@ -93,6 +96,7 @@ def _read(problem: Problem, made: _Made, found: Found, scale: float, solve_ms: f
         worth_usd_per_kwh=worth if found.priced else {},
         reserve_up_kw=as_array(np.maximum(sum((of(ids) for ids in made.up), nothing), 0.0)),
         reserve_down_kw=as_array(np.maximum(sum((of(ids) for ids in made.down), nothing), 0.0)),
+        room_kw=of(made.room),
     )
 
 
@@ -278,6 +282,35 @@ def _run_times(program: Program, made: _Made, problem: Problem, switching: Switc
         program.add(moved[1:], ids[:-1], -1.0)
     program.add(moved, start, -1.0)
     program.add(moved, stop, 1.0)
+
+
+def _room(program: Program, made: _Made, problem: Problem, scale: float) -> None:
+    """x[t], cooling beyond what the heat needs [kW], and d[t], the room's difference from its set point [degrees C]:
+
+    d[t] - kept d[t-1] + COP moved x[t] = 0,  low - set <= d <= high - set (softly),  x[t] + k sum_i load_i >= 0
+    """
+    room, n = problem.room, len(problem)
+    kept = np.array([room.kept(float(h)) for h in problem.hours])
+    moved = problem.cop * np.array([room.moved_c(float(h)) for h in problem.hours])
+    made.room = extra = program.columns(n, -np.inf, room.extra_kw)
+    worth = np.zeros(n)
+    worth[-1] = -problem.room_usd_per_c / scale
+    apart = program.columns(n, -np.inf, np.inf, worth)
+    first = np.zeros(n)
+    first[0] = kept[0] * (problem.room_start_c - room.set_c)
+    rows = program.rows(n, first, first)
+    program.add(rows, apart, 1.0)
+    program.add(rows[1:], apart[:-1], -kept[1:])
+    program.add(rows, extra, moved)
+    band = program.rows(n, room.low_c - room.set_c, room.high_c - room.set_c)
+    program.add(band, apart, 1.0)
+    program.add(band, program.columns(n, cost=-SOFT), 1.0)
+    program.add(band, program.columns(n, cost=-SOFT), -1.0)
+    least = program.rows(n, 0.0, np.inf)
+    program.add(least, extra, 1.0)
+    for ids in made.loads:
+        program.add(least, ids, problem.cooling_kw_per_kw)
+    program.add(made.balance, extra, -1.0)
 
 
 def _reserve(program: Program, made: _Made, problem: Problem, scale: float) -> None:

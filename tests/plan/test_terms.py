@@ -16,6 +16,7 @@ from gridpilot.domain import (
     MachineType,
     PriceOutlook,
     Reserve,
+    Room,
     Served,
     Site,
     SiteState,
@@ -67,6 +68,7 @@ def everything(rng: np.random.Generator) -> tuple[Site, SiteState, PriceOutlook]
         demand_usd_per_kw=maybe(0.8),
         jobs=tuple(replace(job, shortfall_usd_per_kwh=maybe(0.7)) for job in DEFAULT.jobs),
         import_kw=float(rng.choice([300.0, 1000.0])),
+        room=Room(maybe(60.0), maybe(3.0), extra_kw=40.0),
     )
     recent = (Switched("air", START - timedelta(hours=1), 20), Switched("hydro", START - timedelta(minutes=30), -5))
     known = replace(
@@ -75,6 +77,7 @@ def everything(rng: np.random.Generator) -> tuple[Site, SiteState, PriceOutlook]
         switched=recent,
         grid_kw=float(rng.choice([float("nan"), 200.0])),
         peak_kw=float(rng.choice([0.0, 250.0])),
+        room_c=float(rng.choice([float("nan"), 25.0, 28.0])),
         served=(Served("acme", service_window(site, 3.0, START), 30.0, 60.0),),
     )
     warm = list(rng.uniform(5.0, 35.0, steps)) if rng.random() < 0.5 else None
@@ -268,3 +271,53 @@ def test_reserve__more_than_there_is__is_planned_and_said() -> None:
     assert made.status == "optimal"
     assert [flag.code for flag in made.flags] == ["RESERVE_SHORT"]
     assert np.max(made.reserve_up_kw) <= 250.0 + 250.0 + 1e-6
+
+
+def cooled(room: Room) -> Site:
+    """A machine that always runs, without a battery, in a room."""
+    cooling = replace(DEFAULT.cooling, cop=4.0)
+    always = Customer("acme", "air", 1.0, 0)
+    return Site(battery=Battery(capacity_kwh=0.0), cooling=cooling, machines=(MINERS,), customers=(always,), room=room)
+
+
+def test_room__cheap_hours_before_dear_ones__cools_ahead_and_coasts() -> None:
+    room = Room(kwh_per_c=20.0, extra_kw=30.0)
+    site = cooled(room)
+    made = solve.plan(site, state(site), outlook([10.0, 10.0, 300.0, 300.0, 300.0, 50.0, 50.0]))
+    assert made.room_kw[0] + made.room_kw[1] == pytest.approx(
+        20.0
+    )  # 4 degrees down to 18: 80 kWh of cold at a COP of 4
+    assert made.room_c[1] == pytest.approx(18.0)
+    assert np.sum(made.room_kw[2:5]) == pytest.approx(-45.0)  # and up to 27 degrees in the dear hours
+    assert made.cooling_kw == pytest.approx(25.0 + made.room_kw)
+    assert np.max(made.room_c) <= 27.0 + 1e-6
+    assert check_plan(site, state(site), made) == ()
+    steady = solve.plan(replace(site, room=Room()), state(site), made.outlook)
+    assert made.objective_usd > steady.objective_usd + 0.01 * 60.0
+    assert steady.room_kw == pytest.approx(np.zeros(7))
+
+
+def test_room__that_leaks__goes_back_to_its_set_point_by_itself() -> None:
+    room = Room(kwh_per_c=20.0, loss_kw_per_c=10.0, extra_kw=30.0)
+    assert room.after(26.0, 0.0, 4.0, 2.0) == pytest.approx(22.0 + 4.0 * np.exp(-1.0))
+    assert room.after(22.0, 5.0, 4.0, 1e6) == pytest.approx(22.0 - 4.0 * 5.0 / 10.0)
+    halves = room.after(room.after(25.0, 3.0, 4.0, 0.5), 3.0, 4.0, 0.5)
+    assert room.after(25.0, 3.0, 4.0, 1.0) == pytest.approx(halves)  # exact for constant power
+
+
+def test_room__warmer_than_allowed__is_brought_back_and_never_refused() -> None:
+    site = cooled(Room(kwh_per_c=20.0, extra_kw=10.0))
+    hot = replace(state(site), room_c=30.0)
+    made = solve.plan(site, hot, outlook([100.0] * 6))
+    assert made.status == "optimal"
+    assert made.room_kw[0] == pytest.approx(10.0)
+    assert made.room_c[-1] <= 27.0 + 1e-6
+    assert check_plan(site, hot, made) == ()
+
+
+def test_room__set_points_that_overheat_it__are_not_safe() -> None:
+    site = cooled(Room(kwh_per_c=20.0, extra_kw=10.0))
+    made = solve.plan(site, state(site), outlook([100.0] * 6))
+    off = np.full(6, -25.0) - made.room_kw
+    hot = replace(made, room_kw=np.full(6, -25.0), cooling_kw=np.zeros(6), import_kw=made.import_kw + off)
+    assert any("room_c" in line for line in check_plan(site, state(site), hot))
