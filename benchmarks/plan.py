@@ -33,9 +33,19 @@ import pandas as pd  # noqa: E402
 from benchmarks.forecast import MARKETS, read_market  # noqa: E402
 from gridpilot.backtest import PROFILES, Backtest, Terms, backtest  # noqa: E402
 from gridpilot.config import DATA, load_site  # noqa: E402
-from gridpilot.domain import Battery, PriceHistory, PriceOutlook, Site, SiteState  # noqa: E402
+from gridpilot.domain import (  # noqa: E402
+    Battery,
+    MachineType,
+    PriceHistory,
+    PriceOutlook,
+    Reserve,
+    Room,
+    Site,
+    SiteState,
+)
 from gridpilot.forecast.ensemble import prepare  # noqa: E402
 from gridpilot.plan import merge, model, terms  # noqa: E402
+from gridpilot.plan.blocks import block_sizes, in_blocks, in_steps  # noqa: E402
 from gridpilot.plan.loads import job_needs  # noqa: E402
 from gridpilot.plan.problem import build_problem  # noqa: E402
 from gridpilot.plan.result import objective  # noqa: E402
@@ -109,29 +119,69 @@ def shared(peers: bool) -> None:
         print(f"{name:28}{ms:10.3f}{start:>11}{ms / ours:10.0f}{found_money:15.6f}{said}")
 
 
+START = datetime(2024, 6, 24, 12, tzinfo=UTC)
+
+
 def outlook(steps: int, step_s: int, price: np.ndarray) -> PriceOutlook:
     """Prices for the default site [$/kWh]."""
     stamps = np.datetime64("2024-06-24T12:00:00", "s") + np.arange(steps) * np.timedelta64(step_s, "s")
     return PriceOutlook(stamps, step_s, 1000.0 * price, np.full(steps, 55.0), np.full(steps, 0.6))
 
 
+def full_site() -> Site:
+    """All that a plan can hold: five machine types, three jobs, reserve, room, cooling by the weather."""
+    site = load_site(DATA / "site-default.toml")
+    (job,) = site.jobs
+    jobs = (
+        job,
+        replace(job, name="tuning", daily_deadline="08:00"),
+        replace(job, name="batch", daily_deadline="23:00"),
+    )
+    return replace(
+        site,
+        machines=(*site.machines, MachineType("asic", 20, 4000.0, 2000.0, "token")),
+        jobs=tuple(replace(j, shortfall_usd_per_kwh=0.2) for j in jobs),
+        cooling=replace(site.cooling, cop_drop_per_c=0.05),
+        reserve=Reserve(up_kw=100.0, down_kw=50.0, most_up_kw=200.0, up_usd_per_mw_h=8.0, hours=0.5),
+        room=Room(kwh_per_c=40.0, loss_kw_per_c=2.0, extra_kw=40.0),
+    )
+
+
 def site_model() -> None:
-    """The default site (machines, tenants, a job, cooling, battery), everything changed from solve to solve."""
-    site, start = load_site(DATA / "site-default.toml"), datetime(2024, 6, 24, 12, tzinfo=UTC)
-    print("\nthe default site: battery, machines, tenants, job and cooling; new prices and state each time")
-    print(f"{'':28}{'24 h':>10}{'288 x 5 min':>14}   ms, statement and solve")
-    for name, solve in (("HiGHS, held open", terms.solve), ("cvxpy, HiGHS", model.solve)):
-        cells = []
-        for steps, step_s in ((24, 3600), (288, 300)):
-            needs = job_needs(site, start, steps * step_s, {})
+    """Two sites, everything changed from solve to solve."""
+    print("\nnew prices, weather and state each time; ms of statement and solve, and in brackets of the solver alone")
+    print(f"{'':40}{'24 h':>16}{'288 x 5 min':>16}{'58 blocks':>16}")
+    default, full = load_site(DATA / "site-default.toml"), full_site()
+    for name, site, solve in (
+        ("default site, HiGHS held open", default, terms.solve),
+        ("default site, cvxpy", default, model.solve),
+        ("all terms, HiGHS held open", full, terms.solve),
+        ("all terms, cvxpy", full, model.solve),
+    ):
+        cells = [solve_ms(site, solve, 24, 3600), solve_ms(site, solve, 288, 300)]
+        cells.append(solve_ms(site, solve, 288, 300, blocks=True))
+        print(f"{name:40}" + "".join(f"{f'{ms:.2f} ({inner:.2f})':>16}" for ms, inner in cells))
+    problem = build_problem(full, SiteState(START, 0.5), outlook(288, 300, prices(288, 1)))
+    whole, parted = terms.solve(problem, time_limit_s=10.0), block_sizes(problem)
+    found = in_steps(problem, parted, terms.solve(in_blocks(problem, parted), time_limit_s=10.0))
+    share = 100.0 * objective(problem, found) / objective(problem, whole)
+    print(f"a plan in blocks is worth {share:.2f} % of the one in steps (all terms, one day, all of it kept)")
 
-            def run(i: int, steps: int = steps, step_s: int = step_s, needs: Any = needs, solve: Any = solve) -> Any:
-                state = SiteState(start, 0.3 + 0.02 * (i % 20), jobs=needs)
-                problem = build_problem(site, state, outlook(steps, step_s, prices(steps, i)))
-                return objective(problem, solve(problem, time_limit_s=10.0))
 
-            cells.append(median_ms(run, 30))
-        print(f"{name:28}{cells[0]:10.2f}{cells[1]:14.2f}")
+def solve_ms(site: Site, solve: Any, steps: int, step_s: int, *, blocks: bool = False) -> tuple[float, float]:
+    """Median of statement and solve, and of the solver alone [ms]."""
+    needs, inner = job_needs(site, START, steps * step_s, {}), []
+
+    def run(i: int) -> None:
+        state = SiteState(START, 0.3 + 0.02 * (i % 20), jobs=needs, room_c=21.0 + 0.1 * (i % 20))
+        ahead = outlook(steps, step_s, prices(steps, i))
+        warm = 15.0 + 8.0 * np.sin(np.arange(steps) * step_s / 43200.0 * np.pi + i)
+        problem = build_problem(site, state, replace(ahead, outdoor_c=warm))
+        problem = in_blocks(problem, block_sizes(problem)) if blocks else problem
+        inner.append(solve(problem, time_limit_s=10.0).solve_ms)
+
+    ms = median_ms(run, 20)
+    return ms, float(np.median(inner))
 
 
 def scale() -> None:

@@ -85,11 +85,10 @@ def contract_lines(snap: views.Snapshot) -> list[str]:
     """A sentence each for reserve, demand charge and ramp."""
     site, plan, out = snap.site, snap.plan, []
     if site.reserve.wanted:
-        for word, key, sold in (
-            ("up", "reserve_up_kw", site.reserve.up_kw),
-            ("down", "reserve_down_kw", site.reserve.down_kw),
-        ):
-            given = views.values(plan[key])
+        for word, sold in (("up", site.reserve.up_kw), ("down", site.reserve.down_kw)):
+            given = views.values(plan[f"reserve_{word}_kw"])
+            if max(float(given.max()), sold) < 0.5:
+                continue
             low, high = (fmt.power(float(kw)) for kw in (given.min(), given.max()))
             span = str(high) if abs(given.max() - given.min()) < 0.5 else f"{low} to {high}"
             out.append(f"Reserve {word}: {span} kept free, {fmt.power(sold)} sold.")

@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import numpy as np
+
 from gridpilot.domain.check import finite, require
 from gridpilot.domain.contracts import Customer, Reserve, RiskAppetite, Room, Rule
 from gridpilot.errors import DataError
+from gridpilot.values import Array
 
 LEAST_COP = 1.0  # below it a chiller would use more power than it moves heat
 
@@ -66,13 +69,17 @@ class Cooling:
         """Cooling kW for each kW of IT load, at `cop`."""
         return self.heat_fraction / self.cop
 
+    def cop_at(self, outdoor_c: Array) -> Array:
+        """The COP at outdoor temperatures [degrees C], any shape; `cop` where one is NaN."""
+        warmer = np.clip(np.nan_to_num(outdoor_c, nan=self.rated_c), -60.0, 60.0) - self.rated_c
+        return np.maximum(min(LEAST_COP, self.cop), self.cop - self.cop_drop_per_c * warmer)
+
     def at(self, outdoor_c: float) -> Cooling:
         """Cooling with the COP of an outdoor temperature; itself where that is NaN."""
         if self.cop_drop_per_c == 0.0 or not math.isfinite(outdoor_c):
             return self
-        outdoor_c = min(max(outdoor_c, -60.0), 60.0)
-        cop = max(min(LEAST_COP, self.cop), self.cop - self.cop_drop_per_c * (outdoor_c - self.rated_c))
-        return replace(self, cop=cop, rated_c=outdoor_c)
+        cop = float(self.cop_at(np.array(outdoor_c)))
+        return replace(self, cop=cop, rated_c=min(max(outdoor_c, -60.0), 60.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,4 +207,4 @@ def gross(snap: Snapshot) -> Array:
     cooling, outdoor = snap.site.cooling, values(snap.plan.get("outdoor_c") or [])
     if not len(outdoor):
         return as_array(np.full(len(snap.plan["timestamp"]), 1.0 + cooling.kw_per_kw))
-    return as_array([1.0 + cooling.at(float(c)).kw_per_kw for c in outdoor])
+    return as_array(1.0 + cooling.heat_fraction / cooling.cop_at(outdoor))

@@ -166,7 +166,7 @@ def _cop(site: Site, outlook: PriceOutlook) -> Array:
     """The cooling's coefficient of performance in each step (T,)."""
     if not len(outlook.outdoor_c):
         return as_array(np.full(len(outlook), site.cooling.cop))
-    return as_array([site.cooling.at(float(c)).cop for c in outlook.outdoor_c])
+    return as_array(site.cooling.cop_at(outlook.outdoor_c))
 
 
 def at_times(values: Array, previous: Plan, outlook: PriceOutlook) -> Array:

@@ -17,7 +17,7 @@ from gridpilot.errors import PlanError
 from gridpilot.values import Array, Index
 
 KEPT = 16  # programs of different patterns held open
-NEW_COEFFICIENTS = 200  # more that differ are passed as a new model
+NEW_COEFFICIENTS = 200  # more that differ are passed with the whole model
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,10 @@ def _solve(now: _Arrays, time_limit_s: float) -> Found:
 
     key = now.pattern
     highs, before = _HELD.pop(key, (None, None))
-    if highs is None or before is None or not _changed(highs, before, now):
+    if highs is None or before is None or len(now.whole):
         highs = _opened(now)
+    else:
+        _change(highs, before, now)
     highs.setOptionValue("time_limit", highs.getRunTime() + time_limit_s)  # its clock goes on from solve to solve
     highs.run()
     status = highs.getModelStatus()
@@ -138,6 +140,15 @@ def _opened(now: _Arrays) -> Any:
         highs.setOptionValue("solver", "simplex")
     else:
         highs.setOptionValue("mip_rel_gap", 1e-9)
+    if highs.passModel(_model(now)) == highspy.HighsStatus.kError:
+        raise PlanError("HiGHS refuses the program: a number in it is not finite, or a bound is crossed")
+    return highs
+
+
+def _model(now: _Arrays) -> Any:
+    """The program in HiGHS's own form."""
+    import highspy
+
     model = highspy.HighsLp()
     model.num_col_, model.num_row_ = len(now.cost), len(now.row_low)
     model.sense_ = highspy.ObjSense.kMaximize
@@ -147,21 +158,22 @@ def _opened(now: _Arrays) -> Any:
     model.a_matrix_.start_ = np.searchsorted(now.column, np.arange(len(now.cost) + 1)).astype(np.int32)
     model.a_matrix_.index_ = now.row.astype(np.int32)
     model.a_matrix_.value_ = now.value
-    if whole:
+    if len(now.whole):
         kinds = [highspy.HighsVarType.kContinuous] * len(now.cost)
         for column in now.whole:
             kinds[column] = highspy.HighsVarType.kInteger
         model.integrality_ = kinds
-    if highs.passModel(model) == highspy.HighsStatus.kError:
-        raise PlanError("HiGHS refuses the program: a number in it is not finite, or a bound is crossed")
-    return highs
+    return model
 
 
-def _changed(highs: Any, before: _Arrays, now: _Arrays) -> bool:
-    """Tell HiGHS what differs; False where so many coefficients do that a new start is better."""
+def _change(highs: Any, before: _Arrays, now: _Arrays) -> None:
+    """Tell HiGHS what differs; where many coefficients do, the whole model, to start from the basis it ended with."""
     cells = np.flatnonzero(before.value != now.value)
     if len(cells) > NEW_COEFFICIENTS:
-        return False
+        basis = highs.getBasis()
+        highs.passModel(_model(now))
+        highs.setBasis(basis)
+        return
     for i in cells:
         highs.changeCoeff(int(now.row[i]), int(now.column[i]), float(now.value[i]))
     if not np.array_equal(before.cost, now.cost):
@@ -170,4 +182,3 @@ def _changed(highs: Any, before: _Arrays, now: _Arrays) -> bool:
         highs.changeColsBounds(len(now.low), np.arange(len(now.low), dtype=np.int32), now.low, now.high)
     if not (np.array_equal(before.row_low, now.row_low) and np.array_equal(before.row_high, now.row_high)):
         highs.changeRowsBounds(len(now.row_low), np.arange(len(now.row_low), dtype=np.int32), now.row_low, now.row_high)
-    return True

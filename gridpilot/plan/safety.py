@@ -58,8 +58,8 @@ def _grid(site: Site, plan: Plan, arrays: dict[str, Array]) -> Iterator[str]:
 
 def _cop(site: Site, plan: Plan) -> Array:
     """The cooling's coefficient of performance, by the outdoor temperature where it is known (T,)."""
-    known = [site.cooling.at(float(c)).cop for c in plan.outlook.outdoor_c]
-    return np.array(known or [site.cooling.cop] * len(plan))
+    outdoor = plan.outlook.outdoor_c
+    return site.cooling.cop_at(outdoor) if len(outdoor) else np.full(len(plan), site.cooling.cop)
 
 
 def _battery(site: Site, state: SiteState, plan: Plan) -> Iterator[str]:
