@@ -134,11 +134,16 @@ def _flags(site: Site, state: SiteState) -> tuple[DataFlag, ...]:
 
 
 def _optimal(problem: Problem, outlook: PriceOutlook, state: SiteState, time_limit_s: float, engine: str) -> Plan:
-    """The optimum, in blocks of steps where a long problem has many terms."""
+    """The optimum; in blocks of steps where a long problem has many terms, or its binaries take too long."""
+    long = len(problem) > LONG
     warming = problem.room.planned and np.ptp(problem.cop) > 0.0  # a room's temperature follows each step's COP
-    if len(problem) <= LONG or problem.plain or warming:
-        found, method, ms = _apart(problem, time_limit_s, engine)
-        return to_plan(problem, outlook, state, found, method, ms)
+    if not long or problem.plain or warming:
+        try:
+            found, method, ms = _apart(problem, time_limit_s, engine)
+            return to_plan(problem, outlook, state, found, method, ms)
+        except PlanError:
+            if not long:
+                raise
     sizes = block_sizes(problem)
     found, method, ms = _apart(in_blocks(problem, sizes), time_limit_s, engine)
     method = f"{method} in {len(sizes)} blocks"

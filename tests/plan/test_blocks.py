@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gridpilot.domain import Customer, Reserve, Switched
+from gridpilot.errors import PlanError
 from gridpilot.plan import solve, terms
 from gridpilot.plan.blocks import block_sizes, in_blocks, in_steps
 from gridpilot.plan.loads import job_needs
-from gridpilot.plan.problem import build_problem
-from gridpilot.plan.result import objective
+from gridpilot.plan.problem import Problem, build_problem
+from gridpilot.plan.result import Solution, objective
 from gridpilot.plan.safety import check_plan
 from tests.plan.test_terms import DEFAULT, START, outlook, state
 
@@ -66,3 +68,18 @@ def test_plan__many_terms_and_many_steps__blocks_are_safe_and_worth_nearly_as_mu
     whole = build_problem(site, known, ahead)
     best = objective(whole, terms.solve(whole, time_limit_s=10.0))
     assert 0.985 * best <= made.objective_usd <= best + 1e-6
+
+
+def test_plan__binaries_that_take_too_long__are_decided_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def impatient(problem: Problem, **options: Any) -> Solution:
+        if options.get("exclusive") and len(problem) > 100:
+            raise PlanError("HiGHS ended with status Time limit reached, only optimal counts")
+        return terms.solve(problem, **options)
+
+    monkeypatch.setattr(solve, "ENGINES", {"HiGHS": impatient})
+    site = replace(DEFAULT, machines=(), jobs=(), tenants=())
+    ahead = outlook(np.random.default_rng(1).normal(-40.0, 60.0, 288), 300)
+    made = solve.plan(site, state(site), ahead)
+    assert made.method == "mixed-integer program (HiGHS) in 58 blocks"
+    assert np.max(np.minimum(made.charge_kw, made.discharge_kw)) <= 1e-6
+    assert check_plan(site, state(site), made) == ()
