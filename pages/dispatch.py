@@ -7,7 +7,7 @@ import streamlit as st
 
 from gridpilot import views
 from gridpilot.console import format as fmt
-from gridpilot.console import override_panel, widgets
+from gridpilot.console import override_panel, promise_parts, widgets
 from gridpilot.errors import GridPilotError
 
 REFRESH_S = 2.0
@@ -77,6 +77,8 @@ def _running() -> None:
             st.dataframe(_others(snap), hide_index=True, column_config=config)
         with bars:
             _limits(snap)
+            st.markdown("##### What could be curtailed at once")
+            st.markdown(widgets.inert(promise_parts.curtail_text(snap)))
             st.markdown("##### Next changes")
             for change in views.next_changes(snap):
                 when = fmt.local(change.at, snap.site.timezone, with_date=False)
