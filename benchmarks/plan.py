@@ -175,7 +175,8 @@ def solve_ms(site: Site, solve: Any, steps: int, step_s: int, *, blocks: bool = 
     def run(i: int) -> None:
         state = SiteState(START, 0.3 + 0.02 * (i % 20), jobs=needs, room_c=21.0 + 0.1 * (i % 20))
         ahead = outlook(steps, step_s, prices(steps, i))
-        warm = 15.0 + 8.0 * np.sin(np.arange(steps) * step_s / 43200.0 * np.pi + i)
+        hours = np.arange(steps) * step_s // 3600  # the weather is known by the hour
+        warm = 15.0 + 8.0 * np.sin(hours / 12.0 * np.pi + i)
         problem = build_problem(site, state, replace(ahead, outdoor_c=warm))
         problem = in_blocks(problem, block_sizes(problem)) if blocks else problem
         inner.append(solve(problem, time_limit_s=10.0).solve_ms)

@@ -18,20 +18,29 @@ FROM_H = ((2.0, 0.25), (6.0, 1.0))  # from so many hours ahead on, blocks of so 
 
 
 def block_sizes(problem: Problem) -> Index:
-    """How many steps each block takes (B,): 58 blocks for a day of 5 minutes."""
+    """How many steps each block takes (B,): 58 blocks for a day of 5 minutes. Blocks end with the clock's hours and
+    quarters, as prices and weather do."""
     begin, sizes, t = problem.starts_h, [], 0
     while t < len(problem):
+        step_h, size = float(problem.hours[t]), 1
         length_h = max((h for start, h in FROM_H if begin[t] >= start - 1e-9), default=0.0)
-        size = max(1, round(length_h / float(problem.hours[t])))
+        if length_h > step_h:
+            size = max(1, round((length_h - (problem.clock_h + begin[t] + 1e-9) % length_h) / step_h))
         sizes.append(min(size, len(problem) - t))
-        t += size
+        t += sizes[-1]
     return np.array(sizes)
+
+
+def weather_fits(problem: Problem, sizes: Index) -> bool:
+    """Whether cooling is the same in all steps of each block, as a plan in blocks takes it to be."""
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    return bool(np.all(problem.cop == np.repeat(problem.cop[first], sizes)))
 
 
 def in_blocks(problem: Problem, sizes: Index) -> Problem:
     """The problem with each block as one step, so that its every solution is one of the problem's own.
 
-    Prices and values are means; of what may be drawn the least counts, of cooling the most.
+    Prices and values are means; of what may be drawn the least counts. The weather has to fit (`weather_fits`).
     """
     first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
 
@@ -53,8 +62,8 @@ def in_blocks(problem: Problem, sizes: Index) -> Problem:
         price_usd_per_kwh=mean(problem.price_usd_per_kwh),
         loads=loads,
         runs=tuple(replace(run, mask=mean(run.mask)) for run in problem.runs),
-        cop=as_array(np.minimum.reduceat(problem.cop, first)),
-        cooling_kw_per_kw=as_array(np.maximum.reduceat(problem.cooling_kw_per_kw, first)),
+        cop=as_array(problem.cop[first]),
+        cooling_kw_per_kw=as_array(problem.cooling_kw_per_kw[first]),
         before_kw=mean(problem.before_kw) if len(problem.before_kw) else problem.before_kw,
     )
 

@@ -6,6 +6,7 @@ Money is scaled by the largest price or value, so that the solver sees numbers n
 from __future__ import annotations
 
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,7 @@ class _Model:
             extra + cp.multiply(problem.cooling_kw_per_kw, used) >= 0,
         ]
         outside = cp.pos(apart - (room.high_c - room.set_c)) + cp.pos(room.low_c - room.set_c - apart)
-        self.money -= SOFT * cp.sum(outside)
+        self.money -= problem.room_soft * cp.sum(outside)
         self.money -= problem.room_usd_per_c / self.scale * apart[len(problem) - 1]
         return extra
 
@@ -149,16 +150,26 @@ class _Model:
         self.limits.append(running - self._before(running, switching.before_kw) == start - stop)
         self.money -= 1e-6 * cp.sum(start + stop)
         begin = problem.starts_h
-        for t in range(n):
-            for window_h, switched, sign, room, most in (
-                (switching.on_h, start, 1.0, running[t], switching.before_kw),
-                (switching.off_h, stop, -1.0, switching.installed_kw - running[t], None),
-            ):
-                bound = switching.installed_kw - switching.before_kw if most is None else most
-                age = [max(0.0, sign * kw) for a, kw in switching.recent if a + begin[t] < window_h - 1e-9]
-                recent = [u for u in range(t + 1) if begin[t] - begin[u] < window_h - 1e-9]
-                held = min(sum(age), bound) + sum(switched[u] for u in recent)
-                self.money -= SERVICE * cp.pos(held - room)
+        age = begin[:, None] - begin[None, :]  # of what is switched in one step, in another
+        for window_h, switched, sign, room, most in (
+            (switching.on_h, start, 1.0, running, switching.before_kw),
+            (
+                switching.off_h,
+                stop,
+                -1.0,
+                switching.installed_kw - running,
+                switching.installed_kw - switching.before_kw,
+            ),
+        ):
+            inside = ((age >= 0.0) & (age < window_h - 1e-9)).astype(float)
+            before = [
+                sum(max(0.0, sign * kw) for past_h, kw in switching.recent if past_h + begin[t] < window_h - 1e-9)
+                for t in range(n)
+            ]
+            held = np.minimum(before, most) + cp.sum(
+                cp.multiply(inside, cp.reshape(switched, (1, n), order="C")), axis=1
+            )
+            self.money -= SERVICE * cp.sum(cp.pos(held - room))
 
     def _reserve(self) -> None:
         cp, problem, n, reserve = self.cp, self.problem, len(self.problem), self.problem.reserve
@@ -193,16 +204,10 @@ class _Model:
         self.limits += [
             self.discharge - self.charge + up <= battery.discharge_kw,
             self.charge - self.discharge + down <= battery.charge_kw,
-            self.stored + self.below - drawn >= low,
-            self.stored - self.above + filled <= high,
-            drawn[0] <= max(start - low, 0.0),
-            filled[0] <= max(high - start, 0.0),
         ]
-        if len(problem) > 1:
-            self.limits += [
-                self.stored[:-1] + self.below[:-1] - drawn[1:] >= low,
-                self.stored[:-1] - self.above[:-1] + filled[1:] <= high,
-            ]
+        before = self._before(self.stored, start)
+        self.limits += [self.stored - drawn >= low, before - drawn >= low] if start >= low else [up == 0]
+        self.limits += [self.stored + filled <= high, before + filled <= high] if start <= high else [down == 0]
 
 
 def solve(
@@ -235,7 +240,9 @@ def solve(
     whole = cp.Problem(cp.Maximize(model.money), [model.balance, *model.limits])
     start = time.perf_counter()
     try:
-        whole.solve(solver=cp.HIGHS, highs_options={"time_limit": time_limit_s, "threads": 1})
+        with warnings.catch_warnings():  # what is not optimal is refused below, with its status
+            warnings.simplefilter("ignore")
+            whole.solve(solver=cp.HIGHS, highs_options={"time_limit": time_limit_s, "threads": 1})
     except (cp.SolverError, ValueError, ArithmeticError) as error:
         raise PlanError(f"HiGHS failed: {error}") from None
     if whole.status != cp.OPTIMAL:

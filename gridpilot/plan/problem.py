@@ -83,6 +83,7 @@ class Problem:
     room: Room = field(default_factory=Room)
     room_start_c: float = np.nan
     cop: Array = field(default_factory=lambda: as_array([]))
+    clock_h: float = 0.0  # hours of the day (UTC) at the first step
 
     def __len__(self) -> int:
         return len(self.price_usd_per_kwh)
@@ -115,6 +116,12 @@ class Problem:
         """What a degree more at the end costs [$]: its cooling at the median price."""
         price = max(0.0, float(np.median(self.price_usd_per_kwh)))
         return price * self.room.kwh_per_c / float(self.cop[-1]) if self.room.planned else 0.0
+
+    @property
+    def room_soft(self) -> float:
+        """Price of a degree outside the room's limits, in units of `scale`: SOFT for each kWh that cools it away."""
+        heat_kwh = self.room.kwh_per_c + self.room.loss_kw_per_c * float(np.max(self.hours))
+        return SOFT * max(1.0, heat_kwh / float(np.min(self.cop)))
 
     @property
     def depth_wear(self) -> tuple[float, ...]:
@@ -154,6 +161,7 @@ def build_problem(site: Site, state: SiteState, outlook: PriceOutlook, previous:
         room=site.room,
         room_start_c=state.room_c if np.isfinite(state.room_c) else site.room.set_c,
         cop=_cop(site, outlook),
+        clock_h=float(outlook.timestamp[0].astype(np.int64) % 86400) / 3600.0,
     )
 
 

@@ -111,9 +111,10 @@ def _reserve(site: Site, plan: Plan) -> Iterator[str]:
         battery.discharge_kw + plan.battery_kw, _per_hour(held_kwh * battery.efficiency_discharge, hours)
     )
     down_kw = np.minimum(battery.charge_kw - plan.battery_kw, _per_hour(room_kwh / battery.efficiency_charge, hours))
-    yield from _above("reserve up beyond battery and miners", up - up_kw - gross * running, 0.0, plan, 10 * KW)
+    hair = 10 * KW + 1e-6 * max(battery.charge_kw, battery.discharge_kw, site.import_kw)  # solvers keep to 1e-7
+    yield from _above("reserve up beyond battery and miners", up - up_kw - gross * running, 0.0, plan, hair)
     yield from _above(
-        "reserve down beyond battery and miners", down - down_kw - gross * (stock - running), 0.0, plan, 10 * KW
+        "reserve down beyond battery and miners", down - down_kw - gross * (stock - running), 0.0, plan, hair
     )
 
 

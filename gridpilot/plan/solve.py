@@ -18,7 +18,7 @@ import numpy as np
 from gridpilot.domain import Attempt, DataFlag, Plan, PriceOutlook, Site, SiteState
 from gridpilot.errors import PlanError
 from gridpilot.plan import fallback, model, safety, terms
-from gridpilot.plan.blocks import block_sizes, in_blocks, in_steps
+from gridpilot.plan.blocks import block_sizes, in_blocks, in_steps, weather_fits
 from gridpilot.plan.problem import Problem, build_problem
 from gridpilot.plan.result import Solution, to_plan
 from gridpilot.values import as_array
@@ -135,16 +135,14 @@ def _flags(site: Site, state: SiteState) -> tuple[DataFlag, ...]:
 
 def _optimal(problem: Problem, outlook: PriceOutlook, state: SiteState, time_limit_s: float, engine: str) -> Plan:
     """The optimum; in blocks of steps where a long problem has many terms, or its binaries take too long."""
-    long = len(problem) > LONG
-    warming = problem.room.planned and np.ptp(problem.cop) > 0.0  # a room's temperature follows each step's COP
-    if not long or problem.plain or warming:
+    long, sizes = len(problem) > LONG, block_sizes(problem)
+    if not long or problem.plain or not weather_fits(problem, sizes):
         try:
             found, method, ms = _apart(problem, time_limit_s, engine)
             return to_plan(problem, outlook, state, found, method, ms)
         except PlanError:
-            if not long:
+            if not long or not weather_fits(problem, sizes):
                 raise
-    sizes = block_sizes(problem)
     found, method, ms = _apart(in_blocks(problem, sizes), time_limit_s, engine)
     method = f"{method} in {len(sizes)} blocks"
     return to_plan(problem, outlook, state, in_steps(problem, sizes, found), method, ms)

@@ -30,8 +30,6 @@ class _Made:
     discharge: Index = field(default_factory=lambda: NOTHING)
     stored: Index = field(default_factory=lambda: NOTHING)
     kept: Index = field(default_factory=lambda: NOTHING)  # rows of the stored energy
-    below: Index = field(default_factory=lambda: NOTHING)  # kWh under the band, where the start is outside
-    above: Index = field(default_factory=lambda: NOTHING)
     up: list[Index] = field(default_factory=list)  # reserve, one part for each that gives it
     down: list[Index] = field(default_factory=list)
     room: Index = field(default_factory=lambda: NOTHING)  # cooling beyond what the heat needs
@@ -159,12 +157,12 @@ def _battery(program: Program, made: _Made, problem: Problem, scale: float, shut
     program.add(kept, discharge, h / battery.efficiency_discharge)
     if low <= problem.start_kwh <= high:
         return
-    made.below, made.above = program.columns(n, cost=-SOFT), program.columns(n, cost=-SOFT)
+    below, above = program.columns(n, cost=-SOFT), program.columns(n, cost=-SOFT)
     floor, ceiling = program.rows(n, low, np.inf), program.rows(n, -np.inf, high)
     program.add(floor, stored, 1.0)
-    program.add(floor, made.below, 1.0)
+    program.add(floor, below, 1.0)
     program.add(ceiling, stored, 1.0)
-    program.add(ceiling, made.above, -1.0)
+    program.add(ceiling, above, -1.0)
 
 
 def _steady(program: Program, made: _Made, problem: Problem, scale: float) -> None:
@@ -304,8 +302,8 @@ def _room(program: Program, made: _Made, problem: Problem, scale: float) -> None
     program.add(rows, extra, moved)
     band = program.rows(n, room.low_c - room.set_c, room.high_c - room.set_c)
     program.add(band, apart, 1.0)
-    program.add(band, program.columns(n, cost=-SOFT), 1.0)
-    program.add(band, program.columns(n, cost=-SOFT), -1.0)
+    for sign in (1.0, -1.0):
+        program.add(band, program.columns(n, cost=-problem.room_soft), sign)
     least = program.rows(n, 0.0, np.inf)
     program.add(least, extra, 1.0)
     for ids in made.loads:
@@ -361,14 +359,15 @@ def _reserve_battery(program: Program, made: _Made, problem: Problem, up: Index,
         program.add(rows, part, 1.0)
     for back in (0, 1):  # at the end of a step, and at its start
         least, most = np.full(n, low), np.full(n, high)
-        if back:  # before the first step; nothing to give where the start is outside the band
-            least[0], most[0] = min(low - problem.start_kwh, 0.0), max(high - problem.start_kwh, 0.0)
-        floor, ceiling = program.rows(n, least, np.inf), program.rows(n, -np.inf, most)
-        for rows, part, each, outside in (
-            (floor, up, -hours / battery.efficiency_discharge, made.below),
-            (ceiling, down, hours * battery.efficiency_charge, made.above),
+        if back:  # before the first step
+            least[0], most[0] = low - problem.start_kwh, high - problem.start_kwh
+        for part, each, lower, upper, given in (
+            (up, -hours / battery.efficiency_discharge, least, np.full(n, np.inf), problem.start_kwh >= low),
+            (down, hours * battery.efficiency_charge, np.full(n, -np.inf), most, problem.start_kwh <= high),
         ):
-            program.add(rows[back:], made.stored[: n - back], 1.0)
-            program.add(rows, part, each)
-            if len(outside):
-                program.add(rows[back:], outside[: n - back], 1.0 if rows is floor else -1.0)
+            if given:  # a battery that must first come back to its band gives none in that direction
+                rows = program.rows(n, lower, upper)
+                program.add(rows[back:], made.stored[: n - back], 1.0)
+                program.add(rows, part, each)
+            elif not back:
+                program.add(program.rows(n), part, 1.0)

@@ -31,6 +31,18 @@ def test_block_sizes__a_day_of_five_minutes__is_58_blocks() -> None:
     assert sizes.tolist() == [1] * 24 + [3] * 16 + [12] * 18
 
 
+def test_block_sizes__begun_within_an_hour__end_with_the_clock() -> None:
+    ahead = outlook(prices(0), 300)
+    later = replace(ahead, timestamp=ahead.timestamp + np.timedelta64(5 * 60 * 7, "s"))  # 12:35
+    sizes = block_sizes(build_problem(DEFAULT, state(DEFAULT), later))
+    ends = 12 * 60 + 35 + 5 * np.cumsum(sizes)
+    assert int(sizes.sum()) == 288
+    assert sizes[:24].tolist() == [1] * 24
+    assert sizes[24] == 2  # 14:35 to 14:45
+    assert all(end % 15 == 0 for end in ends[24:-1])
+    assert all(end % 60 == 0 for end in ends[:-1] if end > 19 * 60)
+
+
 def test_block_sizes__hours__stay_hours() -> None:
     assert block_sizes(build_problem(DEFAULT, state(DEFAULT), outlook([50.0] * 30))).tolist() == [1] * 30
 
