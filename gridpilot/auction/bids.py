@@ -44,7 +44,8 @@ def site_bids(site: Site, plan: Plan) -> tuple[Bid, ...]:
     def net(value: float) -> float:
         """Less cooling. The load at the margin is worth the price of power, but for the solver's rounding."""
         worth = value - cooling_usd_per_kwh(site, plan)
-        return power if math.isclose(worth, power, rel_tol=1e-6) else worth
+        said = power if math.isclose(worth, power, rel_tol=1e-6) else worth
+        return min(max(said, -HIGHEST), HIGHEST)
 
     bids, planned_usd_per_h = [], 0.0
     for offer in plan.offers:

@@ -45,14 +45,14 @@ def to_dispatch(
         if works and machine.power_kw <= room:
             counts[machine.type] += 1
             room -= machine.power_kw
-    battery_kw = _export_limited(site, battery_kw, it_kw)
+            it_kw += machine.power_kw
     room_kw = max(float(plan.room_kw[0]), -it_kw * site.cooling.kw_per_kw)
+    battery_kw = _export_limited(site, battery_kw, it_kw * (1.0 + site.cooling.kw_per_kw) + room_kw)
     return from_counts(site, state, counts, battery_kw, jobs, tenants, at, valid_until, origin, plan.step_s, room_kw)
 
 
-def _export_limited(site: Site, battery_kw: float, it_kw: float) -> float:
+def _export_limited(site: Site, battery_kw: float, load_kw: float) -> float:
     """Discharge cut to what the grid still takes: whole machines may draw a little less than planned."""
-    load_kw = it_kw * (1.0 + site.cooling.kw_per_kw)
     return max(battery_kw, -(site.export_kw + load_kw)) if battery_kw < 0.0 else battery_kw
 
 
