@@ -37,28 +37,29 @@ def site_bids(site: Site, plan: Plan) -> tuple[Bid, ...]:
 
     A load bids what a kWh is worth to it (`Plan.offers`) less what cooling that kWh costs at the plan's price of
     power; so it is served where the plan serves it: worth > (1 + k) x price of power. Customers of a machine type are
-    blocks of its demand. Cooling bids what it makes possible: without it the planned load stops.
+    blocks of its demand. A load at the margin asks for what the plan gives it. Cooling bids what it makes possible:
+    without it the planned load stops.
     """
     power = max(0.0, float(plan.power_price_usd_per_kwh[0]))
-
-    def net(value: float) -> float:
-        """Less cooling. The load at the margin is worth the price of power, but for the solver's rounding."""
-        worth = value - cooling_usd_per_kwh(site, plan)
-        said = power if math.isclose(worth, power, rel_tol=1e-6) else worth
-        return min(max(said, -HIGHEST), HIGHEST)
-
     bids, planned_usd_per_h = [], 0.0
     for offer in plan.offers:
-        bids.append(Bid(offer.of, offer.service, offer.kw, net(offer.worth_usd_per_kwh)))
-        planned_usd_per_h += offer.worth_usd_per_kwh * _planned_kw(plan, offer)
+        planned_kw = _planned_kw(plan, offer)
+        worth = offer.worth_usd_per_kwh - cooling_usd_per_kwh(site, plan)
+        tied = math.isclose(worth, power, rel_tol=1e-6)  # worth the price of power, but for the solver's rounding
+        kw = planned_kw if tied or plan.status != "optimal" else offer.kw  # and no more than the plan has cooling for
+        bids.append(Bid(offer.of, offer.service, kw, _within(power if tied else worth)))
+        planned_usd_per_h += offer.worth_usd_per_kwh * planned_kw
     asked = {offer.of for offer in plan.offers}
-    bids += [Bid(job.name, "training", 0.0, net(job.value_usd_per_kwh)) for job in site.jobs if job.name not in asked]
+    bids += [Bid(job.name, "training", 0.0, job.value_usd_per_kwh) for job in site.jobs if job.name not in asked]
     cooling_kw = float(plan.cooling_kw[0])
     if cooling_kw > METER_KW:
         highest = max([power, *(bid.price_usd_per_kwh for bid in bids)])
-        worth = min(max(planned_usd_per_h / cooling_kw, highest), HIGHEST)
-        bids.append(Bid("cooling", "cooling", cooling_kw, worth))
+        bids.append(Bid("cooling", "cooling", cooling_kw, _within(max(planned_usd_per_h / cooling_kw, highest))))
     return tuple(bids)
+
+
+def _within(usd_per_kwh: float) -> float:
+    return min(max(usd_per_kwh, -HIGHEST), HIGHEST)
 
 
 def _planned_kw(plan: Plan, offer: Offer) -> float:
