@@ -3,8 +3,9 @@
     python benchmarks/plan.py [--peers [--install]]     one battery, 288 steps; with the peers, each in its environment
     python benchmarks/plan.py --data DIR [--markets NP,PJM,DE] [--ercot]     percent of perfect foresight
 
-Peers are emhass, energypylinear, linopy and PyPSA from PyPI, in virtual environments under build/peers (--install makes
-them). emhass and energypylinear state a more general, mixed-integer problem; PyPSA is made for whole power systems.
+Peers are cvxpy (from this environment), emhass, energypylinear, linopy and PyPSA from PyPI, in virtual environments
+under build/peers (--install makes them). emhass and energypylinear state a more general, mixed-integer problem; PyPSA
+is made for whole power systems.
 All times are medians of one run on this machine: compare within the table only.
 """
 
@@ -102,8 +103,8 @@ def shared(peers: bool) -> None:
             "price_usd_per_kwh": price.tolist(), "power_kw": BATTERY.charge_kw, "capacity_kwh": BATTERY.capacity_kwh,
             "efficiency_charge": BATTERY.efficiency_charge, "soc": SOC, "step_s": STEP_S, "runs": RUNS,
         }  # fmt: skip
-        for name in PEERS:
-            python = ENVIRONMENTS / name / "bin" / "python"
+        for name in ("cvxpy", *PEERS):
+            python = ENVIRONMENTS / name / "bin" / "python" if name in PEERS else Path(sys.executable)
             if not python.exists():
                 print(f"{name} is not installed: run with --install")
                 continue
