@@ -190,12 +190,15 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         {**clock.ms, "total": (time.perf_counter() - started) * 1000.0},
     )
     if not dry_run:
-        running = _running(site, running, decision, sent, cycle_id)
+        running = _running(running, decision, sent, cycle_id)
         meter = _meter(engine, history, now)
         with engine.ledger.transaction() as work:
             work.put_state(settle.KEY, running.to_json())
             work.append(
-                "cycle", {**_summary(engine, result, history, running, wall), "meter": meter}, at=now, cycle_id=cycle_id
+                "cycle",
+                {**_summary(engine, site, result, history, running, wall), "meter": meter},
+                at=now,
+                cycle_id=cycle_id,
             )
         override.note_sent(engine.ledger, sent, now)
     return result
@@ -210,6 +213,7 @@ def _refuse_bad_data(history: PriceHistory) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
+    site: Site  # with the cooling of the weather now
     state: SiteState
     forecast: Forecast
     plan: Plan
@@ -257,7 +261,7 @@ def _decide(
         valid_until = history.last + timedelta(seconds=2 * history.step_s)
         planned = to_dispatch(site, plan, auction, state, now, valid_until)
         dispatch = override.in_force(engine.ledger, site, state, planned, now)
-    return _Decision(state, outcome, plan, bids, auction, risk, dispatch)
+    return _Decision(site, state, outcome, plan, bids, auction, risk, dispatch)
 
 
 def _state(
@@ -346,13 +350,13 @@ def _record(
     """Write the decision down, before anything is sent."""
     ledger, now = engine.ledger, decision.state.at
     ledger.record_prices(history, now)
-    site = to_jsonable(engine.site)
+    site = to_jsonable(decision.site)
     if ledger.get_state(SITE).value != site:
         ledger.put_state(SITE, site)
     entries: list[tuple[str, Any]] = [
         ("forecast", report.forecast_record(decision.forecast)),
         ("plan", {**report.plan_json(decision.plan), "state": to_jsonable(decision.state)}),
-        ("auction", _auction_record(engine.site, decision)),
+        ("auction", _auction_record(decision)),
         ("risk", report.risk_json(decision.risk, sample=True)),
     ]
     if settlement is not None:
@@ -360,15 +364,19 @@ def _record(
     ledger.append_many(entries, at=now, cycle_id=cycle_id)
 
 
-def _auction_record(site: Site, decision: _Decision) -> dict[str, Any]:
-    more = {"bids": to_jsonable(decision.bids), "cooling_usd_per_kwh": cooling_usd_per_kwh(site, decision.plan)}
+def _auction_record(decision: _Decision) -> dict[str, Any]:
+    more = {
+        "bids": to_jsonable(decision.bids),
+        "cooling_usd_per_kwh": cooling_usd_per_kwh(decision.site, decision.plan),
+    }
     return {**report.auction_json(decision.auction), **more}
 
 
-def _running(site: Site, running: settle.Running, decision: _Decision, sent: Dispatch, cycle_id: str) -> settle.Running:
+def _running(running: settle.Running, decision: _Decision, sent: Dispatch, cycle_id: str) -> settle.Running:
     """What is in force from now on. After an unknown outcome the site is taken to run what was asked."""
     if sent.status == "refused":
         return replace(running, at=decision.state.at)
+    site = decision.site
     tenants = {tenant.name for tenant in site.tenants}
     paid = sum(p.usd_per_h for p in decision.auction.payments if p.bidder in tenants)
     paid += sum(sent.tenants_kw.values()) * cooling_usd_per_kwh(site, decision.plan)
@@ -382,14 +390,14 @@ def _running(site: Site, running: settle.Running, decision: _Decision, sent: Dis
         tenants_kw=dict(sent.tenants_kw),
         tenants_usd_per_h=paid if sent.tenants_kw else 0.0,
         cycle_id=cycle_id,
-        promises=_promises(site, running, decision, sent),
+        promises=_promises(running, decision, sent),
         room_kw=sent.room_kw,
     )
 
 
-def _promises(site: Site, running: settle.Running, decision: _Decision, sent: Dispatch) -> Promises:
+def _promises(running: settle.Running, decision: _Decision, sent: Dispatch) -> Promises:
     """What the new set points owe: each customer's part of the power that its machines really get, and the reserve."""
-    plan, kw = decision.plan, {}
+    site, plan, kw = decision.site, decision.plan, {}
     for customer in site.customers:
         planned = float(plan.loads_kw[customer.type][0])
         given = sent.machines.get(customer.type, 0) * site.machine(customer.type).power_kw
@@ -431,10 +439,10 @@ def _meter(engine: Engine, history: PriceHistory, now: datetime) -> dict[str, An
 
 
 def _summary(
-    engine: Engine, result: CycleResult, history: PriceHistory, running: settle.Running, wall: datetime
+    engine: Engine, site: Site, result: CycleResult, history: PriceHistory, running: settle.Running, wall: datetime
 ) -> dict[str, Any]:
     """The cycle's own entry: what was seen, what came of it, and what it costs and brings per hour."""
-    site, prices = engine.site, Prices.of(history)
+    prices = Prices.of(history)
     local_hour = result.at.astimezone(ZoneInfo(site.timezone)).hour
     earned, reference = running.rates(site, prices, local_hour, running.battery_kw)
     return {

@@ -19,6 +19,7 @@ from gridpilot.mara_server import MaraServer
 from gridpilot.market.replay import ReplaySource
 from gridpilot.monitor import settle
 from gridpilot.monitor.decision import load
+from gridpilot.monitor.whatif import Change, what_if
 from gridpilot.plan.safety import check_dispatch
 from tests.plan.test_anything import Dice, any_site
 
@@ -201,3 +202,31 @@ def test_run_cycle__any_site__every_decision_is_sent(seed: int, tmp_path: Path) 
             result = run_cycle(engine, wall)
             assert (result.dispatch.status, result.dispatch.violations) == ("applied", ())
             engine.source.clock = engine.source.clock.stepped(wall).with_speed(wall, 0.0)
+
+
+def test_run_cycle__outdoor_temperature_in_the_prices__cooling_follows_it_in_plan_dispatch_and_ledger(
+    tmp_path: Path,
+) -> None:
+    rows = ["timestamp,energy_price,hash_price,token_price,outdoor_c"]
+    for hour in range(72):
+        moment = datetime(2024, 6, 20, tzinfo=UTC) + timedelta(hours=hour)
+        rows.append(f"{moment:%Y-%m-%dT%H:%M:%SZ},{40 + hour % 24},5,1,{20 + hour % 24}")
+    prices, site = tmp_path / "prices.csv", tmp_path / "site.toml"
+    prices.write_text("\n".join(rows) + "\n")
+    site.write_text("[cooling]\ncop = 4.0\ncop_drop_per_c = 0.05\nrated_c = 20\n")
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger.open(url) as ledger:
+        engine = open_engine(Settings(source=f"csv:{prices}", db_url=url, site=site), ledger)
+        result = run_cycle(engine, datetime.now(UTC))
+        snap = load(ledger)
+    assert snap is not None
+    outdoor = result.plan.outlook.outdoor_c
+    assert outdoor[0] == 20 + 23
+    assert outdoor[1:4].tolist() == [20.0, 21.0, 22.0]  # the day before, hour by hour
+    cop = 4.0 - 0.05 * (outdoor - 20.0)
+    assert result.plan.cooling_kw == pytest.approx(result.plan.it_kw / cop)
+    it_kw = result.dispatch.total_power_kw - result.dispatch.cooling_kw
+    assert it_kw > 0.0
+    assert result.dispatch.cooling_kw == pytest.approx(it_kw / cop[0])
+    assert snap.site.cooling.cop == pytest.approx(cop[0])  # what the screens reckon with
+    assert what_if(snap, Change()).cooling_kw == pytest.approx(result.plan.cooling_kw, abs=1e-3)

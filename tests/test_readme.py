@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gridpilot.cli import main
-from gridpilot.config import Settings
+from gridpilot.config import Settings, load_site
+from gridpilot.domain import Battery, Cooling, Customer, Job, MachineType, Reserve, RiskAppetite, Room, Rule, Tenant
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -50,3 +52,15 @@ def test_readme__scripts__exist() -> None:
     named = re.findall(r"`((?:benchmarks|scripts)/\w+\.py)`", README)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_site_doc__all_its_examples_together__are_a_site_file(tmp_path: Path) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "site.md").read_text(), re.DOTALL)
+    path = tmp_path / "site.toml"
+    path.write_text("\n".join(blocks))
+    site = load_site(path)
+    assert (site.customers[0].name, site.rules[0].above, site.room.planned) == ("acme", 3, True)
+    given = {key for block in blocks for key in re.findall(r"^(\w+) =", block, re.MULTILINE)}
+    kinds = (Battery, Cooling, Customer, Job, MachineType, Reserve, RiskAppetite, Room, Rule, Tenant)
+    known = {field.name for kind in kinds for field in dataclasses.fields(kind)} - {"note"}
+    assert sorted(known - given - {"deadline"}) == []
