@@ -1,8 +1,9 @@
 """The planner: the optimum of `problem.py`, checked by `safety.py`, or a fallback that says its name.
 
 The order of the attempts: linear program; where it would charge and discharge at once (worth it only at
-negative prices, and impossible) a mixed-integer program with a binary for those steps; the same stated in cvxpy; the
-previous plan, shifted; the price-rank heuristic; idle. Each is recorded with its status and reason.
+negative prices, and impossible) a mixed-integer program with a binary for those steps; the same stated in cvxpy; slope
+merging, which needs no solver, where a merit order says all; the previous plan, shifted; the price-rank heuristic;
+idle. Each is recorded with its status and reason.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from gridpilot.domain import Attempt, DataFlag, Plan, PriceOutlook, Site, SiteState
 from gridpilot.errors import PlanError
-from gridpilot.plan import fallback, model, safety, terms
+from gridpilot.plan import fallback, merged, model, safety, terms
 from gridpilot.plan.blocks import block_sizes, in_blocks, in_steps, weather_fits
 from gridpilot.plan.problem import Problem, build_problem
 from gridpilot.plan.result import Solution, to_plan
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # numba takes a second to import: only where there is somethi
 ENGINES: dict[str, Callable[..., Solution]] = {"HiGHS": terms.solve, "cvxpy, HiGHS": model.solve}
 LP = "linear program ({})"
 MILP = "mixed-integer program ({})"
+MERGED = "slope merging"
 BOTH_KW = 1e-6  # above this a step counts as charging (or discharging)
 LONG = 96  # steps
 ROUNDS = 4  # of naming steps that need a binary, before every step gets one
@@ -72,6 +74,7 @@ def plan(
             _Candidate(LP.format(name), "optimal", partial(_optimal, problem, outlook, state, time_limit_s, name))
             for name in ENGINES
         ),
+        *([_Candidate(MERGED, "optimal", lambda: _merged(problem, outlook, state))] if merged.fits(problem) else []),
         _Candidate(fallback.SHIFTED, "held", lambda: fallback.shifted(problem, outlook, state, previous)),
         _Candidate(fallback.RANKED, "fallback", lambda: fallback.price_rank(problem, outlook, state)),
         _Candidate(fallback.IDLE, "idle", lambda: fallback.idle(problem, outlook, state)),
@@ -131,6 +134,11 @@ def _flags(site: Site, state: SiteState) -> tuple[DataFlag, ...]:
         text = f"state of charge is {soc:.1%}, outside {battery.soc_min:.0%} to {battery.soc_max:.0%}: brought back"
         return (DataFlag("SOC_OUTSIDE", text, "warn", "plan"),)
     return ()
+
+
+def _merged(problem: Problem, outlook: PriceOutlook, state: SiteState) -> Plan:
+    found = merged.solve(problem)
+    return to_plan(problem, outlook, state, found, MERGED, found.solve_ms)
 
 
 def _optimal(problem: Problem, outlook: PriceOutlook, state: SiteState, time_limit_s: float, engine: str) -> Plan:

@@ -265,6 +265,23 @@ def test_F26_plan__solver_limit__price_rank_under_its_own_name(monkeypatch: pyte
     assert float(np.max(found.discharge_kw[6:])) > 0.0 < float(np.max(found.charge_kw[:6]))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_plan__solver_fails__slope_merging_finds_the_same_optimum_without_one(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(seed)
+    site = replace(DEFAULT, jobs=(), import_kw=float(rng.choice([200.0, 500.0, 1000.0])))
+    known = SiteState(START, float(rng.choice([0.05, 0.3, 0.5, 0.97])))
+    ahead = outlook(rng.normal(80.0, 40.0, 24).clip(1.0))
+    best = solve.plan(site, known, ahead)
+    monkeypatch.setattr(solve, "ENGINES", dict.fromkeys(solve.ENGINES, _fails))
+    found = solve.plan(site, known, ahead)
+    assert (found.status, found.method) == ("optimal", solve.MERGED)
+    assert found.objective_usd == pytest.approx(best.objective_usd, rel=1e-9, abs=1e-9)
+    assert check_plan(site, known, found) == ()
+    assert "FALLBACK" in [flag.code for flag in found.flags]
+
+
 def test_F25_plan__solver_fails_with_a_previous_plan__goes_on_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = solve.plan(DEFAULT, state(0.5), outlook([20.0, 300.0, 20.0, 300.0]))
     monkeypatch.setattr(solve, "ENGINES", dict.fromkeys(solve.ENGINES, _fails))
@@ -276,7 +293,8 @@ def test_F25_plan__solver_fails_with_a_previous_plan__goes_on_with_it(monkeypatc
         hash_price=later.hash_price[1:],
         token_price=later.token_price[1:],
     )
-    now = SiteState(START + timedelta(hours=1), float(before.soc_frac[0]))
+    needs = job_needs(DEFAULT, START + timedelta(hours=1), 5 * 3600.0, {})
+    now = SiteState(START + timedelta(hours=1), float(before.soc_frac[0]), jobs=needs)
     found = solve.plan(DEFAULT, now, later, previous=before)
     assert (found.status, found.method) == ("held", fallback.SHIFTED)
     assert found.battery_kw[0] == pytest.approx(before.battery_kw[1])
