@@ -19,10 +19,14 @@ def _figure(cycle_id: str) -> Figure | None:
     snap = views.snapshot(cycle_id)
     if snap is None or snap.risk["status"] != "ok":
         return None
-    risk, money = snap.risk, snap.units.money
-    worst = fmt.money(-risk["cvar"], money)
-    title = f"In the worst {fmt.percent(1.0 - risk['alpha'])} of futures the plan brings {worst} on average"
-    return plots.pnl_histogram(views.values(risk["pnl_usd"]), risk["var"], risk["cvar"], risk["alpha"], money, title)
+    risk = snap.risk
+    pnl = views.values(risk["pnl_usd"])
+    return plots.pnl_histogram(pnl, risk["var"], risk["cvar"], risk["alpha"], snap.units.money)
+
+
+def _finding(snap: views.Snapshot) -> str:
+    worst = fmt.money(-snap.risk["cvar"], snap.units.money)
+    return f"In the worst {fmt.percent(1.0 - snap.risk['alpha'])} of futures the plan brings {worst} on average"
 
 
 def _tiles(snap: views.Snapshot) -> None:
@@ -99,7 +103,8 @@ def _body() -> None:
         with picture:
             figure = _figure(snap.cycle_id)
             if figure is not None:
-                live_chart.show(figure, "risk_pnl")
+                widgets.finding(_finding(snap))
+                live_chart.show(figure, "risk_pnl", _finding(snap))
             st.caption(
                 "Each future is the forecast with the errors that it made on one past day, in all prices together. "
                 "Set points are kept; the value of energy left in the battery is not counted."
