@@ -27,6 +27,9 @@ Result = dict[str, Any]
 BRIDGE_S = 3 * 86_400  # gaps in a file of past prices that a forecast fills rather than cutting the past off
 
 
+MOST_AUDITED = 5000  # bids that are cleared twice for each lie that is tried
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         command = self.prog.removeprefix("gridpilot").strip()
@@ -100,9 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--soc", type=_fraction, required=True, help="state of charge at the start, 0..1")
 
     sub = command("auction", _auction, "clear one auction", _auction_text)
-    sub.add_argument("--bids", type=Path, required=True, metavar="F.csv")
-    sub.add_argument("--capacity-kw", type=_number, required=True)
-    sub.add_argument("--reserve", type=_number, default=0.0, help="$/kWh")
+    _auction_options(sub)
 
     sub = command("risk", _risk, "risk measures of a P&L sample", _risk_text)
     sub.add_argument("--pnl", type=Path, required=True, metavar="F.csv")
@@ -127,6 +128,18 @@ def _price_options(sub: argparse.ArgumentParser, recorded: bool = False) -> None
     sub.add_argument("--target", metavar="COL", help="the column to forecast (default: energy_price)")
     sub.add_argument("--exog", metavar="COL,..", help="exogenous columns, known a day ahead")
     sub.add_argument("--country", metavar="CC", help="public holidays as a feature")
+
+
+def _auction_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--bids", type=Path, required=True, metavar="F.csv")
+    sub.add_argument("--capacity-kw", type=_number, required=True)
+    sub.add_argument("--reserve", type=_number, default=0.0, help="$/kWh")
+    for name, metavar, told in (
+        ("--resource", "NAME=X", "capacity of another resource that bids use"),
+        ("--cap", "SERVICE=KW", "the most that a service gets"),
+    ):
+        sub.add_argument(name, type=_amount, action="append", default=[], metavar=metavar, help=told)
+    sub.add_argument("--audit", type=_count, metavar="N", help="try N misreports and tell the best gain of one")
 
 
 def _backtest_options(sub: argparse.ArgumentParser) -> None:
@@ -161,6 +174,13 @@ def _count(text: str) -> int:
     if not 1 <= value <= 10_000:
         raise argparse.ArgumentTypeError(f"{text} is not from 1 to 10000")
     return value
+
+
+def _amount(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    if not name or not number:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER, as gpus=64")
+    return name, _number(number)
 
 
 def _fraction(text: str) -> float:
@@ -365,14 +385,24 @@ def _plan(args: argparse.Namespace) -> Result:
 def _auction(args: argparse.Namespace) -> Result:
     from dataclasses import replace
 
+    import numpy as np
+
     from gridpilot.auction.bids import read_bids
-    from gridpilot.auction.mechanism import clear
+    from gridpilot.auction.book import Supply
+    from gridpilot.auction.mechanism import clear_book
+    from gridpilot.auction.proof import audit
 
     if args.capacity_kw < 0:
         raise InputError(f"--capacity-kw is {args.capacity_kw:g}: expected 0 or more")
-    bids, refused = read_bids(args.bids)
-    result = clear(bids, args.capacity_kw, args.reserve)
-    return report.auction_json(replace(result, rejected=(*refused, *result.rejected)))
+    book, refused = read_bids(args.bids)
+    supply = Supply(args.capacity_kw, args.reserve, dict(args.resource), dict(args.cap))
+    result = clear_book(book, supply).result()
+    body = report.auction_json(replace(result, rejected=(*refused, *result.rejected)))
+    if args.audit:
+        if len(book) > MOST_AUDITED:
+            raise InputError(f"--audit: {len(book)} bids are too many to clear over and over; at most {MOST_AUDITED}")
+        body["audit"] = to_jsonable(audit(book.bids(), supply, np.random.default_rng(0), args.audit))
+    return body
 
 
 def _risk(args: argparse.Namespace) -> Result:
@@ -484,6 +514,7 @@ def _percent(fraction: float | None) -> str:
 
 
 def _auction_text(body: Result) -> str:
+    audits = [body["audit"]] if "audit" in body else []
     paid = {p["bidder"]: p["usd_per_h"] for p in body["payments"]}
     return "\n".join(
         [f"{body['method']}: clears at {body['clearing_price']:.6g} $/kWh, welfare {body['welfare']:.6g} $/h"]
@@ -492,6 +523,7 @@ def _auction_text(body: Result) -> str:
             for a in body["allocation"]
         ]
         + [f"refused {r['bidder']}: {r['reason']}" for r in body["rejected"]]
+        + [f"audit: {a['tried']} lies tried, best gain {a['best_gain_usd_per_h']:.6g} $/h" for a in audits]
     )
 
 

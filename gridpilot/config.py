@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gridpilot.domain import (
+    AuctionTerms,
     Battery,
     Cooling,
     Customer,
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
 
 
 TABLES: dict[str, type[Any]] = {
+    "auction": AuctionTerms,
     "battery": Battery,
     "cooling": Cooling,
     "reserve": Reserve,

@@ -21,8 +21,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from gridpilot import report
-from gridpilot.auction.bids import auction_capacity_kw, cooling_usd_per_kwh, site_bids
-from gridpilot.auction.mechanism import clear
+from gridpilot.auction import services
 from gridpilot.config import Settings, load_site
 from gridpilot.dispatch import override, reconcile
 from gridpilot.dispatch.gateway import MachineGateway, MaraGateway, SimulatedGateway
@@ -73,7 +72,8 @@ STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch
 class Engine:
     """What a cycle needs. `previous` is the last plan of this process, for the planner's fallback.
 
-    `refitter` holds the fitted forecasters, None where there are none; `known` are the prices of the last cycle.
+    `refitter` holds the fitted forecasters, None where there are none; `known` are the prices of the last cycle,
+    `risk_factor` is how much of the last plan's discretionary power its risk allows.
     """
 
     site: Site
@@ -84,6 +84,7 @@ class Engine:
     site_flags: tuple[DataFlag, ...] = ()
     refitter: Refitter | None = None
     known: Prepared | None = None
+    risk_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
                 engine.ledger, engine.gateway, decision.dispatch, now, cycle_id=cycle_id, token=token
             )
         engine.previous = decision.plan
+        engine.risk_factor = decision.risk.risk_adjustment_factor if decision.risk.status == "ok" else 1.0
     result = CycleResult(
         cycle_id,
         now,
@@ -251,9 +253,7 @@ def _decide(
         paths = _scenarios(site, outlook, outcome)
         plan = make_plan(site, state, outlook, previous=engine.previous, scenarios=paths, cvar_limit_usd=limit_usd)
     with clock.stage("auction"):
-        bids = site_bids(site, plan)
-        reserve = max(0.0, float(plan.power_price_usd_per_kwh[0]))
-        auction = clear(bids, auction_capacity_kw(site, plan), reserve)
+        bids, auction = services.sell(site, plan, engine.risk_factor)
     with clock.stage("risk"):
         risk = plan_risk(plan, outcome, site, alpha=site.risk.alpha, cap_usd=limit_usd)
         risk = replace(risk, cvar_limit_usd=_nan(limit_usd), regime=now_regime.name)
@@ -365,11 +365,7 @@ def _record(
 
 
 def _auction_record(decision: _Decision) -> dict[str, Any]:
-    more = {
-        "bids": to_jsonable(decision.bids),
-        "cooling_usd_per_kwh": cooling_usd_per_kwh(decision.site, decision.plan),
-    }
-    return {**report.auction_json(decision.auction), **more}
+    return {**report.auction_json(decision.auction), "bids": to_jsonable(decision.bids)}
 
 
 def _running(running: settle.Running, decision: _Decision, sent: Dispatch, cycle_id: str) -> settle.Running:
@@ -379,7 +375,6 @@ def _running(running: settle.Running, decision: _Decision, sent: Dispatch, cycle
     site = decision.site
     tenants = {tenant.name for tenant in site.tenants}
     paid = sum(p.usd_per_h for p in decision.auction.payments if p.bidder in tenants)
-    paid += sum(sent.tenants_kw.values()) * cooling_usd_per_kwh(site, decision.plan)
     return replace(
         running,
         at=decision.state.at,

@@ -143,6 +143,9 @@ def auction_json(auction: AuctionResult) -> dict[str, Any]:
         "reserve_usd_per_kwh": auction.reserve_usd_per_kwh,
         "capacity_kw": auction.capacity_kw,
         "rejected": [{"bidder": bidder, "reason": reason} for bidder, reason in auction.rejected],
+        "house": auction.house,
+        "bound": auction.bound_usd_per_h,
+        "revenue": sum(p.usd_per_h for p in auction.payments),
     }
     return _plain(body)
 

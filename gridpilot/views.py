@@ -7,8 +7,8 @@ as a command row, which the pilot picks up and checks again.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
+from gridpilot.auction.book import Supply
 from gridpilot.config import Settings, load_settings, load_site, site_from_json
 from gridpilot.dispatch import override
 from gridpilot.dispatch.override import Command
@@ -23,6 +24,7 @@ from gridpilot.domain import Site, Units
 from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision, reading
+from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
@@ -30,7 +32,6 @@ from gridpilot.monitor.standing import curtailable, customer_standings, rule_sta
 from gridpilot.values import Array, Times, as_array, to_utc
 
 if TYPE_CHECKING:
-    from gridpilot.domain import AuctionResult
     from gridpilot.explain.fact import Fact, Facts
     from gridpilot.explain.sentences import Sentence
 
@@ -38,12 +39,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Change",
     "Command",
+    "Held",
     "PlanParts",
+    "Question",
     "Reason",
     "SeriesStats",
     "Snapshot",
     "Strike",
+    "Supply",
     "Track",
+    "bid_rows",
     "curtailable",
     "customer_standings",
     "load_values",
@@ -471,14 +476,10 @@ def stress(snap: Snapshot) -> list[tuple[str, float]]:
 # --- auction ---------------------------------------------------------------------------------
 
 
-def clear_auction(rows: Sequence[Mapping[str, Any]], capacity_kw: float, reserve_usd_per_kwh: float) -> AuctionResult:
-    """Clear a table of bids (bidder, service, kw, price_usd_per_kwh, divisible) as a question; nothing is sent."""
-    from gridpilot.auction.bids import parse_bids
-    from gridpilot.auction.mechanism import clear
-
-    bids, refused = parse_bids(rows)
-    result = clear(bids, capacity_kw, reserve_usd_per_kwh)
-    return replace(result, rejected=(*refused, *result.rejected))
+def auction_history(hours: float = 24.0) -> Held | None:
+    """The auctions of the last hours; None before the first one."""
+    snap = snapshot()
+    return None if snap is None else held(ledger(), snap, hours)
 
 
 # --- fleet and health ------------------------------------------------------------------------

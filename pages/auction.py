@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from gridpilot import views
+from gridpilot.console import auction_editor, live_chart, widgets
 from gridpilot.console import auction_parts as parts
 from gridpilot.console import format as fmt
-from gridpilot.console import live_chart, widgets
 from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
 
@@ -20,20 +20,26 @@ def _figure(cycle_id: str) -> Figure | None:
     return None if snap is None else parts.recorded_figure(snap)
 
 
+@st.cache_data(max_entries=8, show_spinner=False)
+def _past(cycle_id: str) -> Figure | None:
+    snap, held = views.snapshot(cycle_id), views.auction_history()
+    return None if snap is None or held is None or len(held.timestamp) < 2 else parts.history_figure(snap, held)
+
+
 def _tiles(snap: views.Snapshot) -> None:
     auction, money = snap.auction, snap.units.money
-    sold = sum(row["kw"] for row in auction["allocation"])
+    sold = sum(row["kw"] for row in auction["allocation"] if row["bidder"] != "grid")
     tenants = {tenant.name for tenant in snap.site.tenants}
     paid = snap.cycle["rate"]["tenants"]
     with widgets.tile_row(4):
         price = fmt.price(float(snap.shown(1000.0 * auction["clearing_price"])), snap.units.energy)
-        reserve = fmt.price(float(snap.shown(1000.0 * auction["reserve_usd_per_kwh"])), snap.units.energy)
-        note = "The reserve is the plan's shadow price of site power: what it would bring otherwise."
-        widgets.tile("Clearing price", price, f"reserve {reserve.value}", note=note)
+        energy = fmt.price(float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"])), snap.units.energy)
+        note = "What one more kWh of site power would bring. Nothing is sold below what the site would do with it."
+        widgets.tile("Clearing price", price, f"energy {energy.value}", note=note)
         widgets.tile("Power given", fmt.power(sold), f"of {fmt.power(auction['capacity_kw'])} on offer")
-        note = "Value of what was given above the reserve, by the bidders' own bids."
-        widgets.tile("Welfare", fmt.money(auction["welfare"], money, "h"), "above the reserve", note=note)
-        note = "Auction payments and cooling. The site's own machines and jobs pay on paper only."
+        note = "Value of what was given, by the bidders' own bids, the site's alternatives among them."
+        widgets.tile("Welfare", fmt.money(auction["welfare"], money, "h"), auction["method"].split(",")[0], note=note)
+        note = "Auction payments. The site's own inference and jobs pay on paper only, its alternatives nothing."
         widgets.tile("Tenants pay", fmt.money(paid, money, "h"), fmt.count(len(tenants), "tenant"), note=note)
 
 
@@ -53,13 +59,25 @@ def _result() -> None:
             rows = parts.result_table(snap.auction, snap.units.money)
             st.dataframe(rows, hide_index=True, column_config=parts.numbers(rows))
             widgets.download_csv(rows, f"auction-{snap.cycle_id}.csv", key="auction_csv")
-            each = f"{fmt.number(snap.auction['cooling_usd_per_kwh'], 4)} {snap.units.money}/kWh"
-            st.caption(widgets.inert(f"Bids are net of cooling; a tenant pays that beside, now {each}."))
+            st.caption("A payment covers the power of the cooling too. The site's own alternatives pay nothing.")
             rejected = snap.auction["rejected"]
             if rejected:
                 st.caption("Not served: " + widgets.inert("; ".join(f"{r['bidder']} {r['reason']}" for r in rejected)))
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
+
+
+@st.fragment(run_every=REFRESH_S)
+def _history() -> None:
+    """Clearing prices of the last day."""
+    snap = views.snapshot()
+    if snap is None:
+        return
+    figure = _past(snap.cycle_id)
+    if figure is None:
+        st.caption("One auction so far: the course of the clearing price comes with the next ones.")
+    else:
+        live_chart.show(figure, "auction_history")
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -93,10 +111,11 @@ try:
         widgets.until_first_decision("No auction yet", "Bids, allocation and payments of the running interval.")
     else:
         _result()
+        _history()
         made_of, what_if = st.columns([2, 3], gap="large")
         with made_of:
             _externality()
         with what_if:
-            parts.editor(newest)
+            auction_editor.editor(newest)
 except GridPilotError as problem:
     st.error(widgets.inert(str(problem)))

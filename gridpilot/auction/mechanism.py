@@ -1,165 +1,223 @@
-"""Who gets the power, and what each pays: exact Vickrey-Clarke-Groves on one divisible resource.
+"""Who gets the power, and what each pays: the allocation of most value, with Vickrey-Clarke-Groves payments.
 
-Every step of every demand curve above the reserve price is served in merit order until the capacity is used
-up; that maximises welfare, the sum of value above the reserve. A winner pays what the others lose by its
-presence: the power it takes would have gone to the losing steps below it (never its own), best first, and
-what none of them wants would have stayed with the seller at the reserve. So no bidder gains by misstating
-its value (Vickrey 1961, Clarke 1971, Groves 1973).
+The shape of the bids chooses the mechanism, and the result names it:
+
+divisible bids, one scarce resource         merit order, all payments in one pass          `merit`
+all-or-nothing bids beside, sizes on a grid  dynamic programming                            `knapsack`
+divisible bids, several scarce resources     linear program with warm removals              `linear`
+everything else                              mixed-integer program, exact within its time;  `integer`
+                                             else greedy with critical-value payments
+
+A winner pays what the others (and the seller, at its reserve price) lose by its presence; so it never gains by
+misstating its value, and never pays more than it (Vickrey 1961, Clarke 1971, Groves 1973). Such payments never stand on
+an allocation that is not proved to be the best one. The site's own alternatives bid as `house` and pay nothing: what
+they would have had is the opportunity cost that others pay.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from gridpilot.domain import Allocation, AuctionResult, Bid, Payment
-from gridpilot.errors import DataError
+import numpy as np
 
-DIVISIBLE = "merit order, VCG payments"
-MIXED = "exact search over all-or-nothing bids, VCG payments"
-MOST_INDIVISIBLE = 12  # 4,096 subsets at the most, for each winner
-KW = 1e-12  # below this an amount is rounding
+from gridpilot.auction import integer, knapsack, linear, merit
+from gridpilot.auction.book import KW, POWER, Book, Bools, Ints, Problem, Refused, Supply, admit, problem, total
+from gridpilot.domain import Allocation, AuctionResult, Bid
+from gridpilot.values import Array
+
+MERIT = "merit order, VCG payments"
+KNAPSACK = "exact knapsack, VCG payments"
+LINEAR = "linear program, VCG payments"
+INTEGER = "mixed-integer program, VCG payments"
+GREEDY = "greedy by value for its share of what is scarce, critical-value payments"
+TIME_LIMIT_S = 20.0
+MOST_LOSERS = 100_000  # demand curves; of more only those that got something become rows of a result
+MOST_PROOFS = 1000  # winners whose displaced bids are listed unasked
 
 
 @dataclass(frozen=True, slots=True)
-class _Won:
-    """kW of each bid (in the order given) and the welfare they bring above the reserve [$/h]."""
+class Cleared:
+    """An auction's outcome by the rows and bidders of its book.
 
-    kw: tuple[float, ...]
-    welfare: float
+    `lost` (B,) is what others lose by each bidder, above the reserve [$/h]; a bidder pays that and the reserve for what
+    it takes. `bound` is the most value that any allocation could have.
+    """
+
+    book: Book
+    supply: Supply
+    taking_part: Bools  # (n,)
+    refused: tuple[Refused, ...]
+    problem: Problem
+    kw: Array  # (n,)
+    lost: Array  # (B,)
+    method: str
+    exact: bool
+    bound: float
+    clearing_price: float  # $/kWh of site power
+    solve_ms: float
+
+    @property
+    def value(self) -> Array:
+        """What each bidder got is worth to it, above the reserve, by its own bids (B,) [$/h]."""
+        above = self.book.price - self.supply.reserve_usd_per_kwh * self.book.uses[:, 0]
+        return total(self.book.bidder, self.kw * above, len(self.book.bidders))
+
+    @property
+    def power(self) -> Array:
+        """Site power of each bidder (B,) [kW]."""
+        return total(self.book.bidder, self.kw * self.book.uses[:, 0], len(self.book.bidders))
+
+    @property
+    def welfare(self) -> float:
+        """Value of what was given, above the reserve [$/h]."""
+        return float(self.value.sum())
+
+    @property
+    def pays(self) -> Array:
+        """What each bidder pays (B,) [$/h]; the house pays nothing."""
+        return np.where(self.book.house, 0.0, self.lost + self.supply.reserve_usd_per_kwh * self.power)
+
+    def result(self) -> AuctionResult:
+        """The outcome as objects, with the displaced bids of the first `MOST_PROOFS` winners."""
+        from gridpilot.auction.proof import payment
+
+        winners = np.unique(self.book.bidder[self.kw > KW])
+        paying = winners[~self.book.house[winners]].tolist()
+        return AuctionResult(
+            welfare_usd_per_h=self.welfare,
+            allocation=_allocation(self),
+            payments=tuple(payment(self, b, rows=k < MOST_PROOFS) for k, b in enumerate(paying)),
+            clearing_price_usd_per_kwh=self.clearing_price,
+            reserve_usd_per_kwh=self.supply.reserve_usd_per_kwh,
+            capacity_kw=self.supply.power_kw,
+            method=self.method,
+            exact=self.exact,
+            house=tuple(name for name, own in zip(self.book.bidders, self.book.house, strict=True) if own),
+            bound_usd_per_h=self.bound,
+            rejected=tuple((self.book.bidders[self.book.bidder[r.row]], r.reason) for r in self.refused),
+            solve_ms=self.solve_ms,
+        )
 
 
 def clear(bids: Sequence[Bid], capacity_kw: float, reserve_usd_per_kwh: float = 0.0) -> AuctionResult:
-    """Clear one auction. Ties go by bidder, service, and the order of the bids.
+    """Clear one auction of site power. Ties go by bidder, service, and the order of the bids.
 
-    A bid of zero kW, below zero or below the reserve gets nothing and is listed in `rejected`. All-or-nothing
-    bids are decided by exact search; of more than 12 the ones of least value are refused, and the result then
-    says that it is not exact. DataError for a capacity or reserve that is negative or not finite.
+    A bid of zero kW, below zero or below the reserve gets nothing and is listed in `rejected`. DataError for a capacity
+    or reserve that is negative or not finite.
     """
+    return clear_book(Book.of(bids), Supply(capacity_kw, reserve_usd_per_kwh)).result()
+
+
+def clear_book(book: Book, supply: Supply, *, time_limit_s: float = TIME_LIMIT_S) -> Cleared:
+    """Clear an auction of any size: the allocation, and the payment of every winner."""
     start = time.perf_counter()
-    for name, number in (("capacity", capacity_kw), ("reserve price", reserve_usd_per_kwh)):
-        if not (math.isfinite(number) and number >= 0.0):
-            raise DataError(f"{name} is {number:g}: expected a number of 0 or more")
-    bids = tuple(bids)
-    alive, rejected, exact = _admit(bids, reserve_usd_per_kwh)
-    won = _best(bids, alive, capacity_kw, reserve_usd_per_kwh)
-    bidders = sorted({bids[i].bidder for i in alive if won.kw[i] > KW})
-    payments = tuple(_payment(name, bids, alive, won, capacity_kw, reserve_usd_per_kwh) for name in bidders)
-    return AuctionResult(
-        welfare_usd_per_h=won.welfare,
-        allocation=_allocation(bids, won),
-        payments=payments,
-        clearing_price_usd_per_kwh=_clearing_price(bids, alive, won, capacity_kw, reserve_usd_per_kwh),
-        reserve_usd_per_kwh=reserve_usd_per_kwh,
-        capacity_kw=capacity_kw,
-        method=DIVISIBLE if all(bids[i].divisible for i in alive) else MIXED,
-        exact=exact,
-        rejected=rejected,
-        solve_ms=(time.perf_counter() - start) * 1000.0,
+    taking_part, refused = admit(book, supply)
+    p = problem(book, supply, taking_part)
+    found = _solve(p, book, time_limit_s)
+    kw = np.zeros(len(book))
+    kw[taking_part] = found.x
+    price = supply.reserve_usd_per_kwh + (_price(p, found.x) if found.price is None else found.price)
+    ms = (time.perf_counter() - start) * 1000.0
+    exact = found.method != GREEDY
+    return Cleared(
+        book, supply, taking_part, tuple(refused), p, kw, found.lost, found.method, exact, found.bound, price, ms
     )
 
 
-def _admit(bids: tuple[Bid, ...], reserve: float) -> tuple[list[int], tuple[tuple[str, str], ...], bool]:
-    """Bids that take part, the others with a reason, and whether nobody was left out for size."""
-    alive, rejected = [], []
-    for i, bid in enumerate(bids):
-        reason = ""
-        if bid.kw <= 0.0:
-            reason = "asks for 0 kW"
-        elif bid.price_usd_per_kwh < 0.0:
-            reason = f"bids {bid.price_usd_per_kwh:g} $/kWh: below zero"
-        elif bid.price_usd_per_kwh < reserve:
-            reason = f"bids {bid.price_usd_per_kwh:.4g} $/kWh: below the reserve of {reserve:.4g}"
-        if reason:
-            rejected.append((bid.bidder, reason))
-        else:
-            alive.append(i)
-    whole = sorted((i for i in alive if not bids[i].divisible), key=lambda i: -bids[i].kw * bids[i].price_usd_per_kwh)
-    for i in whole[MOST_INDIVISIBLE:]:
-        alive.remove(i)
-        rejected.append(
-            (bids[i].bidder, f"more than {MOST_INDIVISIBLE} all-or-nothing bids: the least valuable are left out")
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    x: Array  # kW of each row that takes part
+    lost: Array  # (B,)
+    method: str
+    bound: float
+    price: float | None = None  # of power above the reserve, where the mechanism knows it
+
+
+def _solve(p: Problem, book: Book, time_limit_s: float) -> _Solved:
+    """The mechanism that fits the shape of the bids."""
+    n = len(book.bidders)
+    scarce, lumpy = len(p.capacity), bool((p.least_kw > 0.0).any())
+    if scarce == 0:
+        return _Solved(p.kw, np.zeros(n), MERIT, float(p.kw @ p.value))
+    if scarce == 1 and not lumpy:
+        x, lost, margin = merit.clear(p, n)
+        return _Solved(x, lost, MERIT, float(x @ p.value), margin if p.resources == (POWER,) else 0.0)
+    try:
+        if scarce == 1 and bool((p.whole | (p.least_kw <= 0.0)).all()):
+            table = knapsack.Knapsack(p)
+            x = table.allocate()
+            winners = _winners(p, x, book)
+            lost = _lost(p, x, winners, table.removals(winners), n)
+            return _Solved(x, lost, KNAPSACK, float(x @ p.value))
+        if not lumpy:
+            x, prices = linear.allocate(p)
+            winners = _winners(p, x, book)
+            lost = _lost(p, x, winners, linear.removals(p, prices, winners), n)
+            power = dict(zip(p.resources, prices.tolist(), strict=True)).get(POWER, 0.0)
+            return _Solved(x, lost, LINEAR, float(x @ p.value), power)
+    except (knapsack.TooLarge, linear.NotSolved):
+        pass
+    return _integer(p, book, integer.Deadline(time_limit_s))
+
+
+def _integer(p: Problem, book: Book, deadline: integer.Deadline) -> _Solved:
+    """Exact where time allows it; else the greedy rule with the payments that fit it."""
+    n = len(book.bidders)
+    found = integer.allocate(p, deadline)
+    if found.exact:
+        winners = _winners(p, found.x, book)
+        without = integer.removals(p, winners, deadline)
+        if without is not None:
+            return _Solved(found.x, _lost(p, found.x, winners, without, n), INTEGER, found.value)
+    x, lost = integer.greedy(p, n)
+    return _Solved(x, lost, GREEDY, found.bound)
+
+
+def _winners(p: Problem, x: Array, book: Book) -> Ints:
+    """Bidders that got something and pay for it."""
+    winners = np.unique(p.bidder[x > KW])
+    return winners[~book.house[winners]]
+
+
+def _lost(p: Problem, x: Array, winners: Ints, without: Array, n: int) -> Array:
+    """The value of the others without each winner, less what they have with it; never below zero but for rounding."""
+    worth = total(p.bidder, x * p.value, n)
+    lost = np.zeros(n)
+    lost[winners] = np.maximum(without - (float(x @ p.value) - worth[winners]), 0.0)
+    return lost
+
+
+def _allocation(cleared: Cleared) -> tuple[Allocation, ...]:
+    """One row for each bidder and service, in the order in which they first appear among the bids."""
+    book = cleared.book
+    key = book.bidder * max(len(book.services), 1) + book.service
+    keys, first, place = np.unique(key, return_index=True, return_inverse=True)
+    earliest = np.full(len(keys), np.iinfo(np.int64).max)
+    np.minimum.at(earliest, place, book.row)
+    sums = [np.bincount(place, weights=w, minlength=len(keys)) for w in (book.kw, cleared.kw, cleared.kw * book.price)]
+    shown = np.argsort(earliest)
+    if len(keys) > MOST_LOSERS:
+        shown = shown[sums[1][shown] > 0.0]
+    return tuple(
+        Allocation(
+            book.bidders[book.bidder[first[k]]],
+            book.services[book.service[first[k]]],
+            float(sums[0][k]),
+            float(sums[1][k]),
+            float(sums[2][k]),
         )
-    return alive, tuple(rejected), len(whole) <= MOST_INDIVISIBLE
+        for k in shown.tolist()
+    )
 
 
-def _rank(bids: tuple[Bid, ...], alive: list[int]) -> list[int]:
-    return sorted(alive, key=lambda i: (-bids[i].price_usd_per_kwh, bids[i].bidder, bids[i].service, i))
-
-
-def _fill(bids: tuple[Bid, ...], order: list[int], capacity: float, reserve: float, kw: list[float]) -> float:
-    """Serve divisible bids in merit order; writes their kW and returns the welfare."""
-    welfare, left = 0.0, capacity
-    for i in order:
-        if left <= 0.0:
-            break
-        kw[i] = min(bids[i].kw, left)
-        left -= kw[i]
-        welfare += kw[i] * (bids[i].price_usd_per_kwh - reserve)
-    return welfare
-
-
-def _best(bids: tuple[Bid, ...], alive: list[int], capacity: float, reserve: float) -> _Won:
-    """The allocation of most welfare: merit order, over every subset of the all-or-nothing bids."""
-    order = _rank(bids, [i for i in alive if bids[i].divisible])
-    whole = _rank(bids, [i for i in alive if not bids[i].divisible])
-    best: _Won | None = None
-    for subset in range(1 << len(whole)):
-        chosen = [i for n, i in enumerate(whole) if subset >> n & 1]
-        used = sum(bids[i].kw for i in chosen)
-        if used > capacity:
-            continue
-        kw = [0.0] * len(bids)
-        welfare = _fill(bids, order, capacity - used, reserve, kw)
-        for i in chosen:
-            kw[i] = bids[i].kw
-            welfare += kw[i] * (bids[i].price_usd_per_kwh - reserve)
-        if best is None or welfare > best.welfare:
-            best = _Won(tuple(kw), welfare)
-    return best or _Won((0.0,) * len(bids), 0.0)
-
-
-def _payment(
-    bidder: str, bids: tuple[Bid, ...], alive: list[int], won: _Won, capacity: float, reserve: float
-) -> Payment:
-    """What the others lose by this bidder, with the bids that it displaces."""
-    mine = [i for i in alive if bids[i].bidder == bidder]
-    taken = sum(won.kw[i] for i in mine)
-    worth = sum(won.kw[i] * (bids[i].price_usd_per_kwh - reserve) for i in mine)
-    without = _best(bids, [i for i in alive if bids[i].bidder != bidder], capacity, reserve)
-    rows, displaced = [], 0.0
-    for i in _rank(bids, [i for i in alive if bids[i].bidder != bidder]):
-        more = without.kw[i] - won.kw[i]
-        if abs(more) > KW:
-            price = bids[i].price_usd_per_kwh
-            rows.append((bids[i].bidder, more, price, more * price))
-            displaced += more
-    if abs(taken - displaced) > KW:  # negative: all-or-nothing losers would have needed more than it takes
-        rows.append(("reserve", taken - displaced, reserve, (taken - displaced) * reserve))
-    # the reserve counts as welfare of the seller, for the power that each side leaves to it
-    others_with = won.welfare - worth + reserve * (capacity - taken)
-    others_without = without.welfare + reserve * capacity
-    return Payment(bidder, others_without - others_with, others_without, others_with, tuple(rows))
-
-
-def _allocation(bids: tuple[Bid, ...], won: _Won) -> tuple[Allocation, ...]:
-    """One row for each bidder and service, in the order in which they first appear."""
-    rows: dict[tuple[str, str], Allocation] = {}
-    for bid, kw in zip(bids, won.kw, strict=True):
-        key = (bid.bidder, bid.service)
-        row = rows.get(key, Allocation(bid.bidder, bid.service, 0.0, 0.0, 0.0))
-        worth = kw * bid.price_usd_per_kwh
-        rows[key] = replace(
-            row, asked_kw=row.asked_kw + bid.kw, kw=row.kw + kw, value_usd_per_h=row.value_usd_per_h + worth
-        )
-    return tuple(rows.values())
-
-
-def _clearing_price(bids: tuple[Bid, ...], alive: list[int], won: _Won, capacity: float, reserve: float) -> float:
-    """The shadow price of capacity: what one kW less would cost; the reserve while some is left."""
-    if sum(won.kw) < capacity - KW:
-        return reserve
-    losing = [bids[i].price_usd_per_kwh for i in alive if bids[i].divisible and won.kw[i] < bids[i].kw - KW]
-    return max([reserve, *losing])
+def _price(p: Problem, x: Array) -> float:
+    """The dearest kW of power above the reserve that a divisible bid did not get; 0 where power is left over."""
+    if POWER not in p.resources:
+        return 0.0
+    use, most = p.use[:, p.resources.index(POWER)], float(p.capacity[p.resources.index(POWER)])
+    losing = (p.least_kw <= 0.0) & (x < p.kw - KW) & (use > 0.0)
+    if float(x @ use) < most - KW or not losing.any():
+        return 0.0
+    return float((p.value[losing] / use[losing]).max())

@@ -1,24 +1,21 @@
-"""Figures, tables and the bid editor of the Auction page."""
+"""Figures and tables of the Auction page."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gridpilot import report, views
+from gridpilot import views
+from gridpilot.console import charts, plots
 from gridpilot.console import format as fmt
-from gridpilot.console import plots, widgets
-from gridpilot.console.charts import Figure
-from gridpilot.errors import DataError, GridPilotError
-
-BASE, ROUND, RESULT = "bids_base", "bids_round", "bids_result"
-COLUMNS = ["bidder", "service", "kw", "price_usd_per_kwh", "divisible"]
-MOST_BYTES = 2_000_000
-MOST_ROWS = 2_000
+from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
+from gridpilot.console.theme import LIGHT
+from gridpilot.values import to_utc
 
 
 def numbers(table: pd.DataFrame) -> dict[str, Any]:
@@ -33,27 +30,26 @@ def numbers(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def recorded_figure(snap: views.Snapshot) -> Figure:
-    """The merit order of the recorded auction."""
-    return figure(snap, snap.auction["bids"], snap.auction)
-
-
-def figure(snap: views.Snapshot, bids: list[Any], auction: Mapping[str, Any]) -> Figure:
-    """The merit order of bids with an auction's outcome; the title says who is at the margin."""
-    won = {row["bidder"]: row["kw"] for row in auction["allocation"]}
-    hues = {m.type: m.type for m in snap.site.machines} | {t.name: "tenants" for t in snap.site.tenants}
-    hues |= {job.name: "jobs" for job in snap.site.jobs} | {"cooling": "cooling"}
+    """The merit order of the recorded auction, by site power; the title says where it clears."""
+    auction, site = snap.auction, snap.site
+    won: dict[str, float] = {}
+    for row in auction["allocation"]:
+        won[row["bidder"]] = won.get(row["bidder"], 0.0) + row["kw"]
+    hues = {m.type: m.type for m in site.machines} | {t.name: "tenants" for t in site.tenants}
+    hues |= {job.name: "jobs" for job in site.jobs} | {"battery": "charge", "grid": "grid"}
     steps = []
-    for bid in bids:
-        kw = min(bid["kw"], won.get(bid["bidder"], 0.0))
-        won[bid["bidder"]] = won.get(bid["bidder"], 0.0) - kw
-        steps.append(
-            plots.Step(bid["bidder"], bid["kw"], bid["price_usd_per_kwh"], kw, hues.get(bid["bidder"], "tenants"))
-        )
-    left = auction["capacity_kw"] - sum(row["kw"] for row in auction["allocation"])
+    for bid in sorted(views.bid_rows(auction), key=lambda row: -row["price_usd_per_kwh"] / row["uses_power"]):
+        name, use = bid["bidder"], bid["uses_power"]
+        kw = min(bid["kw"], won.get(name, 0.0))
+        won[name] = won.get(name, 0.0) - kw
+        price = bid["price_usd_per_kwh"] / use
+        steps.append(plots.Step(name, bid["kw"] * use, price, kw * use, hues.get(name, "tenants")))
     price = f"{fmt.compact(auction['clearing_price'])} {snap.units.money}/kWh"
-    title = (
-        f"Clears at {price}, with {fmt.power(left)} left" if left > 0.5 else f"Clears at {price}: all power is given"
-    )
+    sold = sum(step.won_kw for step in steps if step.bidder != "grid")
+    left = auction["capacity_kw"] - sold
+    title = f"Clears at {price}: all power is taken"
+    if left > 0.5:
+        title = f"Clears at {price}; {fmt.power(left)} of {fmt.power(auction['capacity_kw'])} is left to the grid"
     return plots.merit_order(
         steps,
         auction["capacity_kw"],
@@ -62,6 +58,30 @@ def figure(snap: views.Snapshot, bids: list[Any], auction: Mapping[str, Any]) ->
         title,
         snap.units.money,
     )
+
+
+def history_figure(snap: views.Snapshot, held: views.Held) -> Figure:
+    """Clearing prices of the last day beside what energy cost, in the source's unit."""
+    step = snap.step_s
+    clearing, energy = (snap.shown(1000.0 * p) for p in (held.clearing_usd_per_kwh, held.energy_usd_per_kwh))
+    lines = (
+        Series("Energy price", held.timestamp, energy, "line", LIGHT["muted"], 1.4, step_s=step),
+        Series("Clearing price", held.timestamp, clearing, "line", LIGHT["ink"], step_s=step),
+    )
+    start, last = to_utc(held.timestamp[0]), to_utc(held.timestamp[-1])
+    axis = TimeAxis.of(snap.site, start, last + timedelta(seconds=step), snap.at)
+    panel = Panel("Clearing price of site power", snap.units.energy, lines, 170, decimals=1)
+    return charts.time_figure(axis, [panel], history_title(held))
+
+
+def history_title(held: views.Held) -> str:
+    """How often power was scarce: dearer than the energy itself."""
+    known = np.isfinite(held.energy_usd_per_kwh)
+    scarce = held.clearing_usd_per_kwh[known] > np.maximum(held.energy_usd_per_kwh[known], 0.0) * (1.0 + 1e-6) + 1e-6
+    if not known.any():
+        return "What energy cost is not on record"
+    share = fmt.percent(float(scarce.mean()))
+    return f"Power was scarce in {share} of {fmt.count(int(known.sum()), 'auction')}"
 
 
 def result_table(auction: Mapping[str, Any], money: str) -> pd.DataFrame:
@@ -94,84 +114,3 @@ def externality_table(payment: Mapping[str, Any], money: str) -> pd.DataFrame:
         for row in payment["externality"]
     ]
     return pd.DataFrame(rows, columns=["without it", "would have had, kW", f"worth, {money}/kWh", f"adds, {money}/h"])
-
-
-# --- the editor ------------------------------------------------------------------------------
-
-
-def _reset(snap: views.Snapshot) -> None:
-    """The bids of the newest auction, as the table that is edited."""
-    st.session_state[BASE] = pd.DataFrame(snap.auction["bids"], columns=COLUMNS)
-    st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
-    st.session_state.pop(RESULT, None)
-
-
-def _read(upload: Any) -> pd.DataFrame:
-    """A CSV of bids, every cell as text: the engine refuses bad rows one by one."""
-    raw = upload.getvalue()
-    if len(raw) > MOST_BYTES:
-        raise DataError(f"{upload.name} has {len(raw) / 1e6:.1f} MB: at most {MOST_BYTES / 1e6:.0f} MB are taken")
-    try:
-        table = pd.read_csv(io.BytesIO(raw), dtype=str, nrows=MOST_ROWS + 1, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{upload.name} is not a CSV file of bids: {error}") from None
-    missing = [name for name in COLUMNS[:4] if name not in table]
-    if missing:
-        raise DataError(f"{upload.name}: no column {missing[0]!r}; expected {', '.join(COLUMNS)}")
-    if len(table) > MOST_ROWS:
-        raise DataError(f"{upload.name} has more than {MOST_ROWS} rows: use the command line for more")
-    return table.reindex(columns=COLUMNS)
-
-
-def editor(snap: views.Snapshot) -> None:
-    """Other bids, another capacity: cleared as a question. Nothing from here is sent."""
-    st.markdown("##### What if the bids were others?")
-    st.caption("A question, not a command: nothing from here reaches the machines.")
-    if BASE not in st.session_state:
-        _reset(snap)
-    upload = st.file_uploader("Bids from a CSV file", type="csv", key="bids_upload")
-    base: pd.DataFrame = st.session_state[BASE]
-    if upload is not None and st.session_state.get("bids_file") != upload.file_id:
-        base = st.session_state[BASE] = _read(upload)
-        st.session_state["bids_file"] = upload.file_id
-        st.session_state[ROUND] += 1
-    edited = st.data_editor(
-        base, num_rows="dynamic", hide_index=True, key=f"bids_{st.session_state[ROUND]}", height=300
-    )
-    with st.grid(2, min_column_width=150, gap="small"):
-        capacity = st.number_input("Capacity, kW", 0.0, 1e6, float(snap.auction["capacity_kw"]), step=50.0)
-        label = f"Reserve, {snap.units.money}/kWh"
-        reserve = st.number_input(label, 0.0, 1e9, float(snap.auction["reserve_usd_per_kwh"]), step=0.01, format="%.4f")
-    with st.container(horizontal=True):
-        asked = st.button("Clear these bids", key="bids_clear", type="primary")
-        st.button("Back to the newest auction's bids", key="bids_reset", on_click=_reset, args=(snap,))
-        widgets.download_csv(edited, "bids.csv", key="bids_csv", label="Download bids")
-    if asked:
-        rows = [{str(name): cell for name, cell in row.items()} for row in edited.to_dict("records")]
-        try:
-            with st.spinner("Clearing"):
-                result = report.auction_json(views.clear_auction(rows, capacity, reserve))
-            st.session_state[RESULT] = result
-        except GridPilotError as error:
-            st.session_state.pop(RESULT, None)
-            st.error(widgets.inert(str(error)))
-    if RESULT in st.session_state:
-        _answer(snap, st.session_state[RESULT])
-
-
-def _answer(snap: views.Snapshot, result: Mapping[str, Any]) -> None:
-    """The outcome of the question beside the recorded auction."""
-    money = snap.units.money
-    with widgets.tile_row(3):
-        for label, key, unit in (
-            ("Clearing price", "clearing_price", f"{money}/kWh"),
-            ("Welfare", "welfare", f"{money}/h"),
-        ):
-            was = fmt.compact(snap.auction[key])
-            widgets.tile(label, fmt.quantity(result[key], unit), f"recorded {was}")
-        exact = "exact" if result["exact"] else "not exact"
-        widgets.tile("Method", exact, result["method"])
-    table = result_table(result, money)
-    st.dataframe(table, hide_index=True, column_config=numbers(table))
-    for row in result["rejected"]:
-        st.warning(widgets.inert(f"{row['bidder']}: {row['reason']}"))

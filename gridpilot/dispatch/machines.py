@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from gridpilot.auction.services import BATTERY
 from gridpilot.domain import AuctionResult, Dispatch, Plan, Site, SiteState
 from gridpilot.plan.loads import available_kw
 from gridpilot.plan.safety import check_dispatch
@@ -33,7 +34,7 @@ def to_dispatch(
     for allocation in auction.allocation:
         kw[allocation.bidder] += allocation.kw
         value[allocation.bidder] += allocation.value_usd_per_h
-    battery_kw = float(plan.battery_kw[0])
+    battery_kw = min(float(plan.battery_kw[0]), kw.get(BATTERY, 0.0))  # charging is what the auction gives to it
     jobs = {job.name: kw.get(job.name, 0.0) for job in site.jobs}
     tenants = {tenant.name: kw.get(tenant.name, 0.0) for tenant in site.tenants}
     counts = {m.type: int((kw.get(m.type, 0.0) + EPSILON_KW) / m.power_kw) for m in site.machines}

@@ -7,7 +7,7 @@ consuming are positive. `$` is the site's one currency (`Units.money` names it o
 
 from __future__ import annotations
 
-from gridpilot.domain.contracts import TIERS, Customer, Reserve, RiskAppetite, Room, Rule
+from gridpilot.domain.contracts import STRATEGIES, TIERS, AuctionTerms, Customer, Reserve, RiskAppetite, Room, Rule
 from gridpilot.domain.decision import (
     Allocation,
     Attempt,
@@ -35,13 +35,16 @@ from gridpilot.domain.prices import (
     Units,
     value_usd_per_kwh,
 )
-from gridpilot.domain.site import Battery, Cooling, Job, MachineType, Site, Tenant
+from gridpilot.domain.site import OWN_NAMES, Battery, Cooling, Job, MachineType, Site, Tenant
 
 __all__ = [
+    "OWN_NAMES",
+    "STRATEGIES",
     "TIERS",
     "Allocation",
     "Attempt",
     "AuctionResult",
+    "AuctionTerms",
     "Band",
     "Battery",
     "Bid",

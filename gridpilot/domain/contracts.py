@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gridpilot.domain.check import finite, require
 
+STRATEGIES = ("marginal value", "risk-adjusted", "seed split")
 TIERS = (0.0, 0.10, 0.25, 0.50)  # average slow-down of tiers 0 to 3: the job classes of arXiv 2507.00909
 
 
@@ -165,3 +167,27 @@ class RiskAppetite:
         finite("risk.alpha", self.alpha, 0.5, 0.999)
         if self.cvar_limit_usd is not None:
             finite("risk.cvar_limit_usd", self.cvar_limit_usd, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class AuctionTerms:
+    """How the site sells its power among its services and tenants.
+
+    `strategy` says what its own loads bid: "marginal value" (what a kWh is worth in the plan), "risk-adjusted" (that,
+    less by the risk of the last plan) or "seed split" (marginal values, within fixed shares for each service).
+    """
+
+    strategy: str = "marginal value"
+    reserve_usd_per_kwh: float = 0.0  # nothing is sold below it, and nothing below the site's own alternatives
+    caps_kw: Mapping[str, float] = field(default_factory=dict)  # the most that a service gets
+
+    def __post_init__(self) -> None:
+        require(
+            self.strategy in STRATEGIES,
+            f"auction.strategy is {self.strategy!r}: expected {', '.join(map(repr, STRATEGIES))}",
+        )
+        finite("auction.reserve_usd_per_kwh", self.reserve_usd_per_kwh, 0.0, 1e6)
+        for service, kw in self.caps_kw.items():
+            number = isinstance(kw, int | float) and not isinstance(kw, bool)
+            require(number, f"auction.caps_kw.{service} is {kw!r}: expected a number of kW")
+            finite(f"auction.caps_kw.{service}", kw, 0.0)

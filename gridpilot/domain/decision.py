@@ -196,18 +196,28 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Bid:
-    """One step of a bidder's demand curve for a service. Prices are $/kWh, which over an hour is $/h per kW."""
+    """One step of a bidder's demand curve for a service. Prices are $/kWh, which over an hour is $/h per kW.
+
+    Less than `min_kw` of it is of no use to the bidder, and less than `kw` where it is not `divisible`. `uses` is what
+    a kW of it takes of the auction's resources (power: 1 kW unless said). A `house` bid is the site's own.
+    """
 
     bidder: str
     service: str
     kw: float
     price_usd_per_kwh: float
     divisible: bool = True
+    min_kw: float = 0.0
+    uses: Mapping[str, float] = field(default_factory=dict)
+    house: bool = False
 
     def __post_init__(self) -> None:
         require(bool(self.bidder.strip()), "a bid has no bidder")
         finite(f"bid of {self.bidder}: kw", self.kw, 0.0, 1e9)
         finite(f"bid of {self.bidder}: price_usd_per_kwh", self.price_usd_per_kwh, -1e6, 1e6)
+        finite(f"bid of {self.bidder}: min_kw", self.min_kw, 0.0, self.kw)
+        for name, amount in self.uses.items():
+            finite(f"bid of {self.bidder}: use of {name}", amount, 0.0, 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +259,8 @@ class AuctionResult:
     method: str
     exact: bool
     rejected: tuple[tuple[str, str], ...] = ()  # (bidder, reason)
+    house: tuple[str, ...] = ()  # bidders that are the site's own alternatives and pay nothing
+    bound_usd_per_h: float = float("nan")  # the most welfare that any allocation could have
     solve_ms: float = 0.0
 
     def kw(self, bidder: str) -> float:

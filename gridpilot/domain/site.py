@@ -9,10 +9,11 @@ from datetime import datetime
 import numpy as np
 
 from gridpilot.domain.check import finite, require
-from gridpilot.domain.contracts import Customer, Reserve, RiskAppetite, Room, Rule
+from gridpilot.domain.contracts import AuctionTerms, Customer, Reserve, RiskAppetite, Room, Rule
 from gridpilot.errors import DataError
 from gridpilot.values import Array
 
+OWN_NAMES = ("battery", "cooling", "grid")  # with which the site stands beside its loads in the auction
 LEAST_COP = 1.0  # below it a chiller would use more power than it moves heat
 
 
@@ -185,6 +186,7 @@ class Site:
     reserve: Reserve = field(default_factory=Reserve)
     room: Room = field(default_factory=Room)
     risk: RiskAppetite = field(default_factory=RiskAppetite)
+    auction: AuctionTerms = field(default_factory=AuctionTerms)
     ramp_kw_per_min: float = 0.0  # how fast the grid connection may change; 0: as fast as it likes
     demand_usd_per_kw: float = 0.0  # for each kW of the calendar month's highest import; 0: none
     usd_per_eur: float = 1.08  # the one conversion between a source in EUR and the screen
@@ -203,6 +205,8 @@ class Site:
         finite("longitude", self.longitude, -180.0, 180.0)
         names = [m.type for m in self.machines] + [j.name for j in self.jobs] + [t.name for t in self.tenants]
         names += [c.name for c in self.customers]
+        own = sorted(set(names) & set(OWN_NAMES))
+        require(not own, f"{', '.join(own)}: a name that the site itself bids with; call the load something else")
         twice = sorted({n for n in names if names.count(n) > 1})
         require(not twice, f"names used twice among machines, jobs, tenants and customers: {', '.join(twice)}")
         self._contracts()

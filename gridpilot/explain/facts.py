@@ -490,7 +490,7 @@ def _auction(book: _Book) -> None:
 def _payment(book: _Book, key: str, bidder: str, payment: dict[str, Any] | None) -> None:
     if payment is None:
         return
-    book.put(f"{key}.pays", f"{bidder}: pays for its place, cooling apart", payment["usd_per_h"], book.rate)
+    book.put(f"{key}.pays", f"{bidder}: pays, for the power of its cooling too", payment["usd_per_h"], book.rate)
     if payment["externality"]:
         most = max(payment["externality"], key=lambda row: row["usd_per_h"])
         book.put(f"{key}.displaced", f"{bidder}: who mostly would have had its power", most["displaced"])

@@ -356,15 +356,22 @@ def tenant_sentence(facts: Facts, name: str) -> Sentence:
     if facts.number(f"{key}.kw") < 0.05:
         below = "auction.price" in facts
         return say.close(text + (f": power clears at {say('auction.price')}." if below else "."))
+    if name == "cooling":
+        return say.close(f"{text}, for the loads that it cools: they pay for it")
     text += f", worth {say(f'{key}.value')} to it, and pays "
+    if f"{key}.pays" not in facts:
+        return say.close(f"{text}nothing: it is the site's own alternative, which others must outbid.")
     if facts.number(f"{key}.pays") < 0.005:
         return say.close(text + "nothing: nobody else would have paid for that power.")
     text += say(f"{key}.pays")
     if f"{key}.displaced" in facts:
         kw, value, taker = say(f"{key}.displaced_kw"), say(f"{key}.displaced_value"), say.bare(f"{key}.displaced")
         others = f"without it, {taker} would have had {kw} of that power, worth {value} there"
-        reserve = f"{kw} of that power would stay unsold at the reserve price, which is worth {value} to the site"
-        text += f": {reserve if facts.word(f'{key}.displaced') == 'reserve' else others}"
+        unsold = f"{kw} of that power would stay unsold at the reserve price, which is worth {value} to the site"
+        grid = f"without it the site would import {kw} less or export that much more, worth {value}"
+        battery = f"without it the battery would charge with {kw} more, worth {value}"
+        kinds = {"reserve": unsold, "grid": grid, "battery": battery}
+        text += f": {kinds.get(facts.word(f'{key}.displaced'), others)}"
     return say.close(text + ".")
 
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridpilot.auction.bids import auction_capacity_kw, site_bids
-from gridpilot.auction.mechanism import clear
+from gridpilot.auction.services import sell
 from gridpilot.config import DATA, load_site
 from gridpilot.dispatch.machines import from_counts, to_dispatch
 from gridpilot.domain import Dispatch, PriceOutlook, SiteState
@@ -29,8 +28,7 @@ def dispatch_for(prices: list[float], hashprice: float, soc: float) -> tuple[Sit
     ahead = PriceOutlook(stamps, 3600, np.array(prices), np.full(n, hashprice), np.full(n, 0.6))
     state = SiteState(AT, soc, jobs=job_needs(SITE, AT, n * 3600.0, {}))
     made = plan(SITE, state, ahead)
-    reserve = max(0.0, float(made.power_price_usd_per_kwh[0]))
-    result = clear(site_bids(SITE, made), auction_capacity_kw(SITE, made), reserve)
+    _, result = sell(SITE, made)
     return state, to_dispatch(SITE, made, result, state, AT, UNTIL)
 
 

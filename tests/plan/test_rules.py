@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridpilot.auction.bids import auction_capacity_kw, site_bids
-from gridpilot.auction.mechanism import clear
+from gridpilot.auction.services import sell
 from gridpilot.dispatch.machines import to_dispatch
 from gridpilot.domain import Battery, MachineType, PriceHistory, PriceOutlook, Rule, RuleState, Site, SiteState
 from gridpilot.errors import DataError
@@ -130,8 +129,7 @@ def test_plan__rule_and_auction_agree__what_the_rule_runs_or_curtails_is_what_is
     ):
         site, state = ruled(machines), SiteState(START, 0.5, machines={"air": 10})
         made = solve.plan(site, state, outlook(prices))
-        reserve = max(0.0, float(made.power_price_usd_per_kwh[0]))
-        auction = clear(site_bids(site, made), auction_capacity_kw(site, made), reserve)
+        _, auction = sell(site, made)
         dispatch = to_dispatch(site, made, auction, state, START, datetime(2024, 6, 24, 12, 10, tzinfo=UTC))
         assert (dispatch.machines["air"], dispatch.violations) == (sent, ())
 

@@ -1,0 +1,182 @@
+"""The bid editor of the Auction page: other bids, cleared as a question; nothing from here is sent."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from gridpilot import report, views
+from gridpilot.console import auction_parts as parts
+from gridpilot.console import format as fmt
+from gridpilot.console import widgets
+from gridpilot.errors import DataError, GridPilotError
+
+BASE, LAST, PAST, ROUND, RESULT = "bids_base", "bids_last", "bids_past", "bids_round", "bids_result"
+COLUMNS = ["bidder", "service", "kw", "price_usd_per_kwh", "divisible", "min_kw", "house", "uses_power"]
+NEEDED = COLUMNS[:4]
+MOST_BYTES = 2_000_000
+MOST_ROWS = 2_000
+MOST_UNDO = 50
+TRIES = 200
+
+
+def _show(table: pd.DataFrame) -> None:
+    """Put a table into the editor, which starts anew with it."""
+    st.session_state[BASE] = st.session_state[LAST] = table
+    st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
+    st.session_state.pop(RESULT, None)
+
+
+def _remember() -> None:
+    past = st.session_state.setdefault(PAST, [])
+    past.append(st.session_state[LAST])
+    del past[:-MOST_UNDO]
+
+
+def _reset(snap: views.Snapshot) -> None:
+    """The bids of the newest auction, as the table that is edited."""
+    _remember()
+    _show(pd.DataFrame(views.bid_rows(snap.auction)))
+
+
+def _undo() -> None:
+    past = st.session_state.get(PAST, [])
+    if past:
+        _show(past.pop())
+
+
+def _read(upload: Any) -> pd.DataFrame:
+    """A CSV of bids, every cell as text: the engine refuses bad rows one by one."""
+    raw = upload.getvalue()
+    if len(raw) > MOST_BYTES:
+        raise DataError(
+            f"{upload.name} has {len(raw) / 1e6:.1f} MB: at most {MOST_BYTES / 1e6:.0f} MB are taken here; "
+            "`python -m gridpilot auction` takes more"
+        )
+    try:
+        table = pd.read_csv(io.BytesIO(raw), dtype=str, nrows=MOST_ROWS + 1, encoding="utf-8-sig", na_filter=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{upload.name} is not a CSV file of bids: {error}") from None
+    missing = [name for name in NEEDED if name not in table]
+    if missing:
+        raise DataError(f"{upload.name}: no column {missing[0]!r}; expected {', '.join(NEEDED)}")
+    if len(table) > MOST_ROWS:
+        raise DataError(f"{upload.name} has more than {MOST_ROWS} rows: use the command line for more")
+    return table
+
+
+def _table() -> pd.DataFrame:
+    """The editor, with a way back from each change."""
+    base: pd.DataFrame = st.session_state[BASE]
+    edited = st.data_editor(
+        base, num_rows="dynamic", hide_index=True, key=f"bids_{st.session_state[ROUND]}", height=300
+    )
+    if not edited.equals(st.session_state[LAST]):
+        _remember()
+        st.session_state[LAST] = edited
+        st.session_state.pop(RESULT, None)
+    return edited
+
+
+def _upload() -> None:
+    upload = st.file_uploader("Bids from a CSV file", type="csv", key="bids_upload")
+    if upload is not None and st.session_state.get("bids_file") != upload.file_id:
+        st.session_state["bids_file"] = upload.file_id
+        table = _read(upload)
+        _remember()
+        _show(table)
+
+
+def _supply(snap: views.Snapshot) -> views.Supply:
+    """What is on offer in the question; other resources and caps as in the site file."""
+    with st.grid(2, min_column_width=150, gap="small"):
+        capacity = st.number_input("Capacity, kW", 0.0, 1e6, float(snap.auction["capacity_kw"]), step=50.0)
+        label = f"Reserve, {snap.units.money}/kWh"
+        reserve = st.number_input(label, 0.0, 1e6, float(snap.auction["reserve_usd_per_kwh"]), step=0.01, format="%.4f")
+    return views.Supply(capacity, reserve, {}, dict(snap.site.auction.caps_kw))
+
+
+def editor(snap: views.Snapshot) -> None:
+    """Other bids, another capacity: cleared as a question. Nothing from here is sent."""
+    st.markdown("##### What if the bids were others?")
+    st.caption("A question, not a command: nothing from here reaches the machines.")
+    if BASE not in st.session_state:
+        _show(pd.DataFrame(views.bid_rows(snap.auction)))
+    try:
+        _upload()
+        edited = _table()
+        supply = _supply(snap)
+        with st.container(horizontal=True):
+            asked = st.button("Clear these bids", key="bids_clear", type="primary")
+            none = not st.session_state.get(PAST)
+            st.button("Undo", key="bids_undo", on_click=_undo, disabled=none, icon=":material/undo:")
+            st.button("Back to the newest auction's bids", key="bids_reset", on_click=_reset, args=(snap,))
+            widgets.download_csv(edited, "bids.csv", key="bids_csv", label="Download bids")
+        rows = [{str(name): cell for name, cell in row.items()} for row in edited.to_dict("records")]
+        question = views.Question.of(rows, supply)
+        if asked:
+            with st.spinner("Clearing"):
+                st.session_state[RESULT] = report.auction_json(question.clear())
+        if RESULT in st.session_state:
+            _answer(snap, st.session_state[RESULT])
+        _otherwise(snap, question)
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+
+
+def _answer(snap: views.Snapshot, result: Mapping[str, Any]) -> None:
+    """The outcome of the question beside the recorded auction."""
+    money = snap.units.money
+    with widgets.tile_row(3):
+        for label, key, unit in (
+            ("Clearing price", "clearing_price", f"{money}/kWh"),
+            ("Welfare", "welfare", f"{money}/h"),
+        ):
+            was = fmt.compact(snap.auction[key])
+            widgets.tile(label, fmt.quantity(result[key], unit), f"recorded {was}")
+        exact = "exact" if result["exact"] else "not exact"
+        widgets.tile("Method", exact, result["method"])
+    table = parts.result_table(result, money)
+    st.dataframe(table, hide_index=True, column_config=parts.numbers(table))
+    for row in result["rejected"][:20]:
+        st.warning(widgets.inert(f"{row['bidder']}: {row['reason']}"))
+    if len(result["rejected"]) > 20:
+        st.warning(f"and {len(result['rejected']) - 20} more rows are refused.")
+
+
+def _otherwise(snap: views.Snapshot, question: views.Question) -> None:
+    """Would another bid have paid? One by hand, or many at random."""
+    st.markdown("##### What if I had bid otherwise?")
+    if not question.bidders:
+        st.caption("Nobody here pays for power.")
+        return
+    with st.grid(3, min_column_width=140, gap="small"):
+        who = st.selectbox("Bidder", question.bidders, key="lie_of", format_func=widgets.inert)
+        price = st.number_input("Its prices, %", 0.0, 1000.0, 80.0, step=5.0, key="lie_price")
+        kw = st.number_input("Its kW, %", 0.0, 1000.0, 100.0, step=5.0, key="lie_kw")
+    honest, lying = question.otherwise(who, price / 100.0, kw / 100.0)
+    money = snap.units.money
+    more = lying.gain_usd_per_h - honest.gain_usd_per_h
+    if abs(more) < 0.005:
+        verdict = "nothing changes for it"
+    else:
+        verdict = f"it {'gains' if more > 0 else 'loses'} {fmt.money(abs(more), money, 'h')}"
+    st.markdown(
+        widgets.inert(
+            f"By its bids {who} gets {fmt.power(honest.kw)} and pays {fmt.money(honest.pays_usd_per_h, money, 'h')}; "
+            f"told otherwise it gets {fmt.power(lying.kw)} and pays {fmt.money(lying.pays_usd_per_h, money, 'h')}: "
+            f"{verdict}, by what the power is worth to it."
+        )
+    )
+    if st.button(f"Try {TRIES} random lies", key="lie_audit"):
+        with st.spinner("Clearing each of them"):
+            found = question.audit(TRIES)
+        if found.best_gain_usd_per_h > 0.0:
+            gain = fmt.money(found.best_gain_usd_per_h, money, "h")
+            st.warning(widgets.inert(f"One of {found.tried} lies paid: {found.bidder} gained {gain}."))
+        else:
+            st.success(f"{found.tried} lies tried, none paid.")

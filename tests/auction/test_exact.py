@@ -1,0 +1,278 @@
+"""Every mechanism against brute force: best allocation, payments by removal, no over-allocation, no lie that pays."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from gridpilot.auction import integer, knapsack, merit
+from gridpilot.auction.book import Book, Supply, admit, problem
+from gridpilot.auction.mechanism import GREEDY, INTEGER, KNAPSACK, LINEAR, MERIT, clear_book
+from gridpilot.auction.proof import audit, probe
+from gridpilot.domain import Bid
+from gridpilot.errors import DataError
+from gridpilot.values import Array
+
+
+def best(book: Book, supply: Supply, skip: int = -1) -> float:
+    """The most value above the reserve: a linear program for each choice of the rows that can't be served in part."""
+    value = book.price - supply.reserve_usd_per_kwh * book.uses[:, 0]
+    alive = (book.kw > 0) & (book.price >= 0) & (value >= 0) & (book.bidder != skip)
+    rows = [book.uses[:, k] for k in range(len(book.resources))]
+    most = [supply.power_kw, *(supply.others[name] for name in book.resources[1:])]
+    for service, kw in supply.caps_kw.items():
+        rows.append(np.array([book.services[s] == service for s in book.service], dtype=float))
+        most.append(kw)
+    use, capacity = np.array(rows), np.array(most)
+    lumpy = np.flatnonzero(alive & (book.least_kw > 0))
+    found = 0.0
+    for chosen in itertools.product((False, True), repeat=len(lumpy)):
+        low, high = np.zeros(len(book)), np.where(alive & (book.least_kw <= 0), book.kw, 0.0)
+        low[lumpy], high[lumpy] = book.least_kw[lumpy] * chosen, book.kw[lumpy] * chosen
+        if np.any(use @ low > capacity + 1e-9):
+            continue
+        fine = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+        bounds = list(zip(low, high, strict=True))
+        solved = linprog(-value, A_ub=use, b_ub=capacity, bounds=bounds, method="highs", options=fine)
+        if solved.status == 0:
+            found = max(found, -solved.fun)
+    return found
+
+
+def random_auction(rng: np.random.Generator, kind: str) -> tuple[list[Bid], Supply]:
+    n = int(rng.integers(1, 7 if kind in ("whole", "minima", "mixed") else 13))
+    several, others, caps = kind in ("several", "mixed", "minima"), {}, {}
+    if several and rng.random() < 0.8:
+        others = {"gpus": float(rng.uniform(0, 20)), "cooling": float(rng.uniform(0, 20))}
+    if several and (rng.random() < 0.5 or not others):
+        caps = {"inference": float(rng.uniform(0, 10))}
+    bids = []
+    for _ in range(n):
+        kw = float(rng.integers(0, 12)) * 0.5 if rng.random() < 0.7 else float(rng.uniform(0, 10))
+        price = float(rng.integers(-1, 9)) / 20 if rng.random() < 0.5 else float(rng.uniform(-0.05, 0.5))
+        uses = {"power": 1.25} | {name: float(rng.choice([0, 0.3, 1, 2])) for name in others}
+        whole = kind in ("whole", "mixed") and rng.random() < 0.6
+        least = kw * float(rng.choice([0, 0.5, 1])) if kind == "minima" and not whole else 0.0
+        name, service = f"b{rng.integers(0, 5)}", str(rng.choice(["inference", "training"]))
+        bids.append(Bid(name, service, kw, price, not whole, least, uses, house=name == "b4"))
+    supply = Supply(float(rng.integers(0, 30)), float(rng.choice([0.0, 0.05, 0.1])), others, caps)
+    return bids, supply
+
+
+@pytest.mark.parametrize("kind", ["one", "whole", "several", "mixed", "minima"])
+def test_clear_book__any_shape__best_allocation_and_payments_by_removal(kind: str) -> None:
+    rng = np.random.default_rng(len(kind))
+    methods = set()
+    for _ in range(40):
+        bids, supply = random_auction(rng, kind)
+        book = Book.of(bids)
+        cleared = clear_book(book, supply)
+        methods.add(cleared.method)
+        used = book.uses.T @ cleared.kw
+        assert used[0] <= supply.power_kw + 1e-9
+        assert all(used[1 + k] <= supply.others[name] + 1e-9 for k, name in enumerate(book.resources[1:]))
+        assert np.all((cleared.kw == 0.0) | (cleared.kw >= book.least_kw - 1e-9))
+        assert np.all(cleared.kw <= book.kw)
+        whole = best(book, supply)
+        assert cleared.welfare == pytest.approx(whole, abs=1e-9)
+        for b in np.flatnonzero(cleared.power > 0.0).tolist():
+            if not book.house[b]:
+                lost = best(book, supply, skip=b) - (whole - cleared.value[b])
+                assert cleared.lost[b] == pytest.approx(lost, abs=1e-9)
+        worth = np.bincount(book.bidder, weights=cleared.kw * book.price, minlength=len(book.bidders))
+        assert np.all(cleared.pays <= worth + 1e-9) and np.all(cleared.pays >= 0.0)
+        for payment in cleared.result().payments:
+            assert sum(row[3] for row in payment.externality) == pytest.approx(payment.usd_per_h, abs=1e-8)
+    wanted = {"one": {MERIT}, "whole": {MERIT, KNAPSACK, INTEGER}, "several": {MERIT, LINEAR}}
+    assert methods == wanted[kind] if kind in wanted else INTEGER in methods
+
+
+@pytest.mark.parametrize("kind", ["one", "whole", "several", "mixed", "minima"])
+def test_audit__random_auctions_of_each_shape__no_lie_pays(kind: str) -> None:
+    rng = np.random.default_rng(7)
+    tried = 0
+    for _ in range(12):
+        bids, supply = random_auction(rng, kind)
+        found = audit(bids, supply, rng, tries=6)
+        assert found.best_gain_usd_per_h == 0.0, found
+        tried += found.tried
+    assert tried >= 50
+
+
+def test_audit__pay_as_bid__would_be_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit can fail: with payments as bid, shading pays."""
+    from gridpilot.auction import mechanism
+
+    monkeypatch.setattr(
+        mechanism.Cleared,
+        "pays",
+        property(lambda c: np.bincount(c.book.bidder, c.kw * c.book.price, len(c.book.bidders))),
+    )
+    bids = [Bid("a", "x", 10.0, 0.5), Bid("b", "x", 10.0, 0.1)]
+    found = audit(bids, Supply(10.0), np.random.default_rng(0), tries=50)
+    assert found.bidder == "a" and found.best_gain_usd_per_h >= 1.0
+
+
+# --- large ones, against the plain statement --------------------------------------------------
+
+
+def large(rng: np.random.Generator, n: int, *, whole: bool = False, resources: int = 1) -> Book:
+    uses = rng.uniform(0, 1, (n, resources))
+    uses[:, 0] = 1.0
+    kw = rng.integers(1, 41, n) * 0.5
+    names = sorted({f"b{i:06d}" for i in range(max(1, n // 3))})
+    return Book.of_columns(
+        (names, rng.integers(0, len(names), n)),
+        (["x"], np.zeros(n, dtype=np.int64)),
+        kw,
+        rng.uniform(0, 0.5, n).round(4),
+        least_kw=kw if whole else None,
+        uses=uses,
+        resources=("power", *(f"r{k}" for k in range(1, resources))),
+    )
+
+
+def optimum(book: Book, supply: Supply, skip: int = -1) -> float:
+    keep = book.bidder != skip
+    capacity = [supply.power_kw, *supply.others.values()]
+    fine = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+    bounds = np.column_stack([np.zeros(keep.sum()), book.kw[keep]])
+    solved = linprog(-book.price[keep], A_ub=book.uses[keep].T, b_ub=capacity, bounds=bounds, options=fine)
+    return float(-solved.fun)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resources", [1, 6])
+@pytest.mark.parametrize("share", [0.003, 0.3])
+def test_clear_book__twenty_thousand_rows__equal_the_whole_linear_program(resources: int, share: float) -> None:
+    rng = np.random.default_rng(3)
+    book = large(rng, 20_000, resources=resources)
+    total = book.kw @ book.uses
+    supply = Supply(float(share * total[0]), 0.0, {f"r{k}": float(share * total[k]) for k in range(1, resources)})
+    if resources > 1 and share > 0.1:
+        supply = replace(supply, power_kw=float(0.01 * total[0]))
+    cleared = clear_book(book, supply)
+    assert cleared.method == (MERIT if resources == 1 else LINEAR)
+    value = optimum(book, supply)
+    assert cleared.welfare == pytest.approx(value, rel=1e-11)
+    winners = np.flatnonzero(cleared.power > 0.0)
+    for b in winners[:: max(1, len(winners) // 3)].tolist():
+        lost = optimum(book, supply, b) - (value - cleared.value[b])
+        assert cleared.lost[b] == pytest.approx(lost, abs=1e-8 * max(1.0, value * 1e-4))
+
+
+@pytest.mark.slow
+def test_clear_book__compiled_and_plain__give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    for whole in (False, True):
+        book, supply = large(rng, 30_000, whole=whole), Supply(400.0)
+        fast = clear_book(book, supply)
+        plain = {knapsack._loops: knapsack._recursion}
+        monkeypatch.setattr(merit, "compiled", lambda function, plain=plain: plain.get(function, function))
+        slow = clear_book(book, supply)
+        monkeypatch.undo()
+        assert np.array_equal(fast.kw, slow.kw)
+        assert fast.pays == pytest.approx(slow.pays, abs=1e-9)
+
+
+# --- when time is up -----------------------------------------------------------------------------
+
+
+def test_clear_book__no_time__greedy_with_critical_values_and_said_so() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        bids, supply = random_auction(rng, "mixed")
+        book = Book.of(bids)
+        cleared = clear_book(book, supply, time_limit_s=0.0)
+        if cleared.method != GREEDY:
+            continue
+        assert not cleared.exact and not cleared.result().exact
+        worth = np.bincount(book.bidder, weights=cleared.kw * book.price, minlength=len(book.bidders))
+        assert np.all(cleared.pays <= worth + 1e-9)
+        assert cleared.welfare <= best(book, supply) + 1e-9
+
+
+def gain(kw: Array, price: Array, least: Array, use: Array, supply: Supply, factor: float) -> float:
+    """What the first bidder gains by the greedy rule, telling `factor` of its price; NaN where nothing is scarce."""
+    told = price * np.r_[factor, np.ones(len(price) - 1)]
+    uses = [{"power": row[0], "gpus": row[1]} for row in use.tolist()]
+    book = Book.of([Bid(f"b{i}", "x", kw[i], told[i], True, least[i], uses[i]) for i in range(len(kw))])
+    p = problem(book, supply, admit(book, supply)[0])
+    if not len(p.capacity):
+        return float("nan")
+    x, pays = integer.greedy(p, len(kw))
+    return float(x[p.bidder == 0].sum() * price[0] - pays[0])
+
+
+def test_greedy__one_bid_each__no_lie_pays() -> None:
+    rng = np.random.default_rng(6)
+    compared = 0
+    for _ in range(150):
+        n = int(rng.integers(2, 8))
+        kw, price = rng.integers(1, 12, n).astype(float), rng.integers(1, 20, n) / 20
+        least = kw * rng.choice([0.0, 0.5, 1.0], n)
+        use = rng.choice([0.5, 1.0, 2.0], (n, 2))
+        supply = Supply(float(rng.integers(3, 25)), 0.0, {"gpus": float(rng.integers(3, 25))})
+
+        honest = gain(kw, price, least, use, supply, 1.0)
+        assert not honest < -1e-9
+        for factor in (0.3, 0.8, 0.95, 1.05, 1.5, 5.0):
+            lie = gain(kw, price, least, use, supply, factor)
+            if np.isfinite(lie) and np.isfinite(honest):
+                compared += 1
+                assert lie <= honest + 1e-9
+    assert compared > 300
+
+
+# --- edges ---------------------------------------------------------------------------------------
+
+
+def test_probe__unknown_bidder__one_clear_line() -> None:
+    with pytest.raises(DataError, match="no bid of 'z': expected one of a"):
+        probe([Bid("a", "x", 1.0, 0.1)], Supply(1.0), "z", [])
+
+
+def test_probe__a_lower_bid__loses_the_power_and_the_gain() -> None:
+    bids = [Bid("a", "x", 10.0, 0.5), Bid("b", "x", 10.0, 0.2)]
+    honest, lying = probe(bids, Supply(10.0), "a", [Bid("a", "x", 10.0, 0.1)])
+    assert (honest.kw, honest.pays_usd_per_h, honest.gain_usd_per_h) == pytest.approx((10.0, 2.0, 3.0))
+    assert (lying.kw, lying.gain_usd_per_h) == (0.0, 0.0)
+
+
+def test_clear_book__resource_that_is_not_for_sale__refused_with_its_name() -> None:
+    book = Book.of([Bid("a", "x", 1.0, 0.1, uses={"gpus": 2.0}), Bid("b", "x", 1.0, 0.1)])
+    cleared = clear_book(book, Supply(5.0))
+    assert [(book.bidders[book.bidder[r.row]], r.reason) for r in cleared.refused] == [
+        ("a", "uses gpus, of which nothing is for sale")
+    ]
+
+
+def test_clear_book__house__loses_ties_pays_nothing_and_is_what_others_pay() -> None:
+    bids = [Bid("a_house", "export", 100.0, 0.05, house=True), Bid("z", "x", 40.0, 0.05), Bid("y", "x", 20.0, 0.3)]
+    result = clear_book(Book.of(bids), Supply(100.0)).result()
+    assert {a.bidder: a.kw for a in result.allocation} == {"a_house": 40.0, "z": 40.0, "y": 20.0}
+    assert {p.bidder: p.usd_per_h for p in result.payments} == pytest.approx({"z": 2.0, "y": 1.0})
+    assert result.payments[0].externality[0][:3] == ("a_house", 20.0, 0.05)
+    assert result.house == ("a_house",)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [({"others": {"gpus": -1.0}}, "capacity of gpus is -1"), ({"caps_kw": {"x": float("nan")}}, "cap of x is nan"),
+     ({"others": {"power": 1.0}}, "'power' is the auction's first resource")],
+)  # fmt: skip
+def test_supply__impossible__one_clear_line(more: dict[str, dict[str, float]], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Supply(1.0, 0.0, **more)
+
+
+def test_book__bids_and_back__the_same() -> None:
+    bids = [
+        Bid("b", "x", 3.0, 0.2, False, 0.0, {"power": 1.0, "gpus": 2.0}),
+        Bid("a", "y", 4.0, 0.1, True, 1.0, {"power": 1.5, "gpus": 0.0}, house=True),
+    ]
+    assert Book.of(bids).bids() == tuple(bids)
