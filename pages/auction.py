@@ -21,14 +21,16 @@ def _figure(cycle_id: str) -> Figure | None:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _past(cycle_id: str) -> Figure | None:
+def _past(cycle_id: str) -> tuple[str, Figure] | None:
     snap, held = views.snapshot(cycle_id), views.auction_history()
-    return None if snap is None or held is None or len(held.timestamp) < 2 else parts.history_figure(snap, held)
+    if snap is None or held is None or len(held.timestamp) < 2:
+        return None
+    return parts.history_title(held), parts.history_figure(snap, held)
 
 
 def _tiles(snap: views.Snapshot) -> None:
     auction, money = snap.auction, snap.units.money
-    sold = sum(row["kw"] for row in auction["allocation"] if row["bidder"] != "grid")
+    sold = parts.sold_kw(snap)
     tenants = {tenant.name for tenant in snap.site.tenants}
     paid = snap.cycle["rate"]["tenants"]
     with widgets.tile_row(4):
@@ -52,6 +54,7 @@ def _result() -> None:
         _tiles(snap)
         picture, table = st.columns([1, 1], gap="medium")
         with picture:
+            widgets.finding(parts.recorded_title(snap))
             figure = _figure(snap.cycle_id)
             if figure is not None:
                 live_chart.show(figure, "auction_merit")
@@ -73,11 +76,12 @@ def _history() -> None:
     snap = views.snapshot()
     if snap is None:
         return
-    figure = _past(snap.cycle_id)
-    if figure is None:
+    past = _past(snap.cycle_id)
+    if past is None:
         st.caption("One auction so far: the course of the clearing price comes with the next ones.")
     else:
-        live_chart.show(figure, "auction_history")
+        widgets.finding(past[0])
+        live_chart.show(past[1], "auction_history")
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -91,7 +95,7 @@ def _externality() -> None:
     if not payments:
         st.caption("Nobody pays in this interval.")
         return
-    chosen = st.selectbox("Bidder", list(payments), key="payment_of", format_func=widgets.inert)
+    chosen = st.selectbox("Bidder", list(payments), key="payment_of")
     payment = payments[chosen]
     money = snap.units.money
     paid, without, with_it = (

@@ -155,7 +155,7 @@ def _otherwise(snap: views.Snapshot, question: views.Question) -> None:
         st.caption("Nobody here pays for power.")
         return
     with st.grid(3, min_column_width=140, gap="small"):
-        who = st.selectbox("Bidder", question.bidders, key="lie_of", format_func=widgets.inert)
+        who = st.selectbox("Bidder", question.bidders, key="lie_of")
         price = st.number_input("Its prices, %", 0.0, 1000.0, 80.0, step=5.0, key="lie_price")
         kw = st.number_input("Its kW, %", 0.0, 1000.0, 100.0, step=5.0, key="lie_kw")
     honest, lying = question.otherwise(who, price / 100.0, kw / 100.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -30,7 +31,7 @@ def numbers(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def recorded_figure(snap: views.Snapshot) -> Figure:
-    """The merit order of the recorded auction, by site power; the title says where it clears."""
+    """The merit order of the recorded auction, by site power."""
     auction, site = snap.auction, snap.site
     won: dict[str, float] = {}
     for row in auction["allocation"]:
@@ -44,20 +45,28 @@ def recorded_figure(snap: views.Snapshot) -> Figure:
         won[name] = won.get(name, 0.0) - kw
         price = bid["price_usd_per_kwh"] / use
         steps.append(plots.Step(name, bid["kw"] * use, price, kw * use, hues.get(name, "tenants")))
-    price = f"{fmt.compact(auction['clearing_price'])} {snap.units.money}/kWh"
-    sold = sum(step.won_kw for step in steps if step.bidder != "grid")
-    left = auction["capacity_kw"] - sold
-    title = f"Clears at {price}: all power is taken"
-    if left > 0.5:
-        title = f"Clears at {price}; {fmt.power(left)} of {fmt.power(auction['capacity_kw'])} is left to the grid"
     return plots.merit_order(
         steps,
         auction["capacity_kw"],
         auction["clearing_price"],
         auction["reserve_usd_per_kwh"],
-        title,
-        snap.units.money,
+        money=snap.units.money,
     )
+
+
+def recorded_title(snap: views.Snapshot) -> str:
+    """Where the auction clears, and how much power nobody took."""
+    auction = snap.auction
+    price = f"{fmt.compact(auction['clearing_price'])} {snap.units.money}/kWh"
+    left = auction["capacity_kw"] - sold_kw(snap)
+    if left < 0.5:
+        return f"Clears at {price}: all power is taken"
+    return f"Clears at {price}; {fmt.power(left)} of {fmt.power(auction['capacity_kw'])} is left to the grid"
+
+
+def sold_kw(snap: views.Snapshot) -> float:
+    """Site power that loads, their cooling and the battery got."""
+    return math.fsum(row["kw"] for row in snap.auction["allocation"] if row["bidder"] != "grid")
 
 
 def history_figure(snap: views.Snapshot, held: views.Held) -> Figure:
@@ -71,7 +80,7 @@ def history_figure(snap: views.Snapshot, held: views.Held) -> Figure:
     start, last = to_utc(held.timestamp[0]), to_utc(held.timestamp[-1])
     axis = TimeAxis.of(snap.site, start, last + timedelta(seconds=step), snap.at)
     panel = Panel("Clearing price of site power", snap.units.energy, lines, 170, decimals=1)
-    return charts.time_figure(axis, [panel], history_title(held))
+    return charts.time_figure(axis, [panel])
 
 
 def history_title(held: views.Held) -> str:

@@ -117,7 +117,7 @@ def merit_order(
     layout["legend"]["y"] = -0.2
     _mark_x(layout, capacity_kw, f"capacity {capacity_kw:,.0f} kW", LIGHT["now"])
     _mark_y(layout, clearing_usd_per_kwh, f"clearing {clearing_usd_per_kwh:.3f}", LIGHT["ink"])
-    if reserve_usd_per_kwh != clearing_usd_per_kwh:
+    if 0.0 < reserve_usd_per_kwh != clearing_usd_per_kwh:
         _mark_y(layout, reserve_usd_per_kwh, f"reserve {reserve_usd_per_kwh:.3f}", LIGHT["muted"], above=False)
     return {"data": data, "layout": layout}
 

@@ -16,7 +16,7 @@ from gridpilot.auction.proof import Audit, Outcome, audit, probe
 from gridpilot.domain import AuctionResult, Bid
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.decision import Snapshot, times
-from gridpilot.values import Array, Times, as_array
+from gridpilot.values import Array, Times, as_array, iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def held(ledger: Ledger, snap: Snapshot, hours: float) -> Held | None:
     if not entries:
         return None
     rows = ledger.prices(snap.cycle["source"], since=since - timedelta(days=1))
-    stamps = times([entry.at.isoformat() for entry in entries])
+    stamps = times([iso(entry.at) for entry in entries])
     place = np.searchsorted(rows.timestamp, stamps, side="right") - 1
     known = place >= 0
     energy = np.full(len(entries), np.nan)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gridpilot import views
 from tests.pages.conftest import OpenPage, words
@@ -34,6 +36,11 @@ def test_auction__chosen_bidder__rows_sum_to_its_payment(full: OpenPage) -> None
     assert rows["adds, USD/h"].sum() == pytest.approx(payment["usd_per_h"], abs=1e-9)
 
 
+def tables(app: AppTest) -> list[pd.DataFrame]:
+    """Tables of who got what: the recorded one, then the question's."""
+    return [frame.value for frame in app.dataframe if "got, kW" in frame.value]
+
+
 def test_auction__clear_the_same_bids__same_result_and_nothing_written(full: OpenPage) -> None:
     app = full("auction")
     before = views.ledger().head()
@@ -41,8 +48,9 @@ def test_auction__clear_the_same_bids__same_result_and_nothing_written(full: Ope
     assert not app.exception and not app.error
     snap = views.snapshot()
     assert snap is not None
-    recorded, asked = app.dataframe[0].value, app.dataframe[-1].value
-    assert asked["got, kW"].tolist() == pytest.approx(recorded["got, kW"].tolist(), abs=1e-3)
+    recorded, asked = (dict(zip(t["bidder"], t["got, kW"], strict=True)) for t in tables(app))
+    recorded.pop("cooling")  # follows the loads that it cools
+    assert asked == pytest.approx(recorded, abs=1e-3)
     assert views.ledger().head() == before
 
 
@@ -50,10 +58,35 @@ def test_auction__no_capacity__nobody_is_served(full: OpenPage) -> None:
     app = full("auction")
     app.number_input[0].set_value(0.0).run()
     app.button(key="bids_clear").click().run()
-    assert app.dataframe[-1].value["got, kW"].sum() == 0.0
+    assert tables(app)[-1]["got, kW"].sum() == 0.0
 
 
 def test_auction__stale_ledger__still_answers(stale: OpenPage) -> None:
     app = stale("auction")
     assert not app.exception
     assert "Prices are stale" in words(app)
+
+
+def test_auction__a_bid_told_lower__says_what_it_would_change(full: OpenPage) -> None:
+    app = full("auction")
+    app.selectbox(key="lie_of").set_value("gpu").run()
+    app.number_input(key="lie_price").set_value(0.0).run()
+    assert not app.exception and not app.error
+    said = words(app).replace("\\", "")  # names and numbers stand escaped
+    assert "By its bids gpu gets" in said and "told otherwise it gets 0.0 kW" in said and "it loses" in said
+
+
+def test_auction__random_lies__none_pays(full: OpenPage) -> None:
+    app = full("auction")
+    app.button(key="lie_audit").click().run()
+    assert not app.exception and not app.error
+    assert [box.value for box in app.success] == ["200 lies tried, none paid."]
+
+
+def test_auction__history__the_course_of_the_clearing_price(full: OpenPage) -> None:
+    full("auction")
+    held = views.auction_history()
+    snap = views.snapshot()
+    assert held is not None and snap is not None
+    assert held.clearing_usd_per_kwh[-1] == pytest.approx(snap.auction["clearing_price"])
+    assert held.revenue_usd_per_h[-1] == pytest.approx(snap.auction["revenue"])
