@@ -139,6 +139,7 @@ def _auction_options(sub: argparse.ArgumentParser) -> None:
         ("--cap", "SERVICE=KW", "the most that a service gets"),
     ):
         sub.add_argument(name, type=_amount, action="append", default=[], metavar=metavar, help=told)
+    sub.add_argument("--core", action="store_true", help="core-selecting payments: not truthful, see the manual")
     sub.add_argument("--audit", type=_count, metavar="N", help="try N misreports and tell the best gain of one")
 
 
@@ -396,7 +397,7 @@ def _auction(args: argparse.Namespace) -> Result:
         raise InputError(f"--capacity-kw is {args.capacity_kw:g}: expected 0 or more")
     book, refused = read_bids(args.bids)
     supply = Supply(args.capacity_kw, args.reserve, dict(args.resource), dict(args.cap))
-    result = clear_book(book, supply).result()
+    result = clear_book(book, supply, core=args.core).result()
     body = report.auction_json(replace(result, rejected=(*refused, *result.rejected)))
     if args.audit:
         if len(book) > MOST_AUDITED:

@@ -86,6 +86,8 @@ class _Columns:
 
     def add(self, bids: Sequence[Bid], resources: Sequence[str]) -> None:
         """Rows that were made one by one."""
+        if not bids:
+            return
         self.house |= {bid.bidder for bid in bids if bid.house}
         uses = [[bid.uses.get(name, float(name == POWER)) for name in resources] for bid in bids]
         numbers = [

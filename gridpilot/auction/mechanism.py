@@ -25,6 +25,7 @@ import numpy as np
 from gridpilot.auction import integer, knapsack, linear, merit
 from gridpilot.auction.book import KW, POWER, Book, Bools, Ints, Problem, Refused, Supply, admit, problem, total
 from gridpilot.domain import Allocation, AuctionResult, Bid
+from gridpilot.errors import DataError
 from gridpilot.values import Array
 
 MERIT = "merit order, VCG payments"
@@ -32,6 +33,7 @@ KNAPSACK = "exact knapsack, VCG payments"
 LINEAR = "linear program, VCG payments"
 INTEGER = "mixed-integer program, VCG payments"
 GREEDY = "greedy by value for its share of what is scarce, critical-value payments"
+CORE = "core-selecting payments (not truthful)"
 TIME_LIMIT_S = 20.0
 MOST_LOSERS = 100_000  # demand curves; of more only those that got something become rows of a result
 MOST_PROOFS = 1000  # winners whose displaced bids are listed unasked
@@ -110,8 +112,12 @@ def clear(bids: Sequence[Bid], capacity_kw: float, reserve_usd_per_kwh: float = 
     return clear_book(Book.of(bids), Supply(capacity_kw, reserve_usd_per_kwh)).result()
 
 
-def clear_book(book: Book, supply: Supply, *, time_limit_s: float = TIME_LIMIT_S) -> Cleared:
-    """Clear an auction of any size: the allocation, and the payment of every winner."""
+def clear_book(book: Book, supply: Supply, *, time_limit_s: float = TIME_LIMIT_S, core: bool = False) -> Cleared:
+    """Clear an auction of any size: the allocation, and the payment of every winner.
+
+    With `core`, payments are core-selecting and named so: no group of bidders could better them, but a lie may pay.
+    DataError where the auction is too large for them or not proved to be the best.
+    """
     start = time.perf_counter()
     taking_part, refused = admit(book, supply)
     p = problem(book, supply, taking_part)
@@ -120,10 +126,11 @@ def clear_book(book: Book, supply: Supply, *, time_limit_s: float = TIME_LIMIT_S
     kw[taking_part] = found.x
     price = supply.reserve_usd_per_kwh + (_price(p, found.x) if found.price is None else found.price)
     ms = (time.perf_counter() - start) * 1000.0
-    exact = found.method != GREEDY
-    return Cleared(
-        book, supply, taking_part, tuple(refused), p, kw, found.lost, found.method, exact, found.bound, price, ms
-    )
+    exact, method, lost = found.method != GREEDY, found.method, found.lost
+    if core:
+        lost, method = _core(p, book, found, time_limit_s), method.replace("VCG payments", CORE)
+        ms = (time.perf_counter() - start) * 1000.0
+    return Cleared(book, supply, taking_part, tuple(refused), p, kw, lost, method, exact, found.bound, price, ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,17 @@ def _integer(p: Problem, book: Book, deadline: integer.Deadline) -> _Solved:
             return _Solved(found.x, _lost(p, found.x, winners, without, n), INTEGER, found.value)
     x, lost = integer.greedy(p, n)
     return _Solved(x, lost, GREEDY, found.bound)
+
+
+def _core(p: Problem, book: Book, found: _Solved, time_limit_s: float) -> Array:
+    """Core-selecting payments above the reserve (B,)."""
+    from gridpilot.auction.core import MOST_ROWS, payments
+
+    if found.method == GREEDY:
+        raise DataError("core-selecting payments need the best allocation, which was not found in time")
+    if len(p) > MOST_ROWS:
+        raise DataError(f"core-selecting payments are for {MOST_ROWS} bids at the most: here are {len(p)}")
+    return payments(p, found.x, found.lost, book.house, integer.Deadline(time_limit_s))
 
 
 def _winners(p: Problem, x: Array, book: Book) -> Ints:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gridpilot.auction import integer, knapsack, linear, merit
 from gridpilot.auction.book import KW, POWER, Book, Problem, Supply
-from gridpilot.auction.mechanism import GREEDY, INTEGER, KNAPSACK, LINEAR, TIME_LIMIT_S, Cleared, clear_book
+from gridpilot.auction.mechanism import CORE, INTEGER, KNAPSACK, LINEAR, TIME_LIMIT_S, Cleared, clear_book
 from gridpilot.domain import Bid, Payment
 from gridpilot.errors import DataError
 from gridpilot.values import Array
@@ -27,7 +27,10 @@ def payment(cleared: Cleared, bidder: int, *, rows: bool = True) -> Payment:
     mine = book.bidder == bidder
     others_with = float(cleared.value.sum() - cleared.value[bidder])
     others_with += reserve * (cleared.supply.power_kw - float(cleared.power[bidder]))
-    listed = _displaced(cleared, bidder, mine) if rows and cleared.method != GREEDY else ()
+    listed = _displaced(cleared, bidder, mine) if rows and cleared.exact else ()
+    above = pays - sum(money for *_, money in listed)
+    if listed and CORE in cleared.method and abs(above) > 1e-9:
+        listed = (*listed, ("core", 0.0, 0.0, above))  # what others together would have paid more than Vickrey asks
     return Payment(book.bidders[bidder], pays, others_with + pays, others_with, listed)
 
 
@@ -57,11 +60,12 @@ def _best(p: Problem, method: str) -> Array:
     """The best allocation of a problem, by the engine that cleared the auction."""
     if not len(p.capacity) or not len(p):
         return p.kw
-    if method == KNAPSACK:
+    kind = method.replace(CORE, "VCG payments")
+    if kind == KNAPSACK:
         return knapsack.Knapsack(p).allocate()
-    if method == LINEAR:
+    if kind == LINEAR:
         return linear.allocate(p)[0]
-    if method == INTEGER:
+    if kind == INTEGER:
         return integer.allocate(p, integer.Deadline(TIME_LIMIT_S)).x
     return merit.allocate(p)
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from gridpilot.auction.book import POWER, Book, Supply
 from gridpilot.auction.mechanism import clear_book
 from gridpilot.domain import OWN_NAMES, Allocation, AuctionResult, Bid, Offer, Plan, Site
+from gridpilot.errors import DataError, PlanError
 
 METER_KW = 0.001  # below what a meter can tell
 HIGHEST = 1e6  # $/kWh, the most that a bid may say
@@ -28,7 +29,11 @@ def sell(site: Site, plan: Plan, risk_factor: float = 1.0) -> tuple[tuple[Bid, .
     The result has a row for the cooling of the loads that it serves; they pay for it.
     """
     offered = bids(site, plan, risk_factor)
-    result = clear_book(Book.of(offered), supply(site, plan)).result()
+    book, offer = Book.of(offered), supply(site, plan)
+    try:
+        result = clear_book(book, offer, core=site.auction.core).result()
+    except (DataError, PlanError):  # core-selecting payments that are not found in time: the result's method says VCG
+        result = clear_book(book, offer).result()
     cooling_kw = sum(row.kw for row in result.allocation if row.bidder not in OWN_NAMES) * site.cooling.kw_per_kw
     row = Allocation(COOLING, COOLING, cooling_kw, cooling_kw, 0.0)
     return offered, replace(result, allocation=(*result.allocation, row))

@@ -180,6 +180,7 @@ class AuctionTerms:
     strategy: str = "marginal value"
     reserve_usd_per_kwh: float = 0.0  # nothing is sold below it, and nothing below the site's own alternatives
     caps_kw: Mapping[str, float] = field(default_factory=dict)  # the most that a service gets
+    core: bool = False  # core-selecting payments; a bidder may then gain by a lie
 
     def __post_init__(self) -> None:
         require(

@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 
 from gridpilot.auction import integer, knapsack, merit
 from gridpilot.auction.book import Book, Supply, admit, problem
-from gridpilot.auction.mechanism import GREEDY, INTEGER, KNAPSACK, LINEAR, MERIT, clear_book
+from gridpilot.auction.mechanism import CORE, GREEDY, INTEGER, KNAPSACK, LINEAR, MERIT, clear_book
 from gridpilot.auction.proof import audit, probe
 from gridpilot.domain import Bid
 from gridpilot.errors import DataError
@@ -226,6 +226,48 @@ def test_greedy__one_bid_each__no_lie_pays() -> None:
                 compared += 1
                 assert lie <= honest + 1e-9
     assert compared > 300
+
+
+# --- core-selecting payments ----------------------------------------------------------------------
+
+
+def test_core__two_small_against_one_large__they_pay_what_it_offered() -> None:
+    bids = [Bid("a", "x", 50.0, 1.0, False), Bid("b", "x", 50.0, 1.0, False), Bid("big", "x", 100.0, 0.9, False)]
+    vickrey, core = (clear_book(Book.of(bids), Supply(100.0), core=core) for core in (False, True))
+    assert vickrey.pays.tolist() == pytest.approx([40.0, 40.0, 0.0])
+    assert core.pays.tolist() == pytest.approx([45.0, 45.0, 0.0], abs=1e-6)
+    assert CORE in core.method and CORE not in vickrey.method
+    for payment in core.result().payments:
+        assert sum(row[3] for row in payment.externality) == pytest.approx(payment.usd_per_h)
+
+
+@pytest.mark.parametrize("kind", ["whole", "mixed", "minima"])
+def test_core__random_auctions__no_coalition_could_offer_more(kind: str) -> None:
+    rng = np.random.default_rng(11)
+    raised = 0
+    for _ in range(25):
+        bids, supply = random_auction(rng, kind)
+        book = Book.of(bids)
+        vickrey, core = (clear_book(book, supply, core=core) for core in (False, True))
+        assert np.array_equal(vickrey.kw, core.kw)
+        assert np.all(core.pays >= vickrey.pays - 1e-6)
+        raised += bool(core.pays.sum() > vickrey.pays.sum() + 1e-6)
+        gain = core.value - core.lost
+        assert np.all(gain >= -1e-6)
+        people = np.flatnonzero(~book.house).tolist()
+        seller = core.lost[~book.house].sum() + core.value[book.house].sum()
+        for size in range(len(people)):
+            for out in itertools.combinations(people, size):
+                inside = [bid for bid in bids if book.bidders.index(bid.bidder) not in out]
+                offer = clear_book(Book.of(inside), supply).welfare
+                kept = sum(gain[b] for b in people if b not in out)
+                assert offer <= seller + kept + 1e-5
+    assert raised or kind == "mixed", "some Vickrey payments are below the core"
+
+
+def test_core__too_many_bids__one_clear_line() -> None:
+    with pytest.raises(DataError, match="for 5000 bids at the most: here are 6000"):
+        clear_book(large(np.random.default_rng(0), 6000), Supply(10.0), core=True)
 
 
 # --- edges ---------------------------------------------------------------------------------------
