@@ -101,9 +101,10 @@ class _Model:
         """
         p = self.p
         columns, entries, upper = [], [], list(p.capacity)
+        whole = p.whole
         for i in range(len(p)):
-            scale = float(p.kw[i]) if p.whole[i] else 1.0
-            columns.append((float(p.value[i]) * scale, 1.0 if p.whole[i] else float(p.kw[i]), bool(p.whole[i])))
+            scale = float(p.kw[i]) if whole[i] else 1.0
+            columns.append((float(p.value[i]) * scale, 1.0 if whole[i] else float(p.kw[i]), bool(whole[i])))
             entries += [(r, i, float(p.use[i, r]) * scale) for r in range(len(p.capacity)) if p.use[i, r] > 0.0]
         for i in np.flatnonzero((p.least_kw > 0.0) & ~p.whole).tolist():
             switch = len(columns)

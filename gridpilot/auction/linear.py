@@ -89,6 +89,9 @@ class _Program:
         for i in shut:
             self._solver.changeColBounds(i, 0.0, 0.0)
         self._solver.run()
+        if self._solver.getModelStatus() != self._optimal:  # a warm start that went astray: once more from nothing
+            self._solver.clearSolver()
+            self._solver.run()
         if self._solver.getModelStatus() != self._optimal:
             raise NotSolved(str(self._solver.getModelStatus()))
         found = self._solver.getSolution()
@@ -104,10 +107,13 @@ class _Core:
         self.p, self.size = p, columns
         self._open(guess)
         _, self.price = self.program.solve(p.capacity - self.taken)
-        while not (self._holds(self.price) and np.all(self.taken <= p.capacity + TIGHT)):
-            self.size *= 2
-            self._open(self.price)
+        fits = bool(np.all(self.taken <= p.capacity + TIGHT))
+        while not (fits and self._holds(self.price)):
+            self.size *= 2 if fits else 4
+            self._open(self.price if fits else self.centre)  # prices of a core that does not fit mean nothing
             _, self.price = self.program.solve(p.capacity - self.taken)
+            fits = bool(np.all(self.taken <= p.capacity + TIGHT))
+        self.size = columns
         self._open(self.price)  # centred on the optimum: what is asked next is near it
         self.found, self.price = self.program.solve(p.capacity - self.taken)
 
