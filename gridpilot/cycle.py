@@ -57,6 +57,7 @@ from gridpilot.plan import rules
 from gridpilot.plan.loads import job_needs
 from gridpilot.plan.solve import plan as make_plan
 from gridpilot.risk import limits
+from gridpilot.risk.portfolio import service_shares
 from gridpilot.risk.scenarios import plan_risk
 from gridpilot.values import Array, as_array, iso, to_jsonable
 
@@ -72,8 +73,8 @@ STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch
 class Engine:
     """What a cycle needs. `previous` is the last plan of this process, for the planner's fallback.
 
-    `refitter` holds the fitted forecasters, None where there are none; `known` are the prices of the last cycle,
-    `risk_factor` is how much of the last plan's discretionary power its risk allows.
+    `refitter` holds the fitted forecasters, None where there are none; `known` are the prices of the last cycle, `risk`
+    is its risk report where it has figures.
     """
 
     site: Site
@@ -84,7 +85,7 @@ class Engine:
     site_flags: tuple[DataFlag, ...] = ()
     refitter: Refitter | None = None
     known: Prepared | None = None
-    risk_factor: float = 1.0
+    risk: RiskReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
                 engine.ledger, engine.gateway, decision.dispatch, now, cycle_id=cycle_id, token=token
             )
         engine.previous = decision.plan
-        engine.risk_factor = decision.risk.risk_adjustment_factor if decision.risk.status == "ok" else 1.0
+        engine.risk = decision.risk if decision.risk.status == "ok" else None
     result = CycleResult(
         cycle_id,
         now,
@@ -253,10 +254,11 @@ def _decide(
         paths = _scenarios(site, outlook, outcome)
         plan = make_plan(site, state, outlook, previous=engine.previous, scenarios=paths, cvar_limit_usd=limit_usd)
     with clock.stage("auction"):
-        bids, auction = services.sell(site, plan, engine.risk_factor)
+        bids, auction = services.sell(site, plan, engine.risk)
     with clock.stage("risk"):
         risk = plan_risk(plan, outcome, site, alpha=site.risk.alpha, cap_usd=limit_usd)
-        risk = replace(risk, cvar_limit_usd=_nan(limit_usd), regime=now_regime.name)
+        shares = service_shares(plan, outcome, site, site.risk.alpha) if site.auction.strategy == "portfolio" else {}
+        risk = replace(risk, cvar_limit_usd=_nan(limit_usd), regime=now_regime.name, service_shares=shares)
     with clock.stage("dispatch"):
         valid_until = history.last + timedelta(seconds=2 * history.step_s)
         planned = to_dispatch(site, plan, auction, state, now, valid_until)

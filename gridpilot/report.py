@@ -164,6 +164,7 @@ def risk_json(risk: RiskReport, *, sample: bool = False) -> dict[str, Any]:
         "expected": risk.expected,
         "cvar_limit_usd": risk.cvar_limit_usd,
         "regime": risk.regime,
+        "service_shares": risk.service_shares,
     }
     if sample:
         body["pnl_usd"] = risk.pnl_usd

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from gridpilot.config import DATA, Settings, load_site
 from gridpilot.cycle import STAGES, Engine, open_engine, run_cycle
 from gridpilot.dispatch.gateway import SimulatedGateway
+from gridpilot.domain import STRATEGIES, AuctionTerms
 from gridpilot.errors import LedgerError, SourceError
 from gridpilot.ledger.store import Ledger
 from gridpilot.mara_server import MaraServer
@@ -53,6 +55,20 @@ def test_run_cycle__replay__decides_records_and_sends(engine: Engine) -> None:
     kinds = [entry.kind for entry in engine.ledger.entries(cycle_id=result.cycle_id, newest_first=False)]
     assert kinds == ["forecast", "plan", "auction", "risk", "intent", "result", "cycle"]
     assert engine.ledger.verify().ok
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_run_cycle__each_auction_strategy__two_cycles_within_every_limit(engine: Engine, strategy: str) -> None:
+    engine.site = replace(engine.site, auction=AuctionTerms(strategy))
+    for _ in range(2):
+        result = run_cycle(engine, WALL)
+        assert (result.dispatch.status, result.dispatch.constraints_satisfied) == ("applied", True)
+        assert result.auction.exact
+        step(engine)
+    shares = result.risk.service_shares
+    assert bool(shares) is (strategy == "portfolio")
+    assert all(share >= 0.0 for share in shares.values()) and sum(shares.values()) <= 1.0 + 1e-9
+    assert load(engine.ledger, result.cycle_id).risk["service_shares"] == pytest.approx(shares)
 
 
 def test_run_cycle__public_json__has_the_contract_keys_and_no_nan(engine: Engine) -> None:

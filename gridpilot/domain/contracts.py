@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gridpilot.domain.check import finite, require
 
-STRATEGIES = ("marginal value", "risk-adjusted", "seed split")
+STRATEGIES = ("marginal value", "risk-adjusted", "portfolio", "seed split", "seed bid")
 TIERS = (0.0, 0.10, 0.25, 0.50)  # average slow-down of tiers 0 to 3: the job classes of arXiv 2507.00909
 
 
@@ -174,7 +174,9 @@ class AuctionTerms:
     """How the site sells its power among its services and tenants.
 
     `strategy` says what its own loads bid: "marginal value" (what a kWh is worth in the plan), "risk-adjusted" (that,
-    less by the risk of the last plan) or "seed split" (marginal values, within fixed shares for each service).
+    less by the risk of the last plan), "portfolio" (marginal values, within the share that the last risk report gives
+    each service), "seed split" (marginal values, within fixed shares) or "seed bid" (95 % of the forecast energy price,
+    within the fixed shares).
     """
 
     strategy: str = "marginal value"

@@ -286,6 +286,7 @@ class RiskReport:
     expected: float = float("nan")
     cvar_limit_usd: float = float("nan")  # NaN: none is set
     regime: str = ""  # how restless prices are: calm, restless, stormy
+    service_shares: Mapping[str, float] = field(default_factory=dict)  # of the site's power, where it is sold by them
     pnl_usd: Array = field(default_factory=lambda: as_array([]))
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ def pnl_paths(plan: Plan, forecast: Forecast, site: Site) -> Array:
     token price that the forecast does not have (NaN) is the outlook's. The value of energy left in the battery
     at the end is no income and not counted. DataError where the forecast is too short or has another step.
     """
-    energy, hashes, tokens = (_prices(plan, forecast, price) for price in ("energy", "hash", "token"))
+    energy, hashes, tokens = (prices(plan, forecast, price) for price in ("energy", "hash", "token"))
     step_h = plan.outlook.step_h
     money = (plan.export_kw - plan.import_kw) * energy / 1000.0
     machines = {machine.type: machine for machine in site.machines}
@@ -51,7 +51,7 @@ def plan_risk(
     return dataclasses.replace(result, max_drawdown=value_at_risk(-falls, alpha))
 
 
-def _prices(plan: Plan, forecast: Forecast, price: str) -> Array:
+def prices(plan: Plan, forecast: Forecast, price: str) -> Array:
     """One price on the plan's steps: (S, T)."""
     outlook = plan.outlook
     if plan.step_s != forecast.step_s or plan.step_s != outlook.step_s:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gridpilot.auction.services import bids, sell, supply
 from gridpilot.config import DATA, load_site
-from gridpilot.domain import AuctionTerms, PriceOutlook, Site, SiteState, Tenant
+from gridpilot.domain import AuctionTerms, PriceOutlook, RiskReport, Site, SiteState, Tenant
 from gridpilot.errors import DataError
 from gridpilot.plan.loads import job_needs
 from gridpilot.plan.solve import plan
@@ -84,6 +84,10 @@ def terms(strategy: str, **more: object) -> Site:
     return replace(SITE, auction=AuctionTerms(strategy, **more))  # type: ignore[arg-type]
 
 
+def risk(factor: float, **shares: float) -> RiskReport:
+    return RiskReport("ok", 0.95, 200, 1.0, 2.0, 3.0, 4.0, factor, service_shares=shares)
+
+
 def test_sell__seed_split__each_service_within_its_share() -> None:
     site = terms("seed split")
     made = plan(site, SiteState(AT, 0.5, jobs=job_needs(site, AT, 4 * 3600.0, {})), outlook([20.0] * 4))
@@ -104,10 +108,33 @@ def test_sell__cap_of_a_service__holds() -> None:
 def test_bids__risk_adjusted__services_bid_nearer_to_the_margin_and_mining_does_not() -> None:
     site = terms("risk-adjusted")
     made = plan(site, SiteState(AT, 0.5), outlook([20.0] * 4))
-    plain, shaded = ({b.bidder: b.price_usd_per_kwh for b in bids(site, made, f)} for f in (1.0, 0.5))
+    plain, shaded = ({b.bidder: b.price_usd_per_kwh for b in bids(site, made, risk(f))} for f in (1.0, 0.5))
     margin = (1.0 + site.cooling.kw_per_kw) * float(made.power_price_usd_per_kwh[0])
     assert shaded["gpu"] == pytest.approx(margin + 0.5 * (plain["gpu"] - margin))
     assert shaded["hydro"] == plain["hydro"]
+
+
+def test_bids__seed_bid__buys_power_only_below_95_percent_of_the_price_to_come() -> None:
+    site = terms("seed bid")
+    for ahead, buys in ((30.0, True), (21.0, False), (10.0, False)):
+        made = plan(site, SiteState(AT, 0.5), outlook([20.0, ahead, 20.0, 20.0]))
+        offered, result = sell(site, made)
+        bid = next(bid for bid in offered if bid.bidder == "gpu")
+        assert bid.price_usd_per_kwh == pytest.approx(0.95 * (1.0 + site.cooling.kw_per_kw) * ahead / 1000.0)
+        assert (result.kw("gpu") > 0.0) is buys
+
+
+def test_sell__portfolio__each_service_within_the_share_of_the_risk_report_and_own_caps() -> None:
+    site = terms("portfolio", caps_kw={"inference": 50.0})
+    made = plan(site, SiteState(AT, 0.5), outlook([20.0] * 4))
+    free = supply(site, made)
+    assert free.caps_kw == {"inference": 50.0}  # before there is a report
+    offer = supply(site, made, risk(1.0, inference=0.02, mining=0.5))
+    k = 1.0 + site.cooling.kw_per_kw
+    assert offer.caps_kw["inference"] == pytest.approx(min(50.0, 0.02 * offer.power_kw / k))
+    assert offer.caps_kw["mining"] == pytest.approx(0.5 * offer.power_kw / k)
+    _, result = sell(site, made, risk(1.0, inference=0.02, mining=0.5))
+    assert result.kw("gpu") <= offer.caps_kw["inference"] + 1e-9
 
 
 def test_site__load_with_a_name_that_the_site_bids_with__is_refused() -> None:
