@@ -20,13 +20,16 @@ from gridpilot.domain import (
     AuctionTerms,
     Battery,
     Cooling,
+    CurtailmentTerms,
     Customer,
+    FrequencyResponse,
     Job,
     MachineType,
     Reserve,
     RiskAppetite,
     Room,
     Rule,
+    Simulation,
     Site,
     Tenant,
 )
@@ -71,9 +74,11 @@ TABLES: dict[str, type[Any]] = {
     "auction": AuctionTerms,
     "battery": Battery,
     "cooling": Cooling,
+    "frequency": FrequencyResponse,
     "reserve": Reserve,
     "risk": RiskAppetite,
     "room": Room,
+    "simulation": Simulation,
 }
 ROWS: dict[str, type[Any]] = {
     "machines": MachineType,
@@ -81,6 +86,7 @@ ROWS: dict[str, type[Any]] = {
     "tenants": Tenant,
     "customers": Customer,
     "rules": Rule,
+    "curtailments": CurtailmentTerms,
 }
 
 

@@ -23,9 +23,11 @@ import numpy as np
 from gridpilot import report
 from gridpilot.auction import services
 from gridpilot.config import Settings, load_site
+from gridpilot.control import Control, Orders, Seen, in_force, read_in, soc_now
 from gridpilot.dispatch import override, reconcile
-from gridpilot.dispatch.gateway import MachineGateway, MaraGateway, SimulatedGateway
+from gridpilot.dispatch.gateway import MachineGateway, MaraGateway
 from gridpilot.dispatch.machines import to_dispatch
+from gridpilot.dispatch.simulator import SimulatedGateway
 from gridpilot.domain import (
     AuctionResult,
     Band,
@@ -37,11 +39,9 @@ from gridpilot.domain import (
     Plan,
     PriceHistory,
     PriceOutlook,
-    Reading,
     RiskReport,
     Site,
     SiteState,
-    Switched,
 )
 from gridpilot.errors import GatewayError, SourceError
 from gridpilot.forecast.ensemble import Prepared, forecast, prepare
@@ -52,7 +52,6 @@ from gridpilot.market.source import PriceSource, open_source
 from gridpilot.monitor import settle
 from gridpilot.monitor.decision import SITE
 from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
-from gridpilot.monitor.promises import Promises
 from gridpilot.plan import rules
 from gridpilot.plan.loads import job_needs
 from gridpilot.plan.solve import plan as make_plan
@@ -79,13 +78,22 @@ class Engine:
 
     site: Site
     source: PriceSource
-    gateway: MachineGateway
-    ledger: Ledger
+    control: Control
     previous: Plan | None = None
     site_flags: tuple[DataFlag, ...] = ()
     refitter: Refitter | None = None
     known: Prepared | None = None
     risk: RiskReport | None = None
+
+    @property
+    def gateway(self) -> MachineGateway:
+        """The way to the machines."""
+        return self.control.gateway
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where everything is written down."""
+        return self.control.ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,20 +150,20 @@ def open_engine(settings: Settings, ledger: Ledger) -> Engine:
             load=lambda: ledger.get_state("machines").value or {},
             save=lambda value: ledger.put_state("machines", value),
         )
-        return Engine(site, source, gateway, ledger)
+        return Engine(site, source, Control(gateway, ledger))
     client: MaraClient = source.client
     if settings.mara_api_key is None:
         client.create_site(site.name)
     site, flags = site_from_inventory(site, client.inventory())
     source.site = site
-    return Engine(site, source, MaraGateway(client, site), ledger, site_flags=flags)
+    return Engine(site, source, Control(MaraGateway(client, site), ledger), site_flags=flags)
 
 
 def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_run: bool = False) -> CycleResult:
     """Settle, decide, write down, send. `token` is the fencing token of the pilot's lease.
 
-    A dry run neither writes nor sends. Raises SourceError or DataError where there are no usable prices,
-    LedgerError where the ledger can't be written (then nothing was sent).
+    A dry run neither writes nor sends. Raises SourceError or DataError where there are no usable prices, GatewayError
+    where the site can't be read, LedgerError where the ledger can't be written (then nothing was sent).
     """
     clock = _Timings()
     started = time.perf_counter()
@@ -167,7 +175,10 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         before = settle.load(engine.ledger)
     site = _site_now(engine.site, history)
     running, settlement, settled_flags = settle.settle(site, history, before, now)
-    decision = _decide(engine, site, history, running, now, clock)
+    with clock.stage("dispatch"):
+        seen = engine.control.look(site, now, running, quiet=dry_run)
+    running = read_in(running, seen.reading)
+    decision = _decide(engine, site, history, running, seen, clock)
     flags = (*engine.site_flags, *settled_flags, *history.flags, *decision.forecast.flags, *decision.plan.flags)
     cycle_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     sent = replace(decision.dispatch, status="dry-run")
@@ -175,16 +186,14 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         with clock.stage("ledger"):
             _record(engine, cycle_id, history, decision, settlement)
         with clock.stage("dispatch"):
-            sent = reconcile.execute(
-                engine.ledger, engine.gateway, decision.dispatch, now, cycle_id=cycle_id, token=token
-            )
+            sent = engine.control.carry_out(replace(decision.orders, cycle_id=cycle_id), seen, now, token=token)
         engine.previous = decision.plan
         engine.risk = decision.risk if decision.risk.status == "ok" else None
     result = CycleResult(
         cycle_id,
         now,
         engine.source.name,
-        flags,
+        (*flags, *decision.orders.flags),
         decision.forecast,
         decision.plan,
         decision.auction,
@@ -193,7 +202,8 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         {**clock.ms, "total": (time.perf_counter() - started) * 1000.0},
     )
     if not dry_run:
-        running = _running(running, decision, sent, cycle_id)
+        orders = replace(decision.orders, cycle_id=cycle_id)
+        running = replace(in_force(running, orders, decision.state.machines, sent), at=now)
         meter = _meter(engine, history, now)
         with engine.ledger.transaction() as work:
             work.put_state(settle.KEY, running.to_json())
@@ -223,7 +233,12 @@ class _Decision:
     bids: tuple[Bid, ...]
     auction: AuctionResult
     risk: RiskReport
-    dispatch: Dispatch
+    orders: Orders
+
+    @property
+    def dispatch(self) -> Dispatch:
+        """What is to be sent."""
+        return self.orders.dispatch
 
 
 def _site_now(site: Site, history: PriceHistory) -> Site:
@@ -233,9 +248,10 @@ def _site_now(site: Site, history: PriceHistory) -> Site:
 
 
 def _decide(
-    engine: Engine, site: Site, history: PriceHistory, running: settle.Running, now: datetime, clock: _Timings
+    engine: Engine, site: Site, history: PriceHistory, running: settle.Running, seen: Seen, clock: _Timings
 ) -> _Decision:
     """Everything between the prices and the set points; writes nothing."""
+    now = seen.reading.at
     with clock.stage("features"):
         prepared = prepare(history, site.timezone, country=site.country or None)
         engine.known = prepared
@@ -245,59 +261,59 @@ def _decide(
         if engine.refitter and not fits:
             outcome = replace(outcome, flags=(*outcome.flags, *engine.refitter.waiting(prepared.clock)))
     with clock.stage("plan"):
-        reading = engine.gateway.read(now)
         needs = job_needs(site, history.last, HORIZON_S, running.jobs_kwh)
-        state = _state(site, history, running, reading, needs, engine.gateway.name)
+        state = _state(site, history, running, seen, needs, engine.gateway.name)
         outlook = _outlook(history, outcome)
         now_regime = limits.regime(history)
         limit_usd = limits.cvar_limit(site.risk, now_regime)
         paths = _scenarios(site, outlook, outcome)
         plan = make_plan(site, state, outlook, previous=engine.previous, scenarios=paths, cvar_limit_usd=limit_usd)
+    today = replace(site, import_kw=state.import_kw(site.import_kw))  # the connection as it is now
     with clock.stage("auction"):
-        bids, auction = services.sell(site, plan, engine.risk)
+        bids, auction = services.sell(today, plan, engine.risk)
     with clock.stage("risk"):
         risk = plan_risk(plan, outcome, site, alpha=site.risk.alpha, cap_usd=limit_usd)
         shares = service_shares(plan, outcome, site, site.risk.alpha) if site.auction.strategy == "portfolio" else {}
         risk = replace(risk, cvar_limit_usd=_nan(limit_usd), regime=now_regime.name, service_shares=shares)
     with clock.stage("dispatch"):
         valid_until = history.last + timedelta(seconds=2 * history.step_s)
-        planned = to_dispatch(site, plan, auction, state, now, valid_until)
-        dispatch = override.in_force(engine.ledger, site, state, planned, now)
-    return _Decision(site, state, outcome, plan, bids, auction, risk, dispatch)
+        planned = to_dispatch(today, plan, auction, state, now, valid_until)
+        decided = override.in_force(engine.ledger, today, state, planned, now)
+        if reconcile.held(engine.ledger) is not None and decided.origin != "estop":
+            decided = override.apply_override(today, state, planned, "hold", {})
+        tenants = {tenant.name for tenant in site.tenants}
+        paid = sum(p.usd_per_h for p in auction.payments if p.bidder in tenants)
+        orders = Orders(site, state, plan, decided, decided, (), engine.control.memory, history, paid)
+        orders = engine.control.within(orders, seen)
+    return _Decision(site, state, outcome, plan, bids, auction, risk, orders)
 
 
 def _state(
     site: Site,
     history: PriceHistory,
     running: settle.Running,
-    reading: Reading,
+    seen: Seen,
     needs: tuple[JobNeed, ...],
     source: str,
 ) -> SiteState:
     """The state that a plan starts from: what was read, and what is kept between cycles."""
-    owed, now = running.promises, running.at
-    load_kw = _load_kw(site, reading.machines, running)
+    owed, now, reading = running.promises, running.at, seen.reading
     same_month = owed.peak_month == f"{now.astimezone(ZoneInfo(site.timezone)):%Y-%m}"
     return SiteState(
         now,
-        running.soc_frac,
-        reading.machines,
+        soc_now(site, reading, running, now),
+        reading.target,
         running.battery_kw,
         needs,
         source,
         served=owed.served,
         switched=owed.switched,
         rules=rules.standing(site, history),
-        grid_kw=load_kw + running.battery_kw if running.cycle_id else float("nan"),
+        grid_kw=_nan(reading.grid_kw) if running.cycle_id else float("nan"),
         peak_kw=owed.peak_kw if same_month else 0.0,
         room_c=_nan(running.room_c),
+        limits=seen.limits,
     )
-
-
-def _load_kw(site: Site, machines: Mapping[str, int], running: settle.Running) -> float:
-    """What machines, jobs and tenants draw now, with their cooling [kW]."""
-    it_kw = machine_kw(site, machines) + sum(running.jobs_kw.values()) + sum(running.tenants_kw.values())
-    return it_kw * (1.0 + site.cooling.kw_per_kw) + running.room_kw
 
 
 def _outlook(history: PriceHistory, outcome: Forecast) -> PriceOutlook:
@@ -368,49 +384,6 @@ def _record(
 
 def _auction_record(decision: _Decision) -> dict[str, Any]:
     return {**report.auction_json(decision.auction), "bids": to_jsonable(decision.bids)}
-
-
-def _running(running: settle.Running, decision: _Decision, sent: Dispatch, cycle_id: str) -> settle.Running:
-    """What is in force from now on. After an unknown outcome the site is taken to run what was asked."""
-    if sent.status == "refused":
-        return replace(running, at=decision.state.at)
-    site = decision.site
-    tenants = {tenant.name for tenant in site.tenants}
-    paid = sum(p.usd_per_h for p in decision.auction.payments if p.bidder in tenants)
-    return replace(
-        running,
-        at=decision.state.at,
-        valid_until=sent.valid_until,
-        battery_kw=sent.battery_kw,
-        machines=dict(sent.machines),
-        jobs_kw=dict(sent.jobs_kw),
-        tenants_kw=dict(sent.tenants_kw),
-        tenants_usd_per_h=paid if sent.tenants_kw else 0.0,
-        cycle_id=cycle_id,
-        promises=_promises(running, decision, sent),
-        room_kw=sent.room_kw,
-    )
-
-
-def _promises(running: settle.Running, decision: _Decision, sent: Dispatch) -> Promises:
-    """What the new set points owe: each customer's part of the power that its machines really get, and the reserve."""
-    site, plan, kw = decision.site, decision.plan, {}
-    for customer in site.customers:
-        planned = float(plan.loads_kw[customer.type][0])
-        given = sent.machines.get(customer.type, 0) * site.machine(customer.type).power_kw
-        share = given / planned if planned > 0.0 else 0.0
-        kw[customer.name] = float(plan.customers_kw[customer.name][0]) * share
-    before = decision.state.machines
-    moved = {m.type: sent.machines.get(m.type, 0) - before.get(m.type, 0) for m in site.machines}
-    switched = tuple(Switched(name, decision.state.at, count) for name, count in moved.items() if count)
-    planned_now = sent.origin == "plan"
-    return replace(
-        running.promises,
-        customers_kw=kw,
-        switched=(*running.promises.switched, *switched),
-        reserve_up_kw=float(plan.reserve_up_kw[0]) if planned_now else 0.0,
-        reserve_down_kw=float(plan.reserve_down_kw[0]) if planned_now else 0.0,
-    )
 
 
 def _meter(engine: Engine, history: PriceHistory, now: datetime) -> dict[str, Any] | None:

@@ -88,6 +88,8 @@ class Pilot:
         self.version = override.version(ledger)  # of the commands that the last decision knew
         self.renewed = time.monotonic()
         self.retry_at = 0.0
+        self.look_at = 0.0
+        self.blind = False  # the last look at the site failed
         self.off_until: datetime | None = None
         self.refitter = Refitter() if settings.refit else None
 
@@ -97,6 +99,7 @@ class Pilot:
             self.ledger.renew_lease(LEASE, self.token, LEASE_S, wall)
             self.renewed = time.monotonic()
         asked = self._commands(wall)
+        asked = self._follow(wall) or asked
         if time.monotonic() < self.retry_at and not asked:
             return
         try:
@@ -141,6 +144,26 @@ class Pilot:
         return asked
 
     # --- parts of a tick -------------------------------------------------------------------
+
+    def _follow(self, wall: datetime) -> bool:
+        """Between two cycles: look at the site, keep it safe; whether something asks for a new decision."""
+        engine = self.engine
+        if engine is None or time.monotonic() < self.look_at:
+            return False
+        self.look_at = time.monotonic() + engine.gateway.look_s
+        if override.stopped(self.ledger) is not None:
+            return False
+        present = engine.source.present(wall)
+        try:
+            asked = engine.control.follow(present, token=self.token)
+        except (GatewayError, SafetyError) as error:
+            if not self.blind:
+                body = {"code": "UNREADABLE", "severity": "alarm", "stage": "pilot", "message": str(error)}
+                self.ledger.append("alarm", body, at=present)
+            self.blind = True
+            return False
+        self.blind = False
+        return asked
 
     def _open(self, wall: datetime) -> None:
         engine = open_engine(self.settings, self.ledger)

@@ -13,7 +13,7 @@ import pytest
 
 from gridpilot.config import DATA, Settings, load_site
 from gridpilot.cycle import STAGES, Engine, open_engine, run_cycle
-from gridpilot.dispatch.gateway import SimulatedGateway
+from gridpilot.dispatch.simulator import SimulatedGateway
 from gridpilot.domain import STRATEGIES, AuctionTerms
 from gridpilot.errors import LedgerError, SourceError
 from gridpilot.ledger.store import Ledger
@@ -53,7 +53,7 @@ def test_run_cycle__replay__decides_records_and_sends(engine: Engine) -> None:
     assert result.dispatch.grid_kw <= engine.site.import_kw + 1e-6
     assert set(result.timings_ms) == {*STAGES, "total"}
     kinds = [entry.kind for entry in engine.ledger.entries(cycle_id=result.cycle_id, newest_first=False)]
-    assert kinds == ["forecast", "plan", "auction", "risk", "intent", "result", "cycle"]
+    assert kinds == ["forecast", "plan", "auction", "risk", "reading", "intent", "result", "cycle"]
     assert engine.ledger.verify().ok
 
 
@@ -154,7 +154,7 @@ def test_run_cycle__ledger_that_cannot_be_written__sends_nothing(engine: Engine,
     running = engine.gateway.read(WALL).machines
     step(engine)
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", read_only=True) as read_only:
-        engine.ledger = read_only
+        engine.control.ledger = read_only
         with pytest.raises(LedgerError):
             run_cycle(engine, WALL)
     assert engine.gateway.read(WALL).machines == running
@@ -209,7 +209,7 @@ def test_run_cycle__any_site__every_decision_is_sent(seed: int, tmp_path: Path) 
         engine = open_engine(Settings(source="replay", db_url=url), ledger)
         assert isinstance(engine.source, ReplaySource)
         engine.site = site
-        engine.gateway = SimulatedGateway(
+        engine.control.gateway = SimulatedGateway(
             site,
             load=lambda: ledger.get_state("machines").value or {},
             save=lambda value: ledger.put_state("machines", value),

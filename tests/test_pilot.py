@@ -222,5 +222,5 @@ def test_F09_pilot__api_goes_away__holds_while_the_set_points_are_valid_then_eve
         assert PilotState.load(ledger).control == FAILSAFE
         assert sum(pilot.engine.gateway.read(wall).machines.values()) == 0
         assert ledger.last_beat() == beat, "the heartbeat is for good cycles"
-        assert {entry.body["code"] for entry in ledger.entries("alarm")} == {"NO_DECISION"}
+        assert {entry.body["code"] for entry in ledger.entries("alarm")} == {"NO_DECISION", "UNREADABLE"}
         pilot.close(datetime.now(UTC))

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from gridpilot.dispatch.machines import from_counts
-from gridpilot.domain import Battery, DataFlag, Dispatch, MachineType, Site, SiteState
+from gridpilot.domain import Battery, DataFlag, Dispatch, FrequencyResponse, MachineType, Site, SiteState
 
 MARGIN = 0.10  # shed this far below a limit that was broken, so that the next tick does not break it again
+KW = 1e-6  # rounding
+HOT_C, COOL_C, CRITICAL_C = 75.0, 72.0, 85.0  # of the hottest machine: act above the first, undo below the second
+STEP_S = 120.0  # between two steps against heat: what it takes to see the last one work
+SOC_SPARE = 0.005  # of the band's edge that frequency response leaves alone
 
 
 def failsafe(site: Site, state: SiteState, at: datetime, valid_until: datetime, origin: str = "failsafe") -> Dispatch:
@@ -28,36 +34,65 @@ def scale_down(
     dispatch: Dispatch,
     limit_kw: float,
     value_usd_per_kwh: Mapping[str, float] | None = None,
+    *,
+    margin: float = MARGIN,
 ) -> tuple[Dispatch, DataFlag | None]:
-    """Shed load until total power and grid import are a tenth below a limit that they broke.
+    """Shed load until total power and grid import are a tenth (`margin`) below a limit that they broke.
 
     Charging goes first, then machines, least valuable first (without `value_usd_per_kwh`: those that do least
     for a watt first, miners before inference), then jobs, then tenants, each in equal shares. Discharging is
-    never counted on. Gives the dispatch itself and no flag where it fits.
+    never counted on, unless `margin` is 0: there the import alone must fit, as in a curtailment.
+    Gives the dispatch itself and no flag where it fits.
     """
-    if max(dispatch.total_power_kw, dispatch.grid_kw) <= limit_kw:
+    relied_kw = min(0.0, dispatch.battery_kw) if margin == 0.0 else 0.0
+    asked_kw = max(dispatch.total_power_kw + relied_kw, dispatch.grid_kw)
+    if asked_kw <= limit_kw + KW:
         return dispatch, None
-    target_kw = max(limit_kw, 0.0) * (1.0 - MARGIN)
+    target_kw = max(limit_kw, 0.0) * (1.0 - margin)
     heat = 1.0 + site.cooling.kw_per_kw
     counts = dict(dispatch.machines)
-    excess = dispatch.total_power_kw - target_kw
+    room_kw = min(dispatch.room_kw, 0.0)  # cooling that can wait, waits
+    excess = dispatch.total_power_kw - dispatch.room_kw + room_kw + relied_kw - target_kw
     for machine in sorted(site.machines, key=lambda m: _worth(m, value_usd_per_kwh)):
-        if excess <= 0.0:
+        if excess <= KW:
             break
-        off = min(counts.get(machine.type, 0), math.ceil(excess / (machine.power_kw * heat)))
+        off = min(counts.get(machine.type, 0), math.ceil((excess - KW) / (machine.power_kw * heat)))
         counts[machine.type] = counts.get(machine.type, 0) - off
         excess -= off * machine.power_kw * heat
     jobs, excess = _cut(dispatch.jobs_kw, excess, heat)
     tenants, excess = _cut(dispatch.tenants_kw, excess, heat)
-    battery_kw = min(dispatch.battery_kw, max(0.0, -excess))
-    shed = from_counts(
-        site, state, counts, battery_kw, jobs, tenants, dispatch.at, dispatch.valid_until, dispatch.origin
+    room_kw = max(room_kw, -_it_kw(site, counts, jobs, tenants) * (heat - 1.0))
+    battery_kw = min(dispatch.battery_kw, max(0.0, -excess)) if dispatch.battery_kw > 0.0 else dispatch.battery_kw
+    shed = changed(
+        site, state, dispatch, machines=counts, battery_kw=battery_kw, jobs_kw=jobs, tenants_kw=tenants, room_kw=room_kw
     )
     text = (
         f"{dispatch.total_power_kw:.1f} kW of load and {dispatch.grid_kw:.1f} kW from the grid were asked for, "
         f"the limit is {limit_kw:.1f} kW: shed to {shed.total_power_kw:.1f} kW"
     )
     return shed, DataFlag("SHED", text, "alarm", "dispatch")
+
+
+def changed(site: Site, state: SiteState, dispatch: Dispatch, **what: Any) -> Dispatch:
+    """A dispatch with something else set (`machines`, `battery_kw`, `jobs_kw`, `tenants_kw`, `room_kw`, `origin`),
+    checked anew."""
+    now = {name: what.get(name, getattr(dispatch, name)) for name in _SET}
+    return from_counts(
+        site,
+        state,
+        now["machines"],
+        now["battery_kw"],
+        now["jobs_kw"],
+        now["tenants_kw"],
+        dispatch.at,
+        dispatch.valid_until,
+        now["origin"],
+        dispatch.step_s,
+        now["room_kw"],
+    )
+
+
+_SET = ("machines", "battery_kw", "jobs_kw", "tenants_kw", "room_kw", "origin")
 
 
 def battery_guard(battery: Battery, soc_frac: float, battery_kw: float) -> tuple[float, DataFlag | None]:
@@ -74,6 +109,99 @@ def battery_guard(battery: Battery, soc_frac: float, battery_kw: float) -> tuple
         )
         return 0.0, DataFlag("SOC_LIMIT", text, "warn", "dispatch")
     return battery_kw, None
+
+
+# --- heat ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """What was done about heat so far: extra cooling since when, and the most load [kW] that is allowed."""
+
+    cooling: bool = False
+    cap_kw: float | None = None
+    at: datetime | None = None  # of the last step
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Heat:
+        """The inverse of `values.to_jsonable`."""
+        return cls(**{**body, "at": None if body["at"] is None else datetime.fromisoformat(body["at"])})
+
+
+def heat_step(heat: Heat, hottest_c: float | None, now: datetime, load_kw: float, *, can_cool: bool) -> Heat:
+    """The next step against heat: first cooling, then a tenth of the load less each `STEP_S` while it stays too hot.
+
+    `load_kw` is what would be drawn without any of this. `hottest_c` None (no such sensor) or NaN (lost) changes
+    nothing. Below `COOL_C` a tenth comes back each step, and the extra cooling ends last.
+    """
+    if hottest_c is None or not math.isfinite(hottest_c):
+        return heat
+    if heat.at is not None and now - heat.at < timedelta(seconds=STEP_S) and hottest_c < CRITICAL_C:
+        return heat
+    if hottest_c > HOT_C:
+        if can_cool and not heat.cooling and hottest_c < CRITICAL_C:
+            return Heat(True, heat.cap_kw, now)
+        cap = min(load_kw, load_kw if heat.cap_kw is None else heat.cap_kw) * (1.0 - MARGIN)
+        return Heat(can_cool, cap, now)
+    if hottest_c > COOL_C or heat == Heat():
+        return heat
+    if heat.cap_kw is not None:
+        cap = heat.cap_kw / (1.0 - MARGIN)
+        return Heat(heat.cooling, cap if cap < load_kw else None, now)
+    return Heat()
+
+
+# --- frequency -------------------------------------------------------------------------------
+
+
+def droop_kw(terms: FrequencyResponse, hertz: float, up_kw: float, down_kw: float) -> float:
+    """What the grid's frequency asks of the promised reserve [kW]: positive is less load, negative more.
+
+    0 within the dead band; then in proportion, and all of it from `full_hz` off the nominal frequency on.
+    0 for a reading that no grid can have (more than 10 % off) or that is lost.
+    """
+    off = hertz - terms.nominal_hz
+    if not math.isfinite(off) or abs(off) > 0.1 * terms.nominal_hz:
+        return 0.0
+    share = min(1.0, max(0.0, (abs(off) - terms.dead_band_hz) / (terms.full_hz - terms.dead_band_hz)))
+    return share * up_kw if off < 0.0 else -share * down_kw
+
+
+def respond(
+    site: Site, state: SiteState, dispatch: Dispatch, kw: float, value_usd_per_kwh: Mapping[str, float] | None = None
+) -> Dispatch:
+    """A dispatch that draws `kw` less from the grid (negative: more): by the battery first, then by miners.
+
+    Miners round so that no less than asked is given, as far as there are any; the battery keeps to its band.
+    """
+    battery, heat = site.battery, 1.0 + site.cooling.kw_per_kw
+    low, high = _battery_room(battery, state.soc_frac)
+    battery_kw = min(max(dispatch.battery_kw - kw, min(low, dispatch.battery_kw)), max(high, dispatch.battery_kw))
+    left = kw - (dispatch.battery_kw - battery_kw)
+    counts = dict(dispatch.machines)
+    miners = [m for m in site.machines if m.product == "hash"]
+    for machine in sorted(miners, key=lambda m: _worth(m, value_usd_per_kwh), reverse=left < 0.0):
+        each, running = machine.power_kw * heat, counts.get(machine.type, 0)
+        if left > KW:
+            off = min(running, math.ceil((left - KW) / each))
+            counts[machine.type], left = running - off, left - off * each
+        elif left < -KW:
+            on = min(machine.count - running, math.ceil((-left - KW) / each))
+            counts[machine.type], left = running + on, left + on * each
+    return changed(site, state, dispatch, machines=counts, battery_kw=battery_kw)
+
+
+def _battery_room(battery: Battery, soc_frac: float) -> tuple[float, float]:
+    """Least and most battery power that the state of charge allows [kW]; none of it where that is unknown."""
+    if not (math.isfinite(soc_frac) and 0.0 <= soc_frac <= 1.0):
+        return 0.0, 0.0
+    low = -battery.discharge_kw if soc_frac > battery.soc_min + SOC_SPARE else 0.0
+    return low, battery.charge_kw if soc_frac < battery.soc_max - SOC_SPARE else 0.0
+
+
+def _it_kw(site: Site, counts: Mapping[str, int], jobs: Mapping[str, float], tenants: Mapping[str, float]) -> float:
+    machines = sum(site.machine(name).power_kw * count for name, count in counts.items())
+    return machines + sum(jobs.values()) + sum(tenants.values())
 
 
 def _worth(machine: MachineType, values: Mapping[str, float] | None) -> tuple[float, float, str]:

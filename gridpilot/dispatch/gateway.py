@@ -1,4 +1,4 @@
-"""The way to the machines: one protocol, a simulated site and the MARA API.
+"""The way to the machines: one protocol, and the MARA API. The simulated site is in `simulator.py`.
 
 A gateway takes absolute targets, so that sending one twice does no harm. `put` says nothing about success: what
 the machines do is what `read` says afterwards.
@@ -7,17 +7,14 @@ the machines do is what `read` says afterwards.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from gridpilot.domain import Battery, Dispatch, Reading, Site
+from gridpilot.domain import Dispatch, Reading, Site
 from gridpilot.errors import ConfigError, DataError, GatewayError, Refused, SourceError
 from gridpilot.market.mara import MACHINE_KEYS
 from gridpilot.values import iso
-
-Load = Callable[[], Mapping[str, Any] | None]
-Save = Callable[[dict[str, Any]], object]
 
 
 class MachineGateway(Protocol):
@@ -27,6 +24,10 @@ class MachineGateway(Protocol):
     def name(self) -> str:
         """What it talks to, for screens and the ledger."""
 
+    @property
+    def look_s(self) -> float:
+        """Seconds between two looks at the site, while nothing happens."""
+
     def read(self, now: datetime) -> Reading:
         """What the site does now; GatewayError when that cannot be known."""
 
@@ -35,64 +36,6 @@ class MachineGateway(Protocol):
 
         Refused when the other side said no (nothing was changed); GatewayError when the outcome is unknown.
         """
-
-
-# --- the simulated battery -------------------------------------------------------------------
-
-
-def advance(battery: Battery, soc_frac: float, battery_kw: float, seconds: float) -> tuple[float, float]:
-    """State of charge after `seconds` at `battery_kw` (positive: charging), and the mean kW really delivered.
-
-    Stored energy changes by kW x efficiency_charge x h, or by kW / efficiency_discharge x h. Power is cut at the
-    battery's limits and the state of charge at the physical 0..1 (not at soc_min and soc_max, which are the
-    planner's). An unknown (NaN) state of charge stays unknown and delivers nothing.
-    """
-    hours = max(seconds, 0.0) / 3600.0
-    power = min(max(battery_kw, -battery.discharge_kw), battery.charge_kw)
-    if not math.isfinite(soc_frac):
-        return math.nan, 0.0
-    if battery.capacity_kwh <= 0.0:
-        return soc_frac, 0.0
-    if hours == 0.0:
-        return soc_frac, power
-    factor = battery.efficiency_charge if power >= 0.0 else 1.0 / battery.efficiency_discharge
-    asked_kwh = power * factor * hours
-    stored_kwh = min(max(asked_kwh, -soc_frac * battery.capacity_kwh), (1.0 - soc_frac) * battery.capacity_kwh)
-    soc = min(max(soc_frac + stored_kwh / battery.capacity_kwh, 0.0), 1.0)
-    return soc, power if stored_kwh == asked_kwh else stored_kwh / factor / hours
-
-
-# --- gateways --------------------------------------------------------------------------------
-
-
-class SimulatedGateway:
-    """A site whose machines obey at once.
-
-    `load` returns what `save` was last given (nothing at first), so that a restart goes on where it was.
-    """
-
-    name = "simulated"
-
-    def __init__(self, site: Site, load: Load, save: Save) -> None:
-        self._site = site
-        self._load = load
-        self._save = save
-
-    def read(self, now: datetime) -> Reading:
-        """What the machines were last told."""
-        saved = self._load() or {}
-        counts = saved.get("machines", {})
-        machines = {m.type: int(counts.get(m.type, 0)) for m in self._site.machines}
-        power_kw = sum(m.power_kw * machines[m.type] for m in self._site.machines)
-        return Reading(now, machines, power_kw, raw=dict(saved))
-
-    def put(self, dispatch: Dispatch, now: datetime) -> None:
-        """Set the machines; Refused for a count that the site does not have."""
-        for name, count in dispatch.machines.items():
-            stock = next((m.count for m in self._site.machines if m.type == name), 0)
-            if not 0 <= count <= stock:
-                raise Refused(f"{count} {name} machines were asked for, the site has {stock}: ask for fewer", 400)
-        self._save({"machines": dict(dispatch.machines), "battery_kw": dispatch.battery_kw, "at": iso(now)})
 
 
 class MaraClient(Protocol):
@@ -109,6 +52,7 @@ class MaraGateway:
     """The machines of a MARA site. The API has no battery: that is simulated beside it."""
 
     name = "mara"
+    look_s = 30.0  # a call over the internet
 
     def __init__(self, client: MaraClient, site: Site) -> None:
         strange = sorted({m.type for m in site.machines} - set(MACHINE_KEYS))

@@ -33,6 +33,12 @@ class Journal(Protocol):
     def entries(self, kind: str | None = None, *, limit: int = 1000) -> Sequence[Record]:
         """The newest entries of a kind, newest first."""
 
+    def get_state(self, key: str) -> tuple[Any, int]:
+        """Value and version of a key; (None, 0) where there is none."""
+
+    def put_state(self, key: str, value: Any, expect_version: int | None = None) -> int:
+        """Write a key; returns its new version."""
+
 
 class CommandWork(Protocol):
     """Writes that happen together or not at all."""

@@ -89,9 +89,9 @@ def from_counts(  # noqa: PLR0913, PLR0917 - absolute targets, one for each thin
         payload={},
         constraints_satisfied=False,
         room_kw=room_kw,
+        step_s=min(step_s, (valid_until - at).total_seconds()),
     )
-    ahead_s = min(step_s, (valid_until - at).total_seconds())
-    violations = check_dispatch(site, state, bare, step_s=ahead_s)
+    violations = check_dispatch(site, state, bare, step_s=bare.step_s)
     return replace(
         bare,
         constraints_satisfied=not violations,

@@ -3,6 +3,10 @@
 An INTENT is on disk before anything is sent. What happened is what the machines say afterwards, not whether an
 acknowledgement came. Targets are absolute, so sending one twice does no harm while it is still valid.
 
+Afterwards each reading is compared with what was sent (`follow`): machines may take their time, but not for ever; and
+where somebody else sets them, they are set once more, and the second time the site is held: nothing new is sent until
+an operator says so.
+
 Entries: `intent` {desired}, `result` {intent, status, detail, desired, actual, difference, puts}, `refused`
 {desired, violations}, `alarm` {code, message}.
 """
@@ -11,17 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gridpilot.dispatch.gateway import MachineGateway
 from gridpilot.dispatch.journal import Journal, Record
-from gridpilot.domain import Dispatch
+from gridpilot.domain import Dispatch, Reading
 from gridpilot.errors import GatewayError, Refused, SafetyError
 from gridpilot.values import iso
 
 PUTS = 2  # the command, and once more when the machines show another state
 LOOK_BACK = 50  # intents that a start looks at; more than one without a result is rare
+SENT = ("applied", "recovered", "partial")  # the set points are in force, or on their way
+HOLD_KEY = "hold"  # of the ledger's state: {reason, at} while nothing new may be sent, else null
+LOOKS, LOOK_S = 3, 10.0  # so many looks, so far apart, until machines that lag behind are an alarm
+OUTSIDE_WINDOW = timedelta(hours=24)  # in which a second change from outside holds the site
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +48,13 @@ def execute(
     *,
     cycle_id: str,
     token: int | None = None,
+    before: Mapping[str, int] | None = None,
 ) -> Dispatch:
     """Send a dispatch and return it with what became of it as its status.
 
-    applied: the machines show it; recovered: the acknowledgement was lost, but they show it; mismatch: they show
-    another state after a second try; unknown: they cannot be read; refused: the other side said no.
+    applied: the machines show it; recovered: the acknowledgement was lost, but they show it; partial: after a second
+    try they are on the way from `before` to it; mismatch: they show another state, and the site is held; unknown: they
+    cannot be read; refused: the other side said no.
     `token` is the pilot lease's (None: no lease is in use).
     Raises SafetyError (nothing is sent) for a dispatch that breaks a limit or has expired; LeaseHeld for a stale
     token and LedgerError for a ledger that cannot be written: then nothing is sent either.
@@ -59,7 +69,11 @@ def execute(
         "intent", {"desired": desired, "gateway": gateway.name}, at=now, cycle_id=cycle_id, token=token
     )
     outcome = _send(gateway, dispatch, now)
+    if outcome.status == "mismatch" and _on_the_way(before, dispatch.machines, outcome.actual):
+        outcome = replace(outcome, status="partial", detail="some machines follow later")
     _record(ledger, intent, outcome, now)
+    if outcome.status == "mismatch":
+        hold(ledger, f"the machines do not take the set points: {outcome.detail}", now)
     return replace(dispatch, status=outcome.status)
 
 
@@ -103,7 +117,7 @@ def _send(gateway: MachineGateway, dispatch: Dispatch, now: datetime) -> _Outcom
         except GatewayError as error:
             lost = str(error)
         try:
-            actual = gateway.read(now).machines
+            actual = gateway.read(now).target
         except GatewayError as error:
             return _Outcome("unknown", "; ".join(filter(None, (lost, str(error)))), None, put)
         if not difference(dispatch.machines, actual):
@@ -114,7 +128,7 @@ def _send(gateway: MachineGateway, dispatch: Dispatch, now: datetime) -> _Outcom
 def _look(gateway: MachineGateway, intent: Record, now: datetime) -> _Outcome:
     desired = intent.body["desired"]
     try:
-        actual = gateway.read(now).machines
+        actual = gateway.read(now).target
     except GatewayError as error:
         return _Outcome("unknown", str(error))
     if now >= datetime.fromisoformat(desired["valid_until"]):
@@ -122,6 +136,79 @@ def _look(gateway: MachineGateway, intent: Record, now: datetime) -> _Outcome:
     if difference(desired["machines"], actual):
         return _Outcome("mismatch", "found at start without a result; the machines show another state", actual)
     return _Outcome("recovered", "found at start without a result; the machines show it", actual)
+
+
+def _on_the_way(before: Mapping[str, int] | None, desired: Mapping[str, int], actual: Mapping[str, int] | None) -> bool:
+    """Whether some of the way was gone, and none of it the wrong way."""
+    if before is None or actual is None:
+        return False
+    start, left = difference(desired, before), difference(desired, actual)
+    forward = all(0 < gap / start[name] <= 1 if start.get(name) else False for name, gap in left.items())
+    return forward and left != start
+
+
+# --- afterwards --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """How the last dispatch is being followed. `resend`: somebody else changed the machines, set them once more."""
+
+    looks: int = 0
+    looked_at: datetime | None = None
+    alarmed: bool = False
+    resend: bool = False
+    outside: tuple[datetime, ...] = ()
+
+
+def sent(followed: Followed, now: datetime) -> Followed:
+    """A dispatch was sent: look anew."""
+    return Followed(looked_at=now, outside=followed.outside)
+
+
+def follow(ledger: Journal, followed: Followed, dispatch: Dispatch, reading: Reading, now: datetime) -> Followed:
+    """Compare a reading with the dispatch that was sent last; alarms go into the ledger."""
+    if followed.resend or held(ledger) is not None:
+        return followed
+    elsewhere = difference(dispatch.machines, reading.target)
+    if elsewhere and dispatch.status != "partial":
+        return _outside(ledger, followed, elsewhere, now)
+    remaining = difference(dispatch.machines, reading.machines)
+    if not remaining:
+        return replace(followed, looks=0, looked_at=now)
+    if followed.looked_at is not None and now - followed.looked_at < timedelta(seconds=LOOK_S):
+        return followed
+    looks = followed.looks + 1
+    if looks >= LOOKS and not followed.alarmed:
+        _alarm(ledger, "NOT_FOLLOWED", f"machines still to be switched after {looks} looks: {remaining}", now)
+    return replace(followed, looks=looks, looked_at=now, alarmed=looks >= LOOKS)
+
+
+def _outside(ledger: Journal, followed: Followed, elsewhere: Mapping[str, int], now: datetime) -> Followed:
+    times = (*(t for t in followed.outside if timedelta(0) <= now - t < OUTSIDE_WINDOW), now)
+    text = f"somebody else changed the machines: {dict(elsewhere)} are missing (negative: too many)"
+    if len(times) < 2:
+        _alarm(ledger, "OUTSIDE_CHANGE", f"{text}; they are set once more", now)
+        return replace(followed, resend=True, outside=times)
+    hold(ledger, f"{text}, for the second time", now)
+    return replace(followed, outside=())
+
+
+def hold(ledger: Journal, reason: str, now: datetime) -> None:
+    """Send nothing new until an operator says so; what makes the site safer still goes out."""
+    ledger.put_state(HOLD_KEY, {"reason": reason, "at": iso(now)})
+    _alarm(ledger, "HOLD", f"{reason}; the site is held until an operator resumes", now)
+
+
+def held(ledger: Journal) -> Mapping[str, Any] | None:
+    """Why and since when the site is held; None where it is not."""
+    value: Mapping[str, Any] | None = ledger.get_state(HOLD_KEY)[0]
+    return value
+
+
+def _alarm(ledger: Journal, code: str, message: str, now: datetime, cycle_id: str = "") -> None:
+    body = {"code": code, "severity": "alarm", "stage": "dispatch", "message": message}
+    ledger.append("alarm", body, at=now, cycle_id=cycle_id)
 
 
 def difference(desired: Mapping[str, int], actual: Mapping[str, int]) -> dict[str, int]:
@@ -155,5 +242,4 @@ def _record(ledger: Journal, intent: Record, outcome: _Outcome, now: datetime) -
     ledger.append("result", body, at=now, cycle_id=intent.cycle_id)
     if outcome.status in ("mismatch", "unknown", "refused"):
         message = f"dispatch {outcome.status}: {outcome.detail}; desired {desired['machines']}, seen {outcome.actual}"
-        alarm = {"code": outcome.status.upper(), "severity": "alarm", "stage": "dispatch", "message": message}
-        ledger.append("alarm", alarm, at=now, cycle_id=intent.cycle_id)
+        _alarm(ledger, outcome.status.upper(), message, now, intent.cycle_id)

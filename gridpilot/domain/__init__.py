@@ -7,7 +7,20 @@ consuming are positive. `$` is the site's one currency (`Units.money` names it o
 
 from __future__ import annotations
 
-from gridpilot.domain.contracts import STRATEGIES, TIERS, AuctionTerms, Customer, Reserve, RiskAppetite, Room, Rule
+from gridpilot.domain.contracts import (
+    STRATEGIES,
+    TIERS,
+    AuctionTerms,
+    CurtailmentTerms,
+    Customer,
+    FrequencyResponse,
+    GridLimit,
+    Reserve,
+    RiskAppetite,
+    Room,
+    Rule,
+    Simulation,
+)
 from gridpilot.domain.decision import (
     Allocation,
     Attempt,
@@ -49,10 +62,13 @@ __all__ = [
     "Battery",
     "Bid",
     "Cooling",
+    "CurtailmentTerms",
     "Customer",
     "DataFlag",
     "Dispatch",
     "Forecast",
+    "FrequencyResponse",
+    "GridLimit",
     "Job",
     "JobNeed",
     "MachineType",
@@ -69,6 +85,7 @@ __all__ = [
     "Rule",
     "RuleState",
     "Served",
+    "Simulation",
     "Site",
     "SiteState",
     "Switched",

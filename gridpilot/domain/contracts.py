@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from gridpilot.domain.check import finite, require
+from gridpilot.errors import DataError
 
 STRATEGIES = ("marginal value", "risk-adjusted", "portfolio", "seed split", "seed bid")
 TIERS = (0.0, 0.10, 0.25, 0.50)  # average slow-down of tiers 0 to 3: the job classes of arXiv 2507.00909
@@ -73,6 +76,25 @@ class Reserve:
     def wanted(self) -> bool:
         """Whether there is any reserve to plan."""
         return max(self.up_kw, self.down_kw, self.most_up_kw, self.most_down_kw) > 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FrequencyResponse:
+    """How the promised reserve follows the grid's frequency: nothing within `dead_band_hz`, all of it at `full_hz`.
+
+    The defaults are those of Continental Europe's primary reserve (SO GL, Annex V): 10 mHz and 200 mHz of 50 Hz.
+    """
+
+    nominal_hz: float = 50.0
+    dead_band_hz: float = 0.010
+    full_hz: float = 0.200
+
+    def __post_init__(self) -> None:
+        finite("frequency.nominal_hz", self.nominal_hz, 1.0, 400.0)
+        finite("frequency.dead_band_hz", self.dead_band_hz, 0.0, 1.0)
+        wide = self.full_hz > self.dead_band_hz
+        require(wide, f"frequency.full_hz is {self.full_hz:g}: expected more than the dead band, {self.dead_band_hz:g}")
+        finite("frequency.full_hz", self.full_hz, 0.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +216,101 @@ class AuctionTerms:
             number = isinstance(kw, int | float) and not isinstance(kw, bool)
             require(number, f"auction.caps_kw.{service} is {kw!r}: expected a number of kW")
             finite(f"auction.caps_kw.{service}", kw, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class GridLimit:
+    """From `start` to `end` the grid connection may draw no more than `import_kw`.
+
+    Over the first `ramp_s` seconds the limit falls to it in a straight line from `from_kw`.
+    """
+
+    start: datetime
+    end: datetime
+    import_kw: float
+    from_kw: float = 0.0
+    ramp_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.start.tzinfo is not None and self.end.tzinfo is not None, "a grid limit's times have no zone")
+        require(self.end > self.start, f"a grid limit ends at {self.end}, not after its start at {self.start}")
+        for name in ("import_kw", "from_kw", "ramp_s"):
+            finite(f"grid limit: {name}", getattr(self, name), 0.0)
+
+    def at(self, moment: datetime) -> float:
+        """The most that may be drawn at a moment [kW]; infinite outside its time."""
+        if not self.start <= moment < self.end:
+            return math.inf
+        gone = (moment - self.start).total_seconds()
+        left = max(0.0, 1.0 - gone / self.ramp_s) if self.ramp_s > 0.0 else 0.0
+        return self.import_kw + max(0.0, self.from_kw - self.import_kw) * left
+
+    def least(self, start: datetime, end: datetime) -> float:
+        """The least of it between two moments [kW]."""
+        if end <= self.start or start >= self.end:
+            return math.inf
+        return self.at(min(end, self.end) - timedelta(microseconds=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """How the simulated site behaves where it is not real.
+
+    A machine is off `off_s` after it is told, and hashes `on_s` after. The hottest machine is `rise_c` above the room
+    when all run, with a lag of `lag_s`. The room holds `kwh_per_c` of heat and loses `loss_kw_per_c` for each degree
+    above its set point, where the site plans no room of its own.
+    """
+
+    on_s: float = 10.0  # firmware brings a miner back in 10 s and drops it in less than 5
+    off_s: float = 4.0
+    rise_c: float = 45.0
+    lag_s: float = 120.0
+    kwh_per_c: float = 2.0
+    loss_kw_per_c: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("on_s", "off_s", "rise_c", "loss_kw_per_c"):
+            finite(f"simulation.{name}", getattr(self, name), 0.0)
+        for name in ("lag_s", "kwh_per_c"):
+            finite(f"simulation.{name}", getattr(self, name), 0.001)
+
+
+@dataclass(frozen=True, slots=True)
+class CurtailmentTerms:
+    """A curtailment that comes again: at a local time, for some hours, on all or some days (Monday is 0).
+
+    Either `import_kw`, the most that is drawn, or `percent` of the baseline that is left out.
+    """
+
+    name: str
+    at: str  # local "HH:MM"
+    hours: float
+    import_kw: float | None = None
+    percent: float | None = None
+    ramp_s: float = 0.0
+    days: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        who = f"curtailment {self.name}"
+        require(bool(self.name.strip()), "a curtailment has no name: give `name`")
+        try:
+            time.fromisoformat(self.at)
+        except ValueError:
+            raise DataError(f"{who}: at is {self.at!r}, expected HH:MM") from None
+        finite(f"{who}: hours", self.hours, 0.01, 24.0)
+        one = (self.import_kw is None) != (self.percent is None)
+        require(one, f"{who}: give either import_kw or percent")
+        if self.import_kw is not None:
+            finite(f"{who}: import_kw", self.import_kw, 0.0)
+        if self.percent is not None:
+            finite(f"{who}: percent", self.percent, 0.0, 100.0)
+        finite(f"{who}: ramp_s", self.ramp_s, 0.0, 3600.0 * self.hours)
+        require(all(day in range(7) for day in self.days), f"{who}: days are {self.days}, expected 0 (Monday) to 6")
+
+    def on(self, day: date) -> bool:
+        """Whether it comes on a local day."""
+        return not self.days or day.weekday() in self.days
+
+    def start(self, day: date, zone: ZoneInfo) -> datetime:
+        """When it starts on a local day, in UTC."""
+        return datetime.combine(day, time.fromisoformat(self.at), zone).astimezone(UTC)

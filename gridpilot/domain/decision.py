@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gridpilot.domain.check import finite, require, shapes
+from gridpilot.domain.contracts import GridLimit
 from gridpilot.domain.prices import DataFlag, PriceOutlook
 from gridpilot.values import Array, Times, as_array, as_times
 
@@ -79,6 +80,11 @@ class SiteState:
     grid_kw: float = float("nan")
     peak_kw: float = 0.0
     room_c: float = float("nan")  # of the IT room; NaN: at its set point
+    limits: tuple[GridLimit, ...] = ()  # curtailment, and what the site itself reports
+
+    def import_kw(self, site_kw: float) -> float:
+        """The most that the grid connection may draw now, `site_kw` by itself [kW]."""
+        return min([site_kw, *(limit.at(self.at) for limit in self.limits)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +323,7 @@ class Dispatch:
     violations: tuple[str, ...] = ()
     status: str = "prepared"  # prepared, dry-run, applied, mismatch, unknown, refused
     room_kw: float = 0.0
+    step_s: float = 3600.0  # how long it is meant to be in force: so far ahead the state of charge is checked
 
     @property
     def grid_kw(self) -> float:
@@ -326,11 +333,28 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Machines as the outside system reports them; money rates in its own unit, None where it has none."""
+    """What the outside system reports; None for what it can't tell. Money rates are in its own unit.
+
+    `machines` run now; `told` is what the system has taken over as its target, None where machines obey at once.
+    battery_kw is positive when charging, grid_kw when importing. A sensor that is lost reads NaN.
+    """
 
     at: datetime
     machines: Mapping[str, int]
-    power_kw: float
+    power_kw: float  # of the machines
     revenue_usd_per_h: float | None = None
     cost_usd_per_h: float | None = None
     raw: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, int] | None = None
+    soc_frac: float | None = None
+    battery_kw: float | None = None
+    grid_kw: float | None = None
+    hottest_c: float | None = None  # of the machines
+    room_c: float | None = None
+    frequency_hz: float | None = None
+    import_kw: float | None = None  # the most that the connection may draw, as the site reports it
+
+    @property
+    def target(self) -> Mapping[str, int]:
+        """What the machines were told, as far as the outside system knows."""
+        return self.machines if self.told is None else self.told

@@ -9,7 +9,17 @@ from datetime import datetime
 import numpy as np
 
 from gridpilot.domain.check import finite, require
-from gridpilot.domain.contracts import AuctionTerms, Customer, Reserve, RiskAppetite, Room, Rule
+from gridpilot.domain.contracts import (
+    AuctionTerms,
+    CurtailmentTerms,
+    Customer,
+    FrequencyResponse,
+    Reserve,
+    RiskAppetite,
+    Room,
+    Rule,
+    Simulation,
+)
 from gridpilot.errors import DataError
 from gridpilot.values import Array
 
@@ -183,10 +193,13 @@ class Site:
     tenants: tuple[Tenant, ...] = ()
     customers: tuple[Customer, ...] = ()
     rules: tuple[Rule, ...] = ()
+    curtailments: tuple[CurtailmentTerms, ...] = ()
     reserve: Reserve = field(default_factory=Reserve)
     room: Room = field(default_factory=Room)
     risk: RiskAppetite = field(default_factory=RiskAppetite)
     auction: AuctionTerms = field(default_factory=AuctionTerms)
+    frequency: FrequencyResponse = field(default_factory=FrequencyResponse)
+    simulation: Simulation = field(default_factory=Simulation)
     ramp_kw_per_min: float = 0.0  # how fast the grid connection may change; 0: as fast as it likes
     demand_usd_per_kw: float = 0.0  # for each kW of the calendar month's highest import; 0: none
     usd_per_eur: float = 1.08  # the one conversion between a source in EUR and the screen

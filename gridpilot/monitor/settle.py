@@ -13,15 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gridpilot.dispatch.gateway import advance
+from gridpilot.dispatch.simulator import START_SOC, advance
 from gridpilot.domain import DataFlag, PriceHistory, Site
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.pnl import Prices, Rate, always_on, rate
 from gridpilot.monitor.promises import CREDITS, DEMAND, RESERVE, Promises, carried, job_credits
 from gridpilot.plan.loads import job_needs
 from gridpilot.values import iso, to_jsonable, to_utc
-
-START_SOC = 0.5  # of the simulated battery, the first time it is used
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ def in_blocks(problem: Problem, sizes: Index) -> Problem:
         problem,
         hours=as_array(np.add.reduceat(problem.hours, first)),
         price_usd_per_kwh=mean(problem.price_usd_per_kwh),
+        import_kw=as_array(np.minimum.reduceat(problem.import_kw, first)),
         loads=loads,
         runs=tuple(replace(run, mask=mean(run.mask)) for run in problem.runs),
         cop=as_array(problem.cop[first]),

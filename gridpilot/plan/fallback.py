@@ -56,7 +56,7 @@ def price_rank(problem: Problem, outlook: PriceOutlook, state: SiteState) -> Pla
     left = {i: run.energy_kwh for i, run in enumerate(problem.runs)}
     for t in range(n):
         gross = float(problem.gross[t])
-        room = problem.import_kw / gross
+        room = float(problem.import_kw[t]) / gross
         order = sorted(problem.loads, key=lambda load: (-load.worth_usd_per_kwh[t], load.name))
         for load in order:
             if load.worth_usd_per_kwh[t] <= price[t] * gross:
@@ -101,7 +101,8 @@ def _assemble(
         h = float(problem.hours[t])
         if battery is not None:
             low, high = battery.soc_min * battery.capacity_kwh, battery.soc_max * battery.capacity_kwh
-            up = min(battery.charge_kw, (high - energy) / (h * battery.efficiency_charge), problem.import_kw - drawn[t])
+            room = float(problem.import_kw[t]) - drawn[t]
+            up = min(battery.charge_kw, (high - energy) / (h * battery.efficiency_charge), room)
             down = min(
                 battery.discharge_kw, (energy - low) * battery.efficiency_discharge / h, problem.export_kw + drawn[t]
             )

@@ -36,7 +36,7 @@ def solve(problem: Problem) -> Solution:
     what = merge.uses(
         problem.price_usd_per_kwh,
         problem.price_usd_per_kwh,
-        np.full(n, problem.import_kw * h),
+        as_array(problem.import_kw * h),
         np.full(n, problem.export_kw * h),
         _columns([load.worth_usd_per_kwh / problem.gross for load in problem.loads], n),
         _columns([load.max_kw * problem.gross * h for load in problem.loads], n),

@@ -29,12 +29,13 @@ softly forbidden (SOFT, SERVICE).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 
 from gridpilot.domain import Battery, Plan, PriceOutlook, Reserve, Room, Site, SiteState
 from gridpilot.plan.loads import Load, Run, site_loads, site_runs
-from gridpilot.values import Array, as_array
+from gridpilot.values import Array, as_array, to_utc
 
 CHANGE_USD_PER_KWH = 1e-4  # a tenth of a dollar per MWh: below what a forecast can tell
 TIE_BREAK = 1e-6  # above the solver's tolerance of 1e-7
@@ -67,7 +68,7 @@ class Problem:
     loads: tuple[Load, ...]
     runs: tuple[Run, ...]
     cooling_kw_per_kw: Array
-    import_kw: float
+    import_kw: Array  # (T,)
     export_kw: float
     battery: Battery | None
     start_kwh: float
@@ -146,7 +147,7 @@ def build_problem(site: Site, state: SiteState, outlook: PriceOutlook, previous:
         loads=loads,
         runs=site_runs(site, state, outlook, loads),
         cooling_kw_per_kw=cooling,
-        import_kw=site.import_kw,
+        import_kw=import_limits(site, state, outlook),
         export_kw=site.export_kw,
         battery=site.battery if usable else None,
         start_kwh=state.soc_frac * site.battery.capacity_kwh if usable else 0.0,
@@ -163,6 +164,19 @@ def build_problem(site: Site, state: SiteState, outlook: PriceOutlook, previous:
         cop=_cop(site, outlook),
         clock_h=float(outlook.timestamp[0].astype(np.int64) % 86400) / 3600.0,
     )
+
+
+def import_limits(site: Site, state: SiteState, outlook: PriceOutlook) -> Array:
+    """The most that the grid connection may draw in each step (T,): the least of a step, and what holds now in the
+    one that runs."""
+    most = np.full(len(outlook), site.import_kw)
+    if state.limits:
+        step = timedelta(seconds=outlook.step_s)
+        for t, stamp in enumerate(outlook.timestamp):
+            start = to_utc(stamp)
+            most[t] = min([most[t], *(limit.least(start, start + step) for limit in state.limits)])
+        most[0] = state.import_kw(site.import_kw)
+    return as_array(most)
 
 
 def cooling_kw_per_kw(site: Site, outlook: PriceOutlook) -> Array:

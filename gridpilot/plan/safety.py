@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import timedelta
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def check_plan(site: Site, state: SiteState, plan: Plan) -> tuple[str, ...]:
         if not np.all(np.isfinite(values)):
             return (f"{name} has a value that is not finite",)
     return (
-        *_grid(site, plan, arrays),
+        *_grid(site, state, plan, arrays),
         *_battery(site, state, plan),
         *_loads(site, plan),
         *_reserve(site, plan),
@@ -42,10 +43,11 @@ def check_plan(site: Site, state: SiteState, plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _grid(site: Site, plan: Plan, arrays: dict[str, Array]) -> Iterator[str]:
+def _grid(site: Site, state: SiteState, plan: Plan, arrays: dict[str, Array]) -> Iterator[str]:
     for name, values in arrays.items():
         yield from _above(f"-{name}", -values, 0.0, plan)
     yield from _above("import_kw", plan.import_kw, site.import_kw, plan)
+    yield from _curtailed(state, plan)
     yield from _above("export_kw", plan.export_kw, site.export_kw, plan)
     it_kw = np.zeros(len(plan))
     for values in plan.loads_kw.values():
@@ -54,6 +56,24 @@ def _grid(site: Site, plan: Plan, arrays: dict[str, Array]) -> Iterator[str]:
     yield from _above("|cooling - heat / COP|", np.abs(plan.cooling_kw - cooling), 0.0, plan)
     drawn = it_kw + cooling + plan.charge_kw - plan.discharge_kw
     yield from _above("|power balance|", np.abs(plan.import_kw - plan.export_kw - drawn), 0.0, plan)
+
+
+def _curtailed(state: SiteState, plan: Plan) -> Iterator[str]:
+    """A limit that holds for a time binds each step that it touches, the running one only while it holds now."""
+    for limit in state.limits:
+        for t, kw in enumerate(plan.import_kw):
+            start = to_utc(plan.timestamp[t])
+            last = (
+                state.at
+                if t == 0
+                else min(start + timedelta(seconds=plan.step_s - 1), limit.end - timedelta(seconds=1))
+            )
+            if limit.start <= last < limit.end and start < limit.end and kw > limit.at(last) + KW:
+                yield (
+                    f"import_kw is {kw:.6g} at {start:%Y-%m-%d %H:%M} UTC (step {t}), limit {limit.at(last):.6g} "
+                    f"until {limit.end:%H:%M}"
+                )
+                break
 
 
 def _cop(site: Site, plan: Plan) -> Array:
@@ -158,7 +178,7 @@ def check_dispatch(site: Site, state: SiteState, dispatch: Dispatch, *, step_s: 
     return (
         *_counts(site, dispatch),
         *_flexible(site, dispatch),
-        *_power(site, dispatch),
+        *_power(site, state, dispatch),
         *_state_of_charge(site, state, dispatch, step_s),
         *_room_step(site, state, dispatch, step_s),
     )
@@ -184,7 +204,7 @@ def _flexible(site: Site, dispatch: Dispatch) -> Iterator[str]:
             yield f"{name}: {kw:.3f} kW, expected 0 to {limits.get(name, 0.0):g} kW"
 
 
-def _power(site: Site, dispatch: Dispatch) -> Iterator[str]:
+def _power(site: Site, state: SiteState, dispatch: Dispatch) -> Iterator[str]:
     power_w = {m.type: m.power_w for m in site.machines}
     machine_kw = sum(n * power_w.get(name, 0.0) for name, n in dispatch.machines.items()) / 1000.0
     it_kw = machine_kw + sum(dispatch.jobs_kw.values()) + sum(dispatch.tenants_kw.values())
@@ -197,8 +217,9 @@ def _power(site: Site, dispatch: Dispatch) -> Iterator[str]:
         if abs(said - real) > KW:
             yield f"{name} power is given as {said:.3f} kW, the set points draw {real:.3f} kW"
     grid_kw = total_kw + dispatch.battery_kw
-    if grid_kw > site.import_kw + KW:
-        yield f"{grid_kw:.3f} kW from the grid, limit {site.import_kw:g} kW"
+    most_kw = min([site.import_kw, *(limit.at(dispatch.at) for limit in state.limits)])
+    if grid_kw > most_kw + KW:
+        yield f"{grid_kw:.3f} kW from the grid, limit {most_kw:g} kW"
     if -grid_kw > site.export_kw + KW:
         yield f"{-grid_kw:.3f} kW into the grid, limit {site.export_kw:g} kW"
 

@@ -1,24 +1,19 @@
-"""The simulated battery and site, and the MARA gateway against the stand-in server over loopback."""
+"""The MARA gateway against the stand-in server over loopback."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from gridpilot.config import DATA, load_site
-from gridpilot.dispatch.gateway import MaraGateway, SimulatedGateway, advance
-from gridpilot.domain import Battery, Dispatch, Site
+from gridpilot.dispatch.gateway import MaraGateway
+from gridpilot.domain import Dispatch, Site
 from gridpilot.errors import ConfigError, GatewayError, Refused
-from gridpilot.ledger.store import Ledger
 from gridpilot.mara_server import Faults, MaraServer
 from gridpilot.market.mara import MaraClient
 
@@ -42,74 +37,6 @@ def dispatch(machines: dict[str, int]) -> Dispatch:
         payload={},
         constraints_satisfied=True,
     )
-
-
-# --- battery ---------------------------------------------------------------------------------
-
-
-def test_advance__charging_stores_what_the_efficiency_leaves() -> None:
-    assert advance(Battery(), 0.5, 100.0, 3600.0) == (pytest.approx(0.594), 100.0)
-
-
-def test_advance__discharging_takes_more_than_it_delivers() -> None:
-    assert advance(Battery(), 0.5, -94.0, 3600.0) == (pytest.approx(0.4), pytest.approx(-94.0))
-
-
-def test_advance__full_battery_takes_nothing_more() -> None:
-    soc, kw = advance(Battery(), 0.99, 250.0, 3600.0)
-    assert soc == 1.0
-    assert kw == pytest.approx(10.0 / 0.94)
-
-
-def test_advance__unknown_state_of_charge_stays_unknown() -> None:
-    soc, kw = advance(Battery(), float("nan"), 100.0, 3600.0)
-    assert math.isnan(soc)
-    assert kw == 0.0
-
-
-@settings(deadline=None, max_examples=100)
-@given(
-    soc=st.floats(0.0, 1.0),
-    kw=st.floats(-2000.0, 2000.0),
-    seconds=st.floats(0.0, 100_000.0),
-    capacity=st.sampled_from([0.0, 1.0, 1000.0]),
-)
-def test_advance__any_request_energy_balances_within_limits(
-    soc: float, kw: float, seconds: float, capacity: float
-) -> None:
-    battery = Battery(capacity_kwh=capacity, charge_kw=250.0, discharge_kw=300.0)
-    after, delivered = advance(battery, soc, kw, seconds)
-    assert 0.0 <= after <= 1.0
-    assert -300.0 <= delivered <= 250.0
-    assert abs(delivered) <= abs(kw) + 1e-9
-    factor = battery.efficiency_charge if delivered > 0 else 1.0 / battery.efficiency_discharge
-    assert (after - soc) * capacity == pytest.approx(delivered * factor * seconds / 3600.0 * (capacity > 0), abs=1e-6)
-
-
-# --- simulated site --------------------------------------------------------------------------
-
-
-def test_simulated__obeys_at_once_and_remembers_over_a_restart(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-
-    def gateway(ledger: Ledger) -> SimulatedGateway:
-        return SimulatedGateway(SITE, lambda: ledger.get_state("sim").value, lambda v: ledger.put_state("sim", v))
-
-    with Ledger.open(url) as ledger:
-        assert sum(gateway(ledger).read(T0).machines.values()) == 0
-        gateway(ledger).put(dispatch({"hydro": 10, "gpu": 2}), T0)
-    with Ledger.open(url) as ledger:
-        reading = gateway(ledger).read(T0)
-    assert reading.machines == {"air": 0, "immersion": 0, "hydro": 10, "gpu": 2}
-    assert reading.power_kw == pytest.approx(10 * 5.36 + 2 * 10.2)
-
-
-@pytest.mark.parametrize("machines", [{"hydro": 46}, {"hydro": -1}, {"toaster": 1}])
-def test_simulated__impossible_counts_are_refused(machines: dict[str, int]) -> None:
-    saved: dict[str, Any] = {}
-    with pytest.raises(Refused):
-        SimulatedGateway(SITE, lambda: saved, saved.update).put(dispatch(machines), T0)
-    assert saved == {}
 
 
 # --- MARA ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from gridpilot.config import DATA, load_site
 from gridpilot.dispatch.gateway import MaraGateway
-from gridpilot.dispatch.reconcile import difference, execute, recover
+from gridpilot.dispatch.reconcile import LOOK_S, Followed, difference, execute, follow, held, recover, sent
 from gridpilot.domain import Dispatch, Reading
 from gridpilot.errors import GatewayError, LeaseHeld, LedgerError, Refused, SafetyError
 from gridpilot.ledger.store import Ledger
@@ -156,11 +156,70 @@ def test_execute__other_state_is_put_once_more(ledger: Ledger) -> None:
     assert (len(rig.puts), result(ledger)["puts"]) == (2, 2)
 
 
-def test_execute__still_another_state_is_a_mismatch_with_alarm(ledger: Ledger) -> None:
+def test_F39_execute__still_another_state__put_twice_then_alarm_and_hold(ledger: Ledger) -> None:
     rig = Rig(["ignored", "ignored"], machines={"air": 2, "hydro": 5})
-    assert execute(ledger, rig, dispatch(), T0, cycle_id="c1").status == "mismatch"
+    before = rig.machines
+    assert execute(ledger, rig, dispatch(), T0, cycle_id="c1", before=before).status == "mismatch"
     assert (len(rig.puts), result(ledger)["difference"]) == (2, {"air": -2, "hydro": 2})
-    assert kinds(ledger) == ["intent", "result", "alarm"]
+    assert kinds(ledger) == ["intent", "result", "alarm", "alarm"]
+    held_for = held(ledger)
+    assert held_for is not None and "do not take the set points" in held_for["reason"]
+
+
+def reading(machines: Mapping[str, int], told: Mapping[str, int] | None = None) -> Reading:
+    return Reading(T0, machines, 0.0, told=told)
+
+
+def alarms(ledger: Ledger) -> list[str]:
+    return [entry.body["code"] for entry in ledger.entries("alarm", newest_first=False)]
+
+
+def look(ledger: Ledger, sent_: Dispatch, *readings: Reading) -> Followed:
+    """Follow a dispatch over readings, `LOOK_S` apart."""
+    followed = sent(Followed(), T0)
+    for n, seen in enumerate(readings, 1):
+        followed = follow(ledger, followed, sent_, seen, T0 + n * timedelta(seconds=LOOK_S))
+    return followed
+
+
+def test_F41_execute__two_of_seven_machines_applied__partial_and_no_alarm_yet(ledger: Ledger) -> None:
+    rig = Rig(["ignored", "ignored"], machines={"air": 0, "hydro": 2})
+    out = execute(ledger, rig, dispatch(), T0, cycle_id="c1", before={"air": 0, "hydro": 0})
+    assert (out.status, result(ledger)["difference"]) == ("partial", {"hydro": 5})
+    assert alarms(ledger) == [] and held(ledger) is None
+
+
+def test_F41_follow__machines_lag_behind__converge_without_alarm(ledger: Ledger) -> None:
+    sent_ = replace(dispatch(), status="partial")
+    followed = look(ledger, sent_, reading({"hydro": 2}), reading({"hydro": 5}), reading({"hydro": 7}))
+    assert (followed.looks, followed.alarmed, alarms(ledger)) == (0, False, [])
+
+
+def test_F41_follow__machines_stay_behind__one_alarm_after_three_looks(ledger: Ledger) -> None:
+    sent_ = replace(dispatch(), status="applied")
+    followed = look(ledger, sent_, *[reading({"hydro": 5}, told={"hydro": 7})] * 5)
+    assert alarms(ledger) == ["NOT_FOLLOWED"]
+    assert followed.alarmed and not followed.resend and held(ledger) is None
+
+
+def test_F42_follow__changed_from_outside__set_once_more_and_held_the_second_time(ledger: Ledger) -> None:
+    sent_ = replace(dispatch(), status="applied")
+    followed = look(ledger, sent_, reading({"hydro": 7}), reading({"hydro": 3}), reading({"hydro": 3}))
+    assert followed.resend and alarms(ledger) == ["OUTSIDE_CHANGE"] and held(ledger) is None
+    followed = sent(followed, LATER)
+    assert not followed.resend
+    followed = follow(ledger, followed, sent_, reading({"hydro": 40}), LATER + timedelta(minutes=1))
+    assert alarms(ledger) == ["OUTSIDE_CHANGE", "HOLD"]
+    held_for = held(ledger)
+    assert held_for is not None and "second time" in held_for["reason"]
+    assert not followed.resend
+
+
+def test_F42_follow__a_day_later__is_a_first_time_again(ledger: Ledger) -> None:
+    sent_ = replace(dispatch(), status="applied")
+    followed = sent(look(ledger, sent_, reading({"hydro": 3})), LATER)
+    follow(ledger, followed, sent_, reading({"hydro": 3}), T0 + timedelta(hours=25))
+    assert alarms(ledger) == ["OUTSIDE_CHANGE", "OUTSIDE_CHANGE"] and held(ledger) is None
 
 
 def test_execute__refusal_is_not_tried_again(ledger: Ledger) -> None:

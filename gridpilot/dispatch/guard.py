@@ -1,0 +1,177 @@
+"""The emergency protocols over any dispatch, in the order of their priority: a later one has the last word.
+
+    frequency    the promised reserve follows the grid's frequency
+    battery      at rest where the state of charge is unknown, only inward outside its band
+    limit        whole machines under the limit of the moment: curtailment, what the site reports, what the meter saw
+    heat         extra cooling above 75 C, then less load by priority
+
+The result is a function of the dispatch that was decided, the reading and a small memory; so what is in force can be
+worked out anew with each reading, and is sent only where it differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from gridpilot.dispatch.emergency import (
+    MARGIN,
+    Heat,
+    battery_guard,
+    changed,
+    droop_kw,
+    heat_step,
+    respond,
+    scale_down,
+)
+from gridpilot.domain import DataFlag, Dispatch, Reading, Site, SiteState
+
+ORIGIN = "emergency"
+UNTOUCHED = ("estop", "failsafe")  # everything is off: there is nothing left to do
+BROKEN_KW = 1.0  # by so much the meter must be over the limit, to be more than rounding
+SETTLE_S = 15.0  # after a command the meter is believed: machines take their time
+GRAIN_KW = 5.0  # frequency response moves in such steps, so that a trembling frequency sends nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a decision gives the protocols: reserve promised up and down [kW], what a kWh is worth in each load, and
+    how far ahead a falling limit counts."""
+
+    reserve_kw: tuple[float, float] = (0.0, 0.0)
+    worth_usd_per_kwh: Mapping[str, float] | None = None
+    ahead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the protocols remember: heat, the grid power of what was sent and when, and how much more than that the
+    meter saw."""
+
+    heat: Heat = field(default_factory=Heat)
+    sent_kw: float = math.nan
+    sent_at: datetime | None = None
+    unseen_kw: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """The dispatch that may be sent, what was changed and why, and what to remember."""
+
+    dispatch: Dispatch
+    flags: tuple[DataFlag, ...]
+    memory: Memory
+
+
+def same(one: Dispatch, other: Dispatch) -> bool:
+    """Whether two dispatches ask the same of the site."""
+    asked = ("machines", "battery_kw", "jobs_kw", "tenants_kw", "room_kw")
+    return all(getattr(one, name) == getattr(other, name) for name in asked)
+
+
+def guard(
+    site: Site, state: SiteState, decided: Dispatch, reading: Reading, memory: Memory, terms: Terms | None = None
+) -> Guarded:
+    """The protocols laid over `decided`, at the moment of `reading`."""
+    if decided.origin in UNTOUCHED:
+        return Guarded(decided, (), replace(memory, heat=Heat(), unseen_kw=0.0))
+    work = _Work(site, state, reading, terms or Terms(), decided)
+    work.frequency()
+    work.battery()
+    memory = replace(memory, unseen_kw=work.unseen_kw(memory))
+    work.limit(memory.unseen_kw)
+    memory = replace(memory, heat=work.heat(memory.heat))
+    out = work.out if same(work.out, decided) else replace(work.out, origin=ORIGIN)
+    return Guarded(out, tuple(work.flags), memory)
+
+
+@dataclass(slots=True)
+class _Work:
+    """A dispatch on its way through the protocols."""
+
+    site: Site
+    state: SiteState
+    reading: Reading
+    terms: Terms
+    out: Dispatch
+    flags: list[DataFlag] = field(default_factory=list)
+
+    def frequency(self) -> None:
+        """Droop within the promised reserve."""
+        up_kw, down_kw = self.terms.reserve_kw
+        hertz = self.reading.frequency_hz
+        if hertz is None or max(up_kw, down_kw) <= 0.0:
+            return
+        exact = droop_kw(self.site.frequency, hertz, up_kw, down_kw)
+        kw = max(-down_kw, min(up_kw, math.copysign(math.ceil(abs(exact) / GRAIN_KW) * GRAIN_KW, exact)))
+        if kw:
+            self.out = respond(self.site, self.state, self.out, kw, self.terms.worth_usd_per_kwh)
+            text = f"grid at {hertz:.3f} Hz: {abs(kw):.0f} kW {'less' if kw > 0.0 else 'more'} from it, as promised"
+            self.flags.append(DataFlag("FREQUENCY", text, "warn", "dispatch"))
+
+    def battery(self) -> None:
+        """At rest, or inward only."""
+        battery_kw, flag = battery_guard(self.site.battery, self.state.soc_frac, self.out.battery_kw)
+        if flag is not None:
+            self.flags.append(flag)
+            if battery_kw != self.out.battery_kw:
+                self.out = changed(self.site, self.state, self.out, battery_kw=battery_kw)
+
+    def unseen_kw(self, memory: Memory) -> float:
+        """How much more the meter sees than the set points in force draw, once it was over the limit; kept until the
+        meter agrees with them again."""
+        seen, now = self.reading.grid_kw, self.reading.at
+        settled = memory.sent_at is not None and now - memory.sent_at >= timedelta(seconds=SETTLE_S)
+        if seen is None or not (settled and math.isfinite(seen) and math.isfinite(memory.sent_kw)):
+            return memory.unseen_kw
+        if seen > self.state.import_kw(self.site.import_kw) + BROKEN_KW:
+            return max(memory.unseen_kw, seen - memory.sent_kw)
+        return memory.unseen_kw if seen > memory.sent_kw + BROKEN_KW else 0.0
+
+    def limit(self, unseen_kw: float) -> None:
+        """Under the limit of the moment; a tenth below it where the meter sees more than is known of."""
+        later = self.reading.at + timedelta(seconds=self.terms.ahead_s)
+        limit_kw = min([self.state.import_kw(self.site.import_kw), *(x.at(later) for x in self.state.limits)])
+        unseen = unseen_kw > BROKEN_KW
+        room_kw, margin = (max(0.0, limit_kw - unseen_kw), MARGIN) if unseen else (limit_kw, 0.0)
+        worth = self.terms.worth_usd_per_kwh
+        self.out, flag = scale_down(self.site, self.state, self.out, room_kw, worth, margin=margin)
+        if flag is not None and unseen:
+            text = f"the meter shows {unseen_kw:.1f} kW more than the set points draw; {flag.message}"
+            flag = DataFlag("UNSEEN_LOAD", text, "alarm", "dispatch")
+        elif flag is not None and limit_kw < self.site.import_kw:
+            flag = DataFlag("CURTAILED", flag.message, "warn", "dispatch")
+        if flag is not None:
+            self.flags.append(flag)
+
+    def heat(self, before: Heat) -> Heat:
+        """Cooling first, then less load."""
+        hottest_c = self.reading.hottest_c
+        if hottest_c is None:
+            return before
+        site, room = self.site, self.site.room
+        can_cool = room.planned and room.extra_kw > 0.0
+        load_kw = self.out.total_power_kw - self.out.room_kw
+        heat = heat_step(before, hottest_c, self.reading.at, load_kw, can_cool=can_cool)
+        if heat.cap_kw is not None:
+            worth = self.terms.worth_usd_per_kwh
+            self.out, _ = scale_down(site, self.state, self.out, heat.cap_kw, worth, margin=0.0)
+            text = f"hottest machine at {hottest_c:.1f} C: load held under {heat.cap_kw:.0f} kW"
+            self.flags.append(DataFlag("HOT", text, "alarm", "dispatch"))
+        if heat.cooling:
+            self._more_cooling(hottest_c)
+        return heat
+
+    def _more_cooling(self, hottest_c: float) -> None:
+        """As much as there is and the connection still carries; less where the room would get too cold."""
+        most_kw = self.state.import_kw(self.site.import_kw) - (self.out.grid_kw - self.out.room_kw)
+        extra_kw = min(self.site.room.extra_kw, most_kw)
+        if extra_kw <= self.out.room_kw:
+            return
+        cooler = changed(self.site, self.state, self.out, room_kw=extra_kw)
+        if cooler.constraints_satisfied:
+            self.out = cooler
+            text = f"hottest machine at {hottest_c:.1f} C: {extra_kw:.0f} kW of cooling more than the heat needs"
+            self.flags.append(DataFlag("HOT_COOLING", text, "warn", "dispatch"))

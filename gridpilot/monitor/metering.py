@@ -1,0 +1,39 @@
+"""What the site's meter said: readings in the ledger, and their mean over a time."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from gridpilot.domain import Reading
+from gridpilot.ledger.store import Ledger
+from gridpilot.values import Array, Times, as_array, as_times
+
+KIND = "reading"
+REACH = timedelta(hours=2)  # before a time: a reading holds until the next one, for so long at the most
+MOST = 20_000
+
+
+def record(reading: Reading) -> dict[str, object]:
+    """The body of a reading's entry. `raw` is left out: it is what was read, once more."""
+    names = ("machines", "told", "power_kw", "battery_kw", "grid_kw", "soc_frac", "hottest_c", "room_c")
+    return {name: getattr(reading, name) for name in (*names, "frequency_hz", "import_kw")}
+
+
+def metered(ledger: Ledger, start: datetime, end: datetime) -> tuple[Times, Array]:
+    """Moments of the readings of [start - REACH, end) and the grid power of each [kW], oldest first."""
+    rows = ledger.entries(KIND, since=start - REACH, until=end, limit=MOST)[::-1]
+    known = [row for row in rows if row.body.get("grid_kw") is not None]
+    return as_times([row.at.replace(tzinfo=None) for row in known]), as_array([row.body["grid_kw"] for row in known])
+
+
+def mean_kw(ledger: Ledger, start: datetime, end: datetime) -> float:
+    """Mean grid power of [start, end) [kW], each reading holding until the next; NaN where none is known."""
+    stamps, kw = metered(ledger, start, end)
+    if not len(kw):
+        return math.nan
+    edges = np.append(stamps.astype(np.int64), int(end.timestamp())).clip(int(start.timestamp()))
+    seconds = np.diff(edges).astype(np.float64)
+    return float(seconds @ kw / seconds.sum()) if seconds.sum() > 0.0 else float(kw[-1])
