@@ -17,7 +17,7 @@ from gridpilot.dispatch import curtailment, reconcile
 from gridpilot.dispatch.emergency import changed, failsafe
 from gridpilot.dispatch.gateway import MachineGateway
 from gridpilot.dispatch.guard import ORIGIN as EMERGENCY
-from gridpilot.dispatch.guard import Memory, Terms, guard, same
+from gridpilot.dispatch.guard import SETTLE_S, Memory, Terms, guard, same
 from gridpilot.dispatch.simulator import advance
 from gridpilot.domain import DataFlag, Dispatch, GridLimit, Plan, PriceHistory, Reading, Site, SiteState, Switched
 from gridpilot.ledger.store import Ledger
@@ -137,9 +137,7 @@ class Control:
         if orders is None or self.sent is None or running is None:
             return False
         seen = self.look(orders.site, now, running)
-        active = any(limit.at(now) < math.inf for limit in seen.limits)
-        every = timedelta(seconds=SAMPLE_S if active else RECORD_S)
-        if self.recorded_at is None or not timedelta(0) <= now - self.recorded_at < every:
+        if self._worth_recording(seen, now):
             self.record(seen.reading, now, orders.cycle_id)
         if seen.turned:
             return True
@@ -148,6 +146,15 @@ class Control:
         if running.at <= now < orders.decided.valid_until:
             self._keep(orders, seen, running, now, token)
         return False
+
+    def _worth_recording(self, seen: Seen, now: datetime) -> bool:
+        """Once a minute; more often in a curtailment, and with every look just after a command in one."""
+        if self.recorded_at is None or now < self.recorded_at:
+            return True
+        active = any(limit.at(now) < math.inf for limit in seen.limits)
+        moved = active and self.memory.sent_at is not None and now - self.memory.sent_at <= timedelta(seconds=SETTLE_S)
+        every_s = 0.0 if moved else SAMPLE_S if active else RECORD_S
+        return now > self.recorded_at and now - self.recorded_at >= timedelta(seconds=every_s)
 
     def _keep(self, orders: Orders, seen: Seen, running: settle.Running, now: datetime, token: int | None) -> None:
         """Send again where the protocols ask for something else by now, or somebody else changed the machines."""

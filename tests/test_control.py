@@ -1,0 +1,276 @@
+"""Between two cycles: a real pilot on the simulated site, second by second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gridpilot.config import DATA, Settings
+from gridpilot.dispatch import curtailment, reconcile
+from gridpilot.dispatch.curtailment import Curtailment
+from gridpilot.dispatch.simulator import Faults, SimulatedGateway
+from gridpilot.domain import Reading, Reserve
+from gridpilot.ledger.store import Ledger
+from gridpilot.market.replay import ReplaySource
+from gridpilot.monitor import metering, settle
+from gridpilot.monitor.curtailments import audit, find
+from gridpilot.monitor.decision import load
+from gridpilot.monitor.standing import customer_standings
+from gridpilot.pilot import Pilot
+
+WALL = datetime(2026, 1, 5, 12, tzinfo=UTC)
+CUSTOMERS = """
+[[customers]]
+name = "steady"
+type = "gpu"
+share = 0.3
+tier = 0
+[[customers]]
+name = "patient"
+type = "gpu"
+share = 0.3
+tier = 1
+[[customers]]
+name = "flexible"
+type = "gpu"
+share = 0.4
+tier = 2
+"""
+
+
+@dataclass
+class Stage:
+    """A pilot whose wall clock the test moves; the replay runs with it, second by second."""
+
+    pilot: Pilot
+    wall: datetime = WALL
+
+    @property
+    def now(self) -> datetime:
+        assert self.pilot.engine is not None
+        return self.pilot.engine.source.present(self.wall)
+
+    @property
+    def gateway(self) -> SimulatedGateway:
+        assert self.pilot.engine is not None
+        gateway = self.pilot.engine.gateway
+        assert isinstance(gateway, SimulatedGateway)
+        return gateway
+
+    def pass_(self, seconds: float, step: float = 1.0) -> None:
+        """Time goes on, a tick each `step` seconds."""
+        end = self.wall + timedelta(seconds=seconds)
+        while self.wall < end:
+            self.wall = min(end, self.wall + timedelta(seconds=step))
+            self.pilot.tick(self.wall)
+
+    def read(self) -> Reading:
+        return self.gateway.read(self.now)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+        yield opened
+
+
+def started(ledger: Ledger, folder: Path, more: str = "") -> Stage:
+    """Noon of the default replay, after the first decision and with all machines at work; `more` is added to the
+    default site's file."""
+    site = folder / "site.toml"
+    site.write_text((DATA / "site-default.toml").read_text() + more)
+    settings = Settings(db_url=f"sqlite:///{folder / 'ledger.db'}", refit=False, replay_speed=1.0, site=site)
+    out = Stage(Pilot(settings, ledger))
+    out.pilot.tick(WALL)
+    assert out.pilot.engine is not None
+    source = out.pilot.engine.source
+    assert isinstance(source, ReplaySource)
+    source.clock = replace(source.clock, wall=WALL)
+    out.pass_(30.0)
+    return out
+
+
+@pytest.fixture
+def stage(ledger: Ledger, tmp_path: Path) -> Iterator[Stage]:
+    out = started(ledger, tmp_path)
+    yield out
+    out.pilot.close(out.wall)
+
+
+def alarms(ledger: Ledger) -> list[str]:
+    return [entry.body["code"] for entry in ledger.entries("alarm", newest_first=False)]
+
+
+def test_follow__nothing_happens__nothing_is_sent_and_a_reading_a_minute_is_kept(stage: Stage, ledger: Ledger) -> None:
+    sent, readings = len(ledger.entries("intent")), len(ledger.entries(metering.KIND))
+    stage.pass_(600.0, step=2.0)
+    assert len(ledger.entries("intent")) == sent
+    assert 9 <= len(ledger.entries(metering.KIND)) - readings <= 11
+    assert alarms(ledger) == []
+
+
+def test_F34_follow__machines_get_hot__less_load_until_they_are_cool_and_then_all_again(
+    stage: Stage, ledger: Ledger
+) -> None:
+    full = stage.read().power_kw
+    stage.gateway.inject(Faults(heat_c=25.0), stage.now)
+    stage.pass_(900.0, step=5.0)
+    hot = stage.read()
+    assert hot.power_kw < 0.95 * full
+    assert hot.hottest_c is not None and hot.hottest_c < 80.0
+    guards = ledger.entries("guard")
+    assert guards and guards[0].body["flags"][0]["code"] == "HOT"
+    stage.gateway.inject(Faults(), stage.now)
+    stage.pass_(1500.0, step=5.0)
+    assert stage.read().power_kw == pytest.approx(full, rel=0.05)
+
+
+def test_F33_follow__site_reports_a_lower_limit__under_it_within_five_seconds(stage: Stage) -> None:
+    stage.gateway.inject(Faults(import_kw=300.0), stage.now)
+    stage.pass_(1.0)
+    stage.pass_(5.0)
+    assert stage.read().grid_kw is not None and stage.read().grid_kw <= 300.0 + 1e-6
+    stage.gateway.inject(Faults(), stage.now)
+    stage.pass_(15.0)
+    assert stage.read().grid_kw > 300.0
+
+
+def test_F30_follow__charge_sensor_lost__battery_rests_until_it_is_back(stage: Stage, ledger: Ledger) -> None:
+    before = settle.load(ledger)
+    assert before is not None
+    stage.gateway.inject(Faults(soc_lost=True), stage.now)
+    stage.pass_(5.0)
+    assert stage.read().battery_kw == 0.0
+    stage.gateway.inject(Faults(), stage.now)
+    stage.pass_(5.0)
+    assert stage.read().battery_kw == before.battery_kw
+
+
+def test_F42_follow__changed_from_outside__put_back_once_then_held_until_resumed(stage: Stage, ledger: Ledger) -> None:
+    ours = stage.read().machines
+    stage.gateway.outside({"hydro": 1}, stage.now)
+    stage.pass_(15.0)
+    assert stage.read().machines == ours
+    assert alarms(ledger) == ["OUTSIDE_CHANGE"]
+
+    stage.gateway.outside({"hydro": 2}, stage.now)
+    stage.pass_(60.0)
+    assert stage.read().machines["hydro"] == 2, "held: nothing is sent against whoever it is"
+    assert alarms(ledger) == ["OUTSIDE_CHANGE", "HOLD"]
+    intents = len(ledger.entries("intent"))
+    stage.pass_(3600.0, step=60.0)  # a new interval is decided, and nothing is sent
+    newest = ledger.latest("cycle")
+    assert newest is not None and newest.body["dispatch"]["status"] == "held"
+    assert len(ledger.entries("intent")) == intents
+
+    ledger.put_state(reconcile.HOLD_KEY, None)
+    stage.pass_(3600.0, step=60.0)
+    assert stage.read().machines["hydro"] > 2
+    newest = ledger.latest("cycle")
+    assert newest is not None and newest.body["dispatch"]["status"] == "applied"
+
+
+def test_held__machines_over_the_limit__still_made_safe(stage: Stage, ledger: Ledger) -> None:
+    reconcile.hold(ledger, "test", stage.now)
+    stage.gateway.inject(Faults(import_kw=200.0), stage.now)
+    stage.pass_(8.0)
+    assert stage.read().grid_kw <= 200.0 + 1e-6
+
+
+def test_F41_follow__machines_that_do_not_obey__one_alarm_and_the_plan_goes_on(stage: Stage, ledger: Ledger) -> None:
+    stage.gateway.inject(Faults(failed={"hydro": 4}), stage.now)
+    stage.pass_(120.0, step=5.0)
+    assert alarms(ledger) == ["NOT_FOLLOWED"]
+    assert reconcile.held(ledger) is None
+
+
+def test_frequency__within_the_reserve__command_at_the_next_look_and_undone_after(stage: Stage, ledger: Ledger) -> None:
+    engine = stage.pilot.engine
+    assert engine is not None
+    engine.site = replace(engine.site, reserve=Reserve(up_kw=150.0, up_usd_per_mw_h=10.0))
+    stage.pilot.interval = None
+    stage.pass_(30.0)
+    before = stage.read()
+    stage.gateway.inject(Faults(frequency_hz=49.75), stage.now)
+    stage.pass_(6.0)
+    low = stage.read()
+    assert before.grid_kw is not None and low.grid_kw is not None
+    assert before.grid_kw - low.grid_kw >= 150.0 - 1e-6
+    stage.gateway.inject(Faults(), stage.now)
+    stage.pass_(15.0)
+    assert stage.read().grid_kw == pytest.approx(before.grid_kw)
+    owed = settle.load(ledger)
+    assert owed is not None and owed.promises.reserve_up_kw == pytest.approx(150.0)
+
+
+def event(stage: Stage, minutes: float, hours: float, **target: float) -> Curtailment:
+    start = stage.now + timedelta(minutes=minutes)
+    return Curtailment("e1", "utility", "grid operator", "peak", start, start + timedelta(hours=hours), **target)
+
+
+@pytest.mark.slow
+def test_curtailment__a_quarter_for_three_hours__reached_in_five_seconds_kept_and_no_service_broken(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    stage = started(ledger, tmp_path, CUSTOMERS)
+    stage.pass_(45 * 60.0, step=30.0)
+    given = curtailment.submit(ledger, event(stage, 20.0, 3.0, percent=25.0), stage.now)
+    stage.pass_(20 * 60.0 - 1.0, step=30.0)
+    stage.pass_(20.0, step=0.5)
+    broken = []
+    while stage.now < given.end + timedelta(minutes=5):
+        stage.pass_(60.0, step=10.0)
+        snap = load(ledger)
+        assert snap is not None
+        standings = customer_standings(snap)
+        assert [s.name for s in standings] == ["steady", "patient", "flexible"]
+        broken += [s for s in standings if s.planned_frac > s.allowed_frac + 1e-6]
+    assert broken == []
+
+    found = audit(ledger, find(ledger, "e1"), stage.now)
+    assert found is not None
+    assert found.baseline_kw > 500.0 and found.target_kw == pytest.approx(0.75 * found.baseline_kw)
+    assert found.reached_s <= 5.0
+    assert found.kept and len(found.windows) >= 36
+    assert found.highest_kw <= found.target_kw * 1.005
+    assert found.delivered_frac >= 1.0
+    assert [e.body["status"] for e in ledger.entries(curtailment.ENTRY, newest_first=False)] == [
+        "scheduled", "active", "ended",
+    ]  # fmt: skip
+    assert alarms(ledger) == []
+    newest = load(ledger)
+    assert newest is not None and newest.plan["state"]["limits"] == [], "and the plan is free again"
+    stage.pilot.close(stage.wall)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("percent", [30.0, 60.0, 100.0])
+def test_curtailment__any_target_without_notice__reached_within_five_seconds(
+    stage: Stage, ledger: Ledger, percent: float
+) -> None:
+    stage.pass_(120.0, step=10.0)
+    curtailment.submit(ledger, event(stage, 0.0, 0.5, percent=percent), stage.now)
+    stage.pass_(0.5, step=0.5)
+    stage.pass_(60.0, step=0.5)
+    found = audit(ledger, find(ledger, "e1"), stage.now)
+    assert found is not None and found.reached_s <= 5.0
+    assert found.highest_kw <= found.target_kw * 1.005 + 0.05
+
+
+@pytest.mark.slow
+def test_curtailment__ramp__followed_down_in_whole_machines(stage: Stage, ledger: Ledger) -> None:
+    stage.pass_(120.0, step=10.0)
+    given = replace(event(stage, 1.0, 1.0, import_kw=200.0), ramp_s=300.0)
+    curtailment.submit(ledger, given, stage.now)
+    stage.pass_(60.0)
+    limit = curtailment.events(ledger)[0].limit(0.0)
+    while stage.now < given.start + timedelta(seconds=330.0):
+        stage.pass_(2.0)
+        seen = stage.read()
+        assert seen.grid_kw is not None and seen.grid_kw <= limit.at(stage.now) + 1e-6, stage.now
+    assert stage.read().grid_kw > 150.0, "no more is shed than asked"
+    assert audit(ledger, find(ledger, "e1"), stage.now).reached_s == 0.0  # type: ignore[union-attr]
