@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
 
+from gridpilot import report
 from gridpilot.dispatch import curtailment, reconcile
 from gridpilot.dispatch.emergency import changed, failsafe
 from gridpilot.dispatch.gateway import MachineGateway
@@ -22,10 +25,12 @@ from gridpilot.dispatch.simulator import advance
 from gridpilot.domain import DataFlag, Dispatch, GridLimit, Plan, PriceHistory, Reading, Site, SiteState, Switched
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import metering, settle
-from gridpilot.monitor.pnl import machine_kw
+from gridpilot.monitor.pnl import Prices, machine_kw
 from gridpilot.monitor.promises import Promises
+from gridpilot.values import to_jsonable
 
 FAR = timedelta(days=365)
+GUARD = "guard"  # kind of the entry of what was sent between two cycles
 HOLD = "hold"  # origin of a dispatch that leaves the machines as they are
 RECORD_S = 60.0  # between two readings on record, while nothing happens; each one counts in a curtailment
 SAMPLE_S = 10.0  # between two in a curtailment
@@ -177,15 +182,21 @@ class Control:
             return
         running, settlement, _ = settle.settle(orders.site, orders.history, running, now)
         running = read_in(running, reading)
-        dispatch = orders.dispatch
-        why = {"flags": orders.flags, "machines": dispatch.machines, "battery_kw": dispatch.battery_kw, "again": again}
         with self.ledger.transaction() as work:
             work.put_state(settle.KEY, running.to_json())
             if settlement is not None:
                 work.append("settlement", settlement, at=now, cycle_id=orders.cycle_id)
-            work.append("guard", why, at=now, cycle_id=orders.cycle_id)
         sent = self._send(orders, seen, now, token)
-        self.ledger.put_state(settle.KEY, in_force(running, orders, reading.target, sent).to_json())
+        running = in_force(running, orders, reading.target, sent)
+        body = {
+            "flags": orders.flags,
+            "again": again,
+            "dispatch": report.dispatch_json(sent),
+            **rates(orders, running, now),
+        }
+        with self.ledger.transaction() as work:
+            work.put_state(settle.KEY, running.to_json())
+            work.append(GUARD, body, at=now, cycle_id=orders.cycle_id)
 
 
 def _terms(orders: Orders) -> Terms:
@@ -216,6 +227,14 @@ def read_in(running: settle.Running, reading: Reading) -> settle.Running:
     if room_c is not None and math.isfinite(room_c) and running.room_c is not None:
         running = replace(running, room_c=room_c)
     return running
+
+
+def rates(orders: Orders, running: settle.Running, now: datetime) -> dict[str, Any]:
+    """What the set points in force bring and cost an hour, and what "always on" would."""
+    site, prices = orders.site, Prices.of(orders.history)
+    hour = now.astimezone(ZoneInfo(site.timezone)).hour
+    named = zip(("rate", "always_on"), running.rates(site, prices, hour, running.battery_kw), strict=True)
+    return {name: {**to_jsonable(rate), "profit_usd_per_h": rate.profit_usd_per_h} for name, rate in named}
 
 
 def in_force(running: settle.Running, orders: Orders, before: Mapping[str, int], sent: Dispatch) -> settle.Running:

@@ -23,7 +23,7 @@ import numpy as np
 from gridpilot import report
 from gridpilot.auction import services
 from gridpilot.config import Settings, load_site
-from gridpilot.control import Control, Orders, Seen, in_force, read_in, soc_now
+from gridpilot.control import Control, Orders, Seen, in_force, rates, read_in, soc_now
 from gridpilot.dispatch import override, reconcile
 from gridpilot.dispatch.gateway import MachineGateway, MaraGateway
 from gridpilot.dispatch.machines import to_dispatch
@@ -209,7 +209,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
             work.put_state(settle.KEY, running.to_json())
             work.append(
                 "cycle",
-                {**_summary(engine, site, result, history, running, wall), "meter": meter},
+                {**_summary(engine, orders, result, running, wall), "meter": meter},
                 at=now,
                 cycle_id=cycle_id,
             )
@@ -409,18 +409,16 @@ def _meter(engine: Engine, history: PriceHistory, now: datetime) -> dict[str, An
 
 
 def _summary(
-    engine: Engine, site: Site, result: CycleResult, history: PriceHistory, running: settle.Running, wall: datetime
+    engine: Engine, orders: Orders, result: CycleResult, running: settle.Running, wall: datetime
 ) -> dict[str, Any]:
     """The cycle's own entry: what was seen, what came of it, and what it costs and brings per hour."""
-    prices = Prices.of(history)
-    local_hour = result.at.astimezone(ZoneInfo(site.timezone)).hour
-    earned, reference = running.rates(site, prices, local_hour, running.battery_kw)
+    history, prices = orders.history, Prices.of(orders.history)
     return {
         "at": iso(result.at),
         "wall": iso(wall),
         "source": engine.source.name,
         "simulated": engine.source.simulated,
-        "site": site.name,
+        "site": orders.site.name,
         "credit": history.credit,
         "step_s": history.step_s,
         "units": to_jsonable(history.units),
@@ -433,8 +431,7 @@ def _summary(
         "soc_frac": running.soc_frac,
         "state_source": engine.gateway.name,
         "dispatch": report.dispatch_json(result.dispatch),
-        "rate": {**to_jsonable(earned), "profit_usd_per_h": earned.profit_usd_per_h},
-        "always_on": {**to_jsonable(reference), "profit_usd_per_h": reference.profit_usd_per_h},
+        **rates(orders, running, result.at),
         "flags": to_jsonable(result.flags),
         "timings_ms": dict(result.timings_ms),
     }

@@ -19,6 +19,7 @@ MARGIN = 0.10  # shed this far below a limit that was broken, so that the next t
 KW = 1e-6  # rounding
 HOT_C, COOL_C, CRITICAL_C = 75.0, 72.0, 85.0  # of the hottest machine: act above the first, undo below the second
 STEP_S = 120.0  # between two steps against heat: what it takes to see the last one work
+GRAIN_KW = 5.0  # battery power is cut and called up in such steps, so that what trembles or falls slowly sends little
 SOC_SPARE = 0.005  # of the band's edge that frequency response leaves alone
 
 
@@ -62,7 +63,9 @@ def scale_down(
     jobs, excess = _cut(dispatch.jobs_kw, excess, heat)
     tenants, excess = _cut(dispatch.tenants_kw, excess, heat)
     room_kw = max(room_kw, -_it_kw(site, counts, jobs, tenants) * (heat - 1.0))
-    battery_kw = min(dispatch.battery_kw, max(0.0, -excess)) if dispatch.battery_kw > 0.0 else dispatch.battery_kw
+    battery_kw = dispatch.battery_kw
+    if battery_kw > max(0.0, -excess):
+        battery_kw = grain(max(0.0, -excess))
     shed = changed(
         site, state, dispatch, machines=counts, battery_kw=battery_kw, jobs_kw=jobs, tenants_kw=tenants, room_kw=room_kw
     )
@@ -71,6 +74,11 @@ def scale_down(
         f"the limit is {limit_kw:.1f} kW: shed to {shed.total_power_kw:.1f} kW"
     )
     return shed, DataFlag("SHED", text, "alarm", "dispatch")
+
+
+def grain(charge_kw: float) -> float:
+    """Charging power, down to whole steps."""
+    return math.floor((charge_kw + KW) / GRAIN_KW) * GRAIN_KW
 
 
 def changed(site: Site, state: SiteState, dispatch: Dispatch, **what: Any) -> Dispatch:

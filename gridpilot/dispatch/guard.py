@@ -4,6 +4,7 @@
     battery      at rest where the state of charge is unknown, only inward outside its band
     limit        whole machines under the limit of the moment: curtailment, what the site reports, what the meter saw
     heat         extra cooling above 75 C, then less load by priority
+    transition   more only when less has happened: machines that go off still draw while others come on
 
 The result is a function of the dispatch that was decided, the reading and a small memory; so what is in force can be
 worked out anew with each reading, and is sent only where it differs.
@@ -17,11 +18,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from gridpilot.dispatch.emergency import (
+    GRAIN_KW,
     MARGIN,
     Heat,
     battery_guard,
     changed,
     droop_kw,
+    grain,
     heat_step,
     respond,
     scale_down,
@@ -32,7 +35,7 @@ ORIGIN = "emergency"
 UNTOUCHED = ("estop", "failsafe")  # everything is off: there is nothing left to do
 BROKEN_KW = 1.0  # by so much the meter must be over the limit, to be more than rounding
 SETTLE_S = 15.0  # after a command the meter is believed: machines take their time
-GRAIN_KW = 5.0  # frequency response moves in such steps, so that a trembling frequency sends nothing
+WAIT_KW = 0.01  # over the limit for a moment: rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ def guard(
     memory = replace(memory, unseen_kw=work.unseen_kw(memory))
     work.limit(memory.unseen_kw)
     memory = replace(memory, heat=work.heat(memory.heat))
-    out = work.out if same(work.out, decided) else replace(work.out, origin=ORIGIN)
+    origin = decided.origin if same(work.out, decided) else ORIGIN
+    work.transition()
+    out = decided if same(work.out, decided) else replace(work.out, origin=origin)
     return Guarded(out, tuple(work.flags), memory)
 
 
@@ -175,3 +180,32 @@ class _Work:
             self.out = cooler
             text = f"hottest machine at {hottest_c:.1f} C: {extra_kw:.0f} kW of cooling more than the heat needs"
             self.flags.append(DataFlag("HOT_COOLING", text, "warn", "dispatch"))
+
+    def transition(self) -> None:
+        """What rises waits where it would be too much together with what has not fallen yet. Each thing that changes
+        counts with the larger of what it draws and what it will. Not where machines obey at once."""
+        reading, site, out = self.reading, self.site, self.out
+        if reading.told is None:
+            return
+        heat, counts = 1.0 + site.cooling.kw_per_kw, dict(out.machines)
+        others = sum(out.jobs_kw.values()) + sum(out.tenants_kw.values())
+        it_kw = others + sum(
+            m.power_kw * max(reading.machines.get(m.type, 0), counts.get(m.type, 0)) for m in site.machines
+        )
+        most_kw = self.state.import_kw(site.import_kw)
+        over_kw = it_kw * heat + out.room_kw + out.battery_kw - most_kw
+        if over_kw <= WAIT_KW:
+            return
+        waits_kw = min(over_kw, max(0.0, out.battery_kw))
+        battery_kw = grain(out.battery_kw - waits_kw) if waits_kw else out.battery_kw
+        over_kw -= waits_kw
+        for machine in sorted(site.machines, key=lambda m: (self.terms.worth_usd_per_kwh or {}).get(m.type, 0.0)):
+            more = counts.get(machine.type, 0) - reading.machines.get(machine.type, 0)
+            if over_kw > WAIT_KW and more > 0:
+                waiting = min(more, math.ceil((over_kw - WAIT_KW) / (machine.power_kw * heat)))
+                counts[machine.type] -= waiting
+                over_kw -= waiting * machine.power_kw * heat
+        room_kw = max(
+            out.room_kw, -(heat - 1.0) * (others + sum(m.power_kw * counts.get(m.type, 0) for m in site.machines))
+        )
+        self.out = changed(site, self.state, out, machines=counts, battery_kw=battery_kw, room_kw=room_kw)

@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 
 from gridpilot.config import site_from_json
-from gridpilot.domain import DataFlag, JobNeed, RuleState, Served, Site, SiteState, Switched, Units, value_usd_per_kwh
+from gridpilot.domain import (
+    DataFlag,
+    GridLimit,
+    JobNeed,
+    RuleState,
+    Served,
+    Site,
+    SiteState,
+    Switched,
+    Units,
+    value_usd_per_kwh,
+)
 from gridpilot.ledger.store import Ledger
 from gridpilot.values import Array, Times, as_array, as_times, to_utc
 
@@ -81,8 +92,13 @@ def state_from_json(body: Mapping[str, Any]) -> SiteState:
             "served": rows(Served, "served", "start"),
             "switched": rows(Switched, "switched", "at"),
             "rules": {name: RuleState(**row) for name, row in body["rules"].items()},
+            "limits": tuple(_grid_limit(row) for row in body.get("limits", [])),
         }
     )
+
+
+def _grid_limit(body: Mapping[str, Any]) -> GridLimit:
+    return GridLimit(**{**body, **{name: datetime.fromisoformat(body[name]) for name in ("start", "end")}})
 
 
 def load(ledger: Ledger, cycle_id: str = "") -> Snapshot | None:
@@ -92,17 +108,20 @@ def load(ledger: Ledger, cycle_id: str = "") -> Snapshot | None:
     if entry is None or site is None:
         return None
     parts = ledger.cycle(entry.cycle_id)
+    since = parts.get("guard")  # what the emergency protocols sent since
+    later = {} if since is None else {k: since.body[k] for k in ("dispatch", "rate", "always_on")}
+    said = [] if since is None else since.body["flags"]
     return Snapshot(
         cycle_id=entry.cycle_id,
         at=entry.at,
         site=site_from_json(site),
         units=Units(**entry.body["units"]),
-        cycle=entry.body,
+        cycle={**entry.body, **later},
         forecast=parts["forecast"].body,
         plan=parts["plan"].body,
         auction=parts["auction"].body,
         risk=parts["risk"].body,
-        flags=tuple(DataFlag(**flag) for flag in entry.body["flags"]),
+        flags=tuple(DataFlag(**flag) for flag in [*entry.body["flags"], *said]),
     )
 
 

@@ -228,6 +228,34 @@ def test_F32_guard__whatever_is_read__never_over_the_limit_and_fit_to_be_sent(
     assert not [text for text in done.dispatch.violations if "state of charge" not in text], done.dispatch.violations
 
 
+# --- transition ------------------------------------------------------------------------------
+
+
+def test_transition__charging_waits_until_machines_are_off() -> None:
+    on = {"air": 0, "immersion": 60, "hydro": 40, "gpu": 12}
+    out = decided({**on, "immersion": 0}, battery_kw=250.0)
+    seen = replace(reading(), machines=on, told=on)
+    first = run(out, seen).dispatch
+    drawn = from_counts(SITE, SiteState(T0, 0.5), on, 0.0, out.jobs_kw, {}, T0, UNTIL, "plan", 300.0).grid_kw
+    assert first.machines == out.machines and first.origin == "plan"
+    assert 0.0 < first.battery_kw <= 1000.0 - drawn + 0.01
+    assert run(out, replace(seen, machines=out.machines)).dispatch is out
+
+
+def test_transition__machines_wait_for_machines_and_all_comes_in_the_end() -> None:
+    on = {"air": 78, "immersion": 60, "hydro": 40, "gpu": 3}
+    out = decided({"air": 40, "immersion": 60, "hydro": 40, "gpu": 12})
+    seen = replace(reading(), machines=on, told=on)
+    first = run(out, seen).dispatch
+    assert first.machines["air"] == 40 and 3 <= first.machines["gpu"] < 12
+    assert run(out, replace(seen, machines={**on, "air": 40})).dispatch is out
+
+
+def test_transition__machines_that_obey_at_once__nothing_waits() -> None:
+    out = decided({"air": 0, "immersion": 0, "hydro": 40, "gpu": 12}, battery_kw=250.0)
+    assert run(out, replace(reading(), machines={"air": 80, "immersion": 60, "hydro": 40, "gpu": 12})).dispatch is out
+
+
 # --- heat ------------------------------------------------------------------------------------
 
 
