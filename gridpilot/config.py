@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     db_url: str = ""  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
     mara_url: str = MARA_URL
     mara_api_key: SecretStr | None = None
+    curtail_secret: SecretStr | None = None  # of signed curtailment calls; None: there is no such door
     refit: bool = True  # fit the ensemble behind the scenes; off: the quick models alone
     replay_start: datetime | None = None  # where the replay clock begins; None: the built-in day
     replay_speed: float = Field(default=60.0, ge=0.0, le=3600.0)  # replayed seconds per second; 0: by hand

@@ -138,9 +138,22 @@ async def _health(_: Request) -> Response:
     return PlainTextResponse("ok")
 
 
+async def _curtailment(request: Request) -> Response:
+    from gridpilot.console import curtailment_api  # what it needs of the engine is imported with the first call
+
+    return await curtailment_api.answer(request)
+
+
+_CURTAILMENTS: Final = (
+    Route("/api/curtailments", _curtailment, methods=["POST"]),
+    Route("/api/curtailments/cancel", _curtailment, methods=["POST"]),
+    Route("/api/curtailments/{event_id}", _curtailment, methods=["GET"]),
+)
+
+
 def routes() -> list[Route]:
-    """`/healthz` (the server answers) and Plotly's script."""
-    return [Route("/healthz", _health), Route("/assets/plotly.min.js", _plotly)]
+    """`/healthz` (the server answers), Plotly's script, and signed curtailment calls."""
+    return [Route("/healthz", _health), Route("/assets/plotly.min.js", _plotly), *_CURTAILMENTS]
 
 
 # --- security headers ----------------------------------------------------------------------

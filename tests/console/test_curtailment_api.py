@@ -1,0 +1,138 @@
+"""Signed curtailment calls against a real console server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from gridpilot.config import Settings
+from gridpilot.console.curtailment_api import SKEW_S, sign
+from gridpilot.dispatch import curtailment
+from gridpilot.ledger.store import Ledger
+from gridpilot.pilot import one_cycle
+from tests.browser.harness.server import Server, serve
+
+pytestmark = pytest.mark.slow  # a real server
+
+SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1ncmlkLW9wZXJhdG9y"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A ledger with one decision of a replay whose clock stands."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}"
+    one_cycle(Settings(db_url=url, refit=False, replay_speed=0.0), datetime.now(UTC))
+    return url
+
+
+@pytest.fixture(scope="module")
+def running(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    env = {"GRIDPILOT_NO_PILOT": "1", "GRIDPILOT_CURTAIL_SECRET": SECRET, "GRIDPILOT_DB_URL": url}
+    with serve(tmp_path_factory.mktemp("server"), env=env) as console:
+        yield console
+
+
+def call(
+    running: Server, body: Any, *, id_: str = "e1", path: str = "", method: str = "POST", **changes: Any
+) -> requests.Response:
+    raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    stamp = changes.get("stamp", int(time.time()))
+    headers = {
+        "webhook-id": id_,
+        "webhook-timestamp": str(stamp),
+        "webhook-signature": sign(changes.get("secret", SECRET), id_, stamp, changes.get("signed", raw)),
+    }
+    headers = {name: value for name, value in headers.items() if name not in changes.get("without", ())}
+    return requests.request(method, f"{running.url}/api/curtailments{path}", data=raw, headers=headers, timeout=20)
+
+
+def test_call__signed__taken_over_once_reported_and_cancelled(running: Server, url: str) -> None:
+    body = {"minutes": 60, "percent": 25, "reason": "evening peak", "author": "grid operator"}
+    with Ledger.open(url, read_only=True) as ledger:
+        first, again = call(running, body), call(running, body)
+        assert (first.status_code, again.status_code) == (202, 202)
+        assert first.json()["id"] == again.json()["id"] == "e1"
+        event = curtailment.events(ledger)[0]
+        assert (event.origin, event.author, event.percent, event.status) == (
+            "utility", "grid operator", 25.0, "scheduled",
+        )  # fmt: skip
+        assert event.end - event.start == timedelta(minutes=60)
+        report = call(running, None, id_="any", path="/e1", method="GET")
+        assert report.json()["event"]["id"] == "e1"
+        done = call(running, {"cancel": "e1", "reason": "called off"}, id_="c1", path="/cancel")
+        assert (done.status_code, done.json()["status"]) == (200, "cancelled")
+        assert curtailment.events(ledger, curtailment.LIVE) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"without": ("webhook-signature",)},
+        {"without": ("webhook-id",)},
+        {"without": ("webhook-timestamp",)},
+        {"secret": "whsec_d3Jvbmc="},
+        {"signed": b'{"minutes": 5}'},
+        {"stamp": int(time.time() - SKEW_S - 60)},
+        {"stamp": int(time.time() + SKEW_S + 600)},
+    ],
+)
+def test_call__not_signed_as_it_should_be__refused_and_nothing_written(
+    running: Server, url: str, changes: dict[str, Any]
+) -> None:
+    with Ledger.open(url, read_only=True) as ledger:
+        before = ledger.count()
+        reply = call(running, {"minutes": 60, "percent": 25}, id_="forged", **changes)
+        assert reply.status_code == 401
+        assert SECRET not in reply.text and "v1," not in reply.text
+        assert ledger.count() == before
+
+
+def test_call__a_report_s_signature__cancels_nothing(running: Server) -> None:
+    call(running, {"minutes": 60, "import_kw": 100}, id_="e2")
+    assert call(running, None, id_="e2", path="/cancel").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"minutes": 60}, 400, "give either import_kw"),
+        ({"percent": 25}, 400, "give end, or minutes"),
+        ({"minutes": 60, "percent": "many"}, 400, "percent is 'many': expected a number"),
+        ({"minutes": 60, "percent": True}, 400, "expected a number"),
+        ({"minutes": 1e9, "percent": 25}, 400, "at most 24 hours"),
+        ({"minutes": 60, "percent": 25, "start": "2024-06-24T12:00:00"}, 400, "ISO 8601 with a zone"),
+        ({"minutes": 60, "percent": 25, "dispatch": 9999}, 400, "unknown field 'dispatch'"),
+        ({"minutes": 60, "percent": 25, "author": "a\nb"}, 400, "in one line"),
+        (b"{", 400, "not JSON"),
+        (b"[1]", 400, "not a JSON object"),
+        (b'{"minutes": 60, "percent": NaN}', 400, "percent is nan"),
+        (b"[" * 9000, 400, "not JSON"),
+        (b" " * 10_001, 413, "more than 10000 bytes"),
+    ],
+)
+def test_call__signed_but_wrong__one_clear_line(running: Server, body: Any, status: int, said: str) -> None:
+    reply = call(running, body, id_="wrong")
+    assert reply.status_code == status
+    assert said in reply.json()["detail"]
+
+
+def test_call__same_id_other_content__conflict(running: Server) -> None:
+    assert call(running, {"minutes": 60, "percent": 25}, id_="e3").status_code == 202
+    assert call(running, {"minutes": 60, "percent": 30}, id_="e3").status_code == 409
+
+
+def test_call__unknown_event__one_clear_line(running: Server) -> None:
+    reply = call(running, None, path="/nothing", method="GET")
+    assert (reply.status_code, "no curtailment 'nothing'" in reply.text) == (400, True)
+
+
+def test_call__no_secret_is_set__there_is_no_door(tmp_path: Path) -> None:
+    with serve(tmp_path, env={"GRIDPILOT_NO_PILOT": "1"}) as console:
+        assert call(console, {"minutes": 60, "percent": 25}).status_code == 404
