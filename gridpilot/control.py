@@ -92,20 +92,6 @@ class Control:
             limits = (*limits, GridLimit(now, now + FAR, max(0.0, reading.import_kw)))
         return Seen(reading, limits, turned)
 
-    def within(self, orders: Orders, seen: Seen) -> Orders:
-        """Orders with `decided` brought within the emergency protocols: always something that may be sent, everything
-        off if need be. Writes nothing."""
-        site, state, decided = orders.site, orders.state, orders.decided
-        done = guard(site, state, decided, seen.reading, self.memory, _terms(orders))
-        out = done.dispatch
-        if not out.constraints_satisfied and out is not decided:
-            safer = (
-                changed(site, state, out, battery_kw=0.0, room_kw=0.0),
-                failsafe(site, state, out.at, out.valid_until),
-            )
-            out = next((d for d in safer if d.constraints_satisfied), out)
-        return replace(orders, dispatch=out, flags=done.flags, memory=done.memory)
-
     def carry_out(self, orders: Orders, seen: Seen, now: datetime, *, token: int | None) -> Dispatch:
         """Send a cycle's orders and keep to them from now on. Where the site is held, nothing is sent but what the
         emergency protocols ask for; the dispatch then says "held"."""
@@ -173,7 +159,8 @@ class Control:
             limits=seen.limits,
         )
         left_s = min(decided.step_s, (decided.valid_until - now).total_seconds())
-        orders = self.within(replace(orders, state=state, decided=replace(decided, at=now, step_s=left_s)), seen)
+        decided_now = replace(decided, at=now, step_s=left_s)
+        orders = within(replace(orders, state=state, decided=decided_now, memory=self.memory), seen)
         self.memory = replace(orders.memory, sent_kw=self.memory.sent_kw, sent_at=self.memory.sent_at)
         again = self.followed.resend
         unchanged = self.sent is not None and same(orders.dispatch, self.sent)
@@ -197,6 +184,21 @@ class Control:
         with self.ledger.transaction() as work:
             work.put_state(settle.KEY, running.to_json())
             work.append(GUARD, body, at=now, cycle_id=orders.cycle_id)
+
+
+def within(orders: Orders, seen: Seen) -> Orders:
+    """Orders with `decided` brought within the emergency protocols: always something that may be sent, everything off
+    if need be. Writes nothing."""
+    site, state, decided = orders.site, orders.state, orders.decided
+    done = guard(site, state, decided, seen.reading, orders.memory, _terms(orders))
+    out = done.dispatch
+    if not out.constraints_satisfied and out is not decided:
+        safer = (
+            changed(site, state, out, battery_kw=0.0, room_kw=0.0),
+            failsafe(site, state, out.at, out.valid_until),
+        )
+        out = next((d for d in safer if d.constraints_satisfied), out)
+    return replace(orders, dispatch=out, flags=done.flags, memory=done.memory)
 
 
 def _terms(orders: Orders) -> Terms:

@@ -14,37 +14,27 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
-import numpy as np
-
-from gridpilot import report
-from gridpilot.auction import services
+from gridpilot import evidence, report
 from gridpilot.config import Settings, load_site
-from gridpilot.control import Control, Orders, Seen, in_force, rates, read_in, soc_now
+from gridpilot.control import Control, Orders, Seen, in_force, rates, read_in
 from gridpilot.dispatch import override, reconcile
 from gridpilot.dispatch.gateway import MachineGateway, MaraGateway
-from gridpilot.dispatch.machines import to_dispatch
 from gridpilot.dispatch.simulator import SimulatedGateway
 from gridpilot.domain import (
     AuctionResult,
-    Band,
-    Bid,
     DataFlag,
     Dispatch,
     Forecast,
-    JobNeed,
     Plan,
     PriceHistory,
-    PriceOutlook,
     RiskReport,
     Site,
-    SiteState,
 )
 from gridpilot.errors import GatewayError, SourceError
-from gridpilot.forecast.ensemble import Prepared, forecast, prepare
+from gridpilot.forecast.ensemble import Prepared, prepare
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
@@ -52,19 +42,11 @@ from gridpilot.market.source import PriceSource, open_source
 from gridpilot.monitor import settle
 from gridpilot.monitor.decision import SITE
 from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
-from gridpilot.plan import rules
-from gridpilot.plan.loads import job_needs
-from gridpilot.plan.solve import plan as make_plan
-from gridpilot.risk import limits
-from gridpilot.risk.portfolio import service_shares
-from gridpilot.risk.scenarios import plan_risk
-from gridpilot.values import Array, as_array, iso, to_jsonable
+from gridpilot.values import iso, to_jsonable
 
 if TYPE_CHECKING:
-    from gridpilot.plan.hedging import Scenarios
+    pass
 
-HORIZON_S = 24 * 3600
-OUTDOOR = "outdoor_c"  # a source's column of outdoor temperatures
 STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch", "ledger")
 
 
@@ -84,6 +66,7 @@ class Engine:
     refitter: Refitter | None = None
     known: Prepared | None = None
     risk: RiskReport | None = None
+    decided: str = ""  # the cycle that `previous` is from
 
     @property
     def gateway(self) -> MachineGateway:
@@ -177,18 +160,19 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     running, settlement, settled_flags = settle.settle(site, history, before, now)
     with clock.stage("dispatch"):
         seen = engine.control.look(site, now, running, quiet=dry_run)
-    running = read_in(running, seen.reading)
-    decision = _decide(engine, site, history, running, seen, clock)
+    known = _inputs(engine, site, history, read_in(running, seen.reading), seen, clock)
+    decision = decide(known, clock.stage)
     flags = (*engine.site_flags, *settled_flags, *history.flags, *decision.forecast.flags, *decision.plan.flags)
     cycle_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     sent = replace(decision.dispatch, status="dry-run")
     if not dry_run:
         with clock.stage("ledger"):
-            _record(engine, cycle_id, history, decision, settlement)
+            _record(engine, cycle_id, known, decision, settlement)
         with clock.stage("dispatch"):
             sent = engine.control.carry_out(replace(decision.orders, cycle_id=cycle_id), seen, now, token=token)
         engine.previous = decision.plan
         engine.risk = decision.risk if decision.risk.status == "ok" else None
+        engine.decided = cycle_id
     result = CycleResult(
         cycle_id,
         now,
@@ -203,7 +187,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     )
     if not dry_run:
         orders = replace(decision.orders, cycle_id=cycle_id)
-        running = replace(in_force(running, orders, decision.state.machines, sent), at=now)
+        running = replace(in_force(known.running, orders, decision.state.machines, sent), at=now)
         meter = _meter(engine, history, now)
         with engine.ledger.transaction() as work:
             work.put_state(settle.KEY, running.to_json())
@@ -224,166 +208,64 @@ def _refuse_bad_data(history: PriceHistory) -> None:
             raise SourceError(f"{flag.code}: {flag.message}; nothing new is sent")
 
 
-@dataclass(frozen=True, slots=True)
-class _Decision:
-    site: Site  # with the cooling of the weather now
-    state: SiteState
-    forecast: Forecast
-    plan: Plan
-    bids: tuple[Bid, ...]
-    auction: AuctionResult
-    risk: RiskReport
-    orders: Orders
-
-    @property
-    def dispatch(self) -> Dispatch:
-        """What is to be sent."""
-        return self.orders.dispatch
-
-
 def _site_now(site: Site, history: PriceHistory) -> Site:
     """The site with the COP of the outdoor temperature now, where the source has one."""
     outdoor_c = history.columns.get(OUTDOOR)
     return site if outdoor_c is None else replace(site, cooling=site.cooling.at(float(outdoor_c[-1])))
 
 
-def _decide(
+def _inputs(
     engine: Engine, site: Site, history: PriceHistory, running: settle.Running, seen: Seen, clock: _Timings
-) -> _Decision:
-    """Everything between the prices and the set points; writes nothing."""
-    now = seen.reading.at
+) -> Inputs:
+    """All that the decision depends on."""
     with clock.stage("features"):
         prepared = prepare(history, site.timezone, country=site.country or None)
         engine.known = prepared
-    with clock.stage("forecast"):
-        fits = engine.refitter.current(prepared) if engine.refitter else {}
-        outcome = forecast(prepared, HORIZON_S // history.step_s, fits=fits)
-        if engine.refitter and not fits:
-            outcome = replace(outcome, flags=(*outcome.flags, *engine.refitter.waiting(prepared.clock)))
-    with clock.stage("plan"):
-        needs = job_needs(site, history.last, HORIZON_S, running.jobs_kwh)
-        state = _state(site, history, running, seen, needs, engine.gateway.name)
-        outlook = _outlook(history, outcome)
-        now_regime = limits.regime(history)
-        limit_usd = limits.cvar_limit(site.risk, now_regime)
-        paths = _scenarios(site, outlook, outcome)
-        plan = make_plan(site, state, outlook, previous=engine.previous, scenarios=paths, cvar_limit_usd=limit_usd)
-    today = replace(site, import_kw=state.import_kw(site.import_kw))  # the connection as it is now
-    with clock.stage("auction"):
-        bids, auction = services.sell(today, plan, engine.risk)
-    with clock.stage("risk"):
-        risk = plan_risk(plan, outcome, site, alpha=site.risk.alpha, cap_usd=limit_usd)
-        shares = service_shares(plan, outcome, site, site.risk.alpha) if site.auction.strategy == "portfolio" else {}
-        risk = replace(risk, cvar_limit_usd=_nan(limit_usd), regime=now_regime.name, service_shares=shares)
-    with clock.stage("dispatch"):
-        valid_until = history.last + timedelta(seconds=2 * history.step_s)
-        planned = to_dispatch(today, plan, auction, state, now, valid_until)
-        decided = override.in_force(engine.ledger, today, state, planned, now)
-        if reconcile.held(engine.ledger) is not None and decided.origin != "estop":
-            decided = override.apply_override(today, state, planned, "hold", {})
-        tenants = {tenant.name for tenant in site.tenants}
-        paid = sum(p.usd_per_h for p in auction.payments if p.bidder in tenants)
-        orders = Orders(site, state, plan, decided, decided, (), engine.control.memory, history, paid)
-        orders = engine.control.within(orders, seen)
-    return _Decision(site, state, outcome, plan, bids, auction, risk, orders)
-
-
-def _state(
-    site: Site,
-    history: PriceHistory,
-    running: settle.Running,
-    seen: Seen,
-    needs: tuple[JobNeed, ...],
-    source: str,
-) -> SiteState:
-    """The state that a plan starts from: what was read, and what is kept between cycles."""
-    owed, now, reading = running.promises, running.at, seen.reading
-    same_month = owed.peak_month == f"{now.astimezone(ZoneInfo(site.timezone)):%Y-%m}"
-    return SiteState(
-        now,
-        soc_now(site, reading, running, now),
-        reading.target,
-        running.battery_kw,
-        needs,
-        source,
-        served=owed.served,
-        switched=owed.switched,
-        rules=rules.standing(site, history),
-        grid_kw=_nan(reading.grid_kw) if running.cycle_id else float("nan"),
-        peak_kw=owed.peak_kw if same_month else 0.0,
-        room_c=_nan(running.room_c),
-        limits=seen.limits,
+    fits = engine.refitter.current(prepared) if engine.refitter else {}
+    waiting = engine.refitter.waiting(prepared.clock) if engine.refitter and not fits else ()
+    return Inputs(
+        site=site,
+        history=history,
+        prepared=prepared,
+        running=running,
+        seen=seen,
+        gateway=engine.gateway.name,
+        fits=fits,
+        fit_flags=waiting,
+        previous=engine.previous,
+        previous_id=engine.decided,
+        risk=engine.risk,
+        memory=engine.control.memory,
+        standing=Standing(
+            override.stopped(engine.ledger) is not None,
+            override.active_override(engine.ledger, seen.reading.at),
+            reconcile.held(engine.ledger) is not None,
+        ),
     )
-
-
-def _outlook(history: PriceHistory, outcome: Forecast) -> PriceOutlook:
-    """The known price of the running interval, then the forecast; hash and token hold where unknown."""
-
-    def joined(known: Array, band: Band) -> Array:
-        return as_array(np.concatenate([known[-1:], band.point[:-1]]))
-
-    return PriceOutlook(
-        timestamp=np.concatenate([history.timestamp[-1:], outcome.timestamp[:-1]]),
-        step_s=history.step_s,
-        energy_usd_per_mwh=joined(history.energy_usd_per_mwh, outcome.energy),
-        hash_price=joined(history.hash_price, outcome.hash),
-        token_price=joined(history.token_price, outcome.token),
-        units=history.units,
-        outdoor_c=_outdoor(history, len(outcome)),
-    )
-
-
-def _scenarios(site: Site, outlook: PriceOutlook, outcome: Forecast) -> Scenarios | None:
-    """The forecast's joint price paths on the outlook's steps, where the operator wants the risk weighed."""
-    if site.risk.weight is None:
-        return None
-    from gridpilot.plan.hedging import Scenarios
-
-    return Scenarios.of(outlook, *(outcome.paths[name] for name in ("energy", "hash", "token")))
-
-
-def _nan(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
-def _outdoor(history: PriceHistory, n: int) -> Array:
-    """The outdoor temperature of the running interval, then that of the same time a day before; empty where unknown."""
-    known = history.columns.get(OUTDOOR)
-    day = 86400 // history.step_s
-    if known is None or not np.isfinite(known[-1]):
-        return as_array([])
-    if len(known) < day:
-        return as_array(np.full(n, known[-1]))
-    ahead = np.concatenate([known[-1:], known[-day:][np.arange(n - 1) % day]])
-    return as_array(np.where(np.isfinite(ahead), ahead, known[-1]))
 
 
 def _record(
-    engine: Engine,
-    cycle_id: str,
-    history: PriceHistory,
-    decision: _Decision,
-    settlement: settle.Settlement | None,
+    engine: Engine, cycle_id: str, known: Inputs, decision: Decision, settlement: settle.Settlement | None
 ) -> None:
-    """Write the decision down, before anything is sent."""
-    ledger, now = engine.ledger, decision.state.at
+    """Write the decision down with all that it depended on, before anything is sent."""
+    ledger, now, history = engine.ledger, decision.state.at, known.history
     ledger.record_prices(history, now)
     site = to_jsonable(decision.site)
-    if ledger.get_state(SITE).value != site:
+    entries: list[tuple[str, Any]] = []
+    before = ledger.latest(SITE)
+    if before is None or before.body != site:
         ledger.put_state(SITE, site)
-    entries: list[tuple[str, Any]] = [
+        entries.append((SITE, site))
+    entries += [
+        (evidence.ENTRY, evidence.inputs_json(ledger, known)),
         ("forecast", report.forecast_record(decision.forecast)),
         ("plan", {**report.plan_json(decision.plan), "state": to_jsonable(decision.state)}),
-        ("auction", _auction_record(decision)),
+        ("auction", evidence.auction_record(decision)),
         ("risk", report.risk_json(decision.risk, sample=True)),
     ]
     if settlement is not None:
         entries.insert(0, ("settlement", to_jsonable(settlement)))
     ledger.append_many(entries, at=now, cycle_id=cycle_id)
-
-
-def _auction_record(decision: _Decision) -> dict[str, Any]:
-    return {**report.auction_json(decision.auction), "bids": to_jsonable(decision.bids)}
 
 
 def _meter(engine: Engine, history: PriceHistory, now: datetime) -> dict[str, Any] | None:

@@ -6,12 +6,13 @@ The keys of the public command line come first and never change; what the consol
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from gridpilot.domain import AuctionResult, Band, Dispatch, Forecast, Plan, RiskReport
-from gridpilot.values import to_jsonable
+from gridpilot.domain import AuctionResult, Band, Dispatch, Forecast, Plan, PriceOutlook, RiskReport, Units
+from gridpilot.values import Array, as_array, as_times, to_jsonable
 
 
 def _band(band: Band) -> dict[str, Any]:
@@ -107,6 +108,30 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "room_c": plan.room_c,
     }
     return _plain(body)
+
+
+def plan_from_json(body: Mapping[str, Any], units: Units) -> Plan:
+    """A plan as it is on record, without its offers."""
+
+    def array(name: str) -> Array:
+        return as_array([math.nan if v is None else v for v in body[name]])
+
+    prices = ("energy_usd_per_mwh", "hash_price", "token_price", "outdoor_c")
+    stamps = as_times([stamp.rstrip("Z") for stamp in body["timestamp"]])
+    arrays = ("charge_kw", "discharge_kw", "soc_frac", "import_kw", "export_kw", "cooling_kw", "room_kw", "room_c")
+    arrays += ("marginal_value_usd_per_kwh", "power_price_usd_per_kwh", "reserve_up_kw", "reserve_down_kw")
+    plain = ("status", "method", "step_s", "terminal_usd_per_mwh", "extras_usd")
+    start, objective = (math.nan if body[name] is None else body[name] for name in ("soc_start_frac", "objective_usd"))
+    return Plan(
+        **{name: array(name) for name in arrays},
+        **{name: body[name] for name in plain},
+        objective_usd=objective,
+        timestamp=stamps,
+        soc_start_frac=start,
+        loads_kw={name: as_array(kw) for name, kw in body["loads_kw"].items()},
+        customers_kw={name: as_array(kw) for name, kw in body["customers_kw"].items()},
+        outlook=PriceOutlook(stamps, body["step_s"], **{name: array(name) for name in prices}, units=units),
+    )
 
 
 def auction_json(auction: AuctionResult) -> dict[str, Any]:

@@ -214,9 +214,13 @@ def in_force(ledger: CommandStore, site: Site, state: SiteState, planned: Dispat
 
     An override that would break a limit by now is not followed: the plan is. `note_sent` puts that on record.
     """
-    if stopped(ledger) is not None:
+    return laid_over(site, state, planned, stopped(ledger) is not None, active_override(ledger, now))
+
+
+def laid_over(site: Site, state: SiteState, planned: Dispatch, stop: bool, command: Command | None) -> Dispatch:
+    """The fail-safe state while stopped, the override in force where it breaks no limit, or the plan."""
+    if stop:
         return failsafe(site, state, planned.at, planned.valid_until, "estop")
-    command = active_override(ledger, now)
     if command is None:
         return planned
     wanted = apply_override(site, state, planned, command.kind, command.target)

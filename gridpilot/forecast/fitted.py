@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,6 +39,7 @@ class Fitted:
     flags: tuple[DataFlag, ...] = ()
     trial: Trial | None = None
     cpu_s: float = 0.0
+    digest: str = ""  # of the series that was learnt from
 
     @property
     def version(self) -> str:
@@ -84,6 +86,12 @@ class Fitted:
             if isinstance(model, DayAhead) and (found := model.drivers(known)):
                 return found
         return {}
+
+
+def digest(series: Series) -> str:
+    """What a series says, in 64 hex digits."""
+    parts = (series.timestamp.astype(np.int64), series.y, series.exog)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
 def mean_of(members: Mapping[str, Array], weights: Mapping[str, float]) -> Array:

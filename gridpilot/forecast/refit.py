@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 import numpy as np
@@ -24,7 +25,7 @@ from gridpilot.forecast.dayahead import DayAhead, local_phase_s
 from gridpilot.forecast.days import Tick, day_table, silent
 from gridpilot.forecast.ensemble import ENSEMBLE, Prepared, fit_quick, trial_of
 from gridpilot.forecast.features import HOUR_S, Series
-from gridpilot.forecast.fitted import Fitted
+from gridpilot.forecast.fitted import Fitted, digest
 from gridpilot.forecast.models import MODELS, SeasonalNaive
 from gridpilot.forecast.stack import CALIBRATION_ROWS, Stack
 from gridpilot.values import Index, to_utc
@@ -44,7 +45,7 @@ def fit_prices(prepared: Prepared, tick: Tick = silent) -> dict[str, Fitted]:
         origins = last_days(series, len(energy.errors))
         if price != "energy" and len(origins) == len(energy.errors) and float(np.ptp(series.y)) > 0.0:
             out[price] = fit_quick(price, series, series.season, origins, MODELS)
-    return out
+    return {price: replace(fit, digest=digest(prepared.series[price])) for price, fit in out.items()}
 
 
 def fit_ensemble(series: Series, tick: Tick = silent) -> Fitted:

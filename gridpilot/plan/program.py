@@ -104,6 +104,13 @@ _LOCK = threading.Lock()
 _HELD: dict[tuple[bytes, ...], tuple[Any, _Arrays]] = {}
 
 
+def forget() -> None:
+    """Start anew with the next solve, so that what it finds depends on its program alone (of several optima that are
+    equally good, where it starts from decides which one it ends with)."""
+    with _LOCK:
+        _HELD.clear()
+
+
 def _solve(now: _Arrays, time_limit_s: float) -> Found:
     import highspy
 
