@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,12 +13,6 @@ from gridpilot.ledger.store import Ledger
 
 T0 = datetime(2024, 6, 12, tzinfo=UTC)
 NAN = float("nan")
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
-        yield opened
 
 
 def history(energy: list[float], *, start: datetime = T0, hash_price: float = 50.0) -> PriceHistory:
