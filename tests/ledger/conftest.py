@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gridpilot.ledger.store import Ledger
-from tests.ledger.postgres import MISSING, Server, programs, serve
+from tests.ledger.postgres import MISSING, Server, connect, programs, serve
 
 Execute = Callable[..., None]
 UNLOCK = {
@@ -30,8 +30,9 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture
 def postgres_url(postgres: Server, tmp_path: Path) -> str:
-    """A new, empty database."""
-    return postgres.url(postgres.create(), head_file=str(tmp_path / "postgres.head"))
+    """A new, empty schema of its database."""
+    path = f"-csearch_path%3D{postgres.schema()}"
+    return postgres.url("postgres", options=path, head_file=str(tmp_path / "postgres.head"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -49,17 +50,16 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def execute(url: str, request: pytest.FixtureRequest) -> Execute:
+def execute(url: str) -> Execute:
     """Run statements in the ledger's database as another program would."""
-    where = url.partition("?")[0]
 
     def run(*statements: str) -> None:
-        if where.startswith("sqlite"):
-            with closing(sqlite3.connect(where.removeprefix("sqlite:///"))) as connection, connection:
+        if url.startswith("sqlite"):
+            with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
                 for statement in statements:
                     connection.execute(statement)
             return
-        with request.getfixturevalue("postgres").connect(where.rpartition("/")[2]) as connection:
+        with connect(url) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 

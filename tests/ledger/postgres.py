@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy.engine import make_url
 
 from tests.browser.harness.server import free_port
 
@@ -46,15 +47,21 @@ class Server:
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
         """A connection of the superuser, without any of the ledger's code; each statement stands for itself."""
-        where = f"host=127.0.0.1 port={self.port} dbname={database} user={USER} password={PASSWORD}"
-        return psycopg.connect(where, autocommit=True)
+        return connect(self.url(database))
 
-    def create(self) -> str:
+    def database(self) -> str:
         """The name of a new, empty database."""
+        return self._make("DATABASE")
+
+    def schema(self) -> str:
+        """The name of a new, empty schema of the database `postgres`; made in no time."""
+        return self._make("SCHEMA")
+
+    def _make(self, kind: str) -> str:
         self.made += 1
         name = f"ledger_{self.made}"
         with self.connect() as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+            connection.execute(f"CREATE {kind} {name}".encode())
         return name
 
     def initialise(self) -> None:
@@ -92,6 +99,12 @@ def _account() -> pwd.struct_passwd:
         return pwd.getpwnam("postgres")
     except KeyError:
         return pwd.getpwnam("nobody")
+
+
+def connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection to where a ledger's URL points."""
+    plain = make_url(url).difference_update_query(["head_file"]).set(drivername="postgresql")
+    return psycopg.connect(plain.render_as_string(hide_password=False), autocommit=True)
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def test_head_file__without_a_setting_lies_in_the_users_folder(
     postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    database = postgres.create()
+    database = postgres.database()
     with Ledger.open(postgres.url(database)) as ledger:
         entry = ledger.append("reading", {}, at=T0)
         assert ledger.head_file == tmp_path / "data" / "gridpilot" / f"127.0.0.1-{postgres.port}-{database}.head"
@@ -82,7 +82,7 @@ def test_head_file__without_a_setting_lies_in_the_users_folder(
 
 
 def test_open__search_path_gives_each_schema_a_ledger_of_its_own(postgres: Server, tmp_path: Path) -> None:
-    database = postgres.create()
+    database = postgres.database()
     with postgres.connect(database) as connection:
         connection.execute("CREATE SCHEMA one")
         connection.execute("CREATE SCHEMA two")
@@ -100,7 +100,7 @@ def test_F60_password__is_in_no_name_message_trace_or_log(
     postgres: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    database = postgres.create()
+    database = postgres.database()
     settings = Settings(db_url=postgres.url(database), head_file=tmp_path / "a head")
     assert PASSWORD not in repr(settings)
     with Ledger.open(settings.database_url()) as ledger:
@@ -128,7 +128,7 @@ def test_F60_password__is_in_no_name_message_trace_or_log(
 
 
 def test_open__user_without_rights_is_said(postgres: Server) -> None:
-    database = postgres.create()
+    database = postgres.database()
     with postgres.connect(database) as connection:
         connection.execute("CREATE ROLE guest LOGIN PASSWORD 'guest'")
         connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
@@ -169,7 +169,7 @@ def test_append__text_that_the_database_cannot_hold_is_said(postgres_url: str) -
 
 @pytest.mark.slow
 def test_append__crashed_server_loses_nothing_and_the_ledger_goes_on(own_server: Server, tmp_path: Path) -> None:
-    url = own_server.url(own_server.create(), head_file=str(tmp_path / "head"))
+    url = own_server.url(own_server.database(), head_file=str(tmp_path / "head"))
     acknowledged: list[int] = []
     failed = threading.Event()
     with Ledger.open(url) as ledger:

@@ -28,6 +28,7 @@ from gridpilot.errors import LedgerError
 from gridpilot.ledger.engine import WRITE_LOCK
 from gridpilot.ledger.store import Ledger
 from tests.ledger.conftest import Execute
+from tests.ledger.postgres import connect
 
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -179,14 +180,14 @@ def nothing_is_sent(ledger: Ledger, said: str) -> None:
 
 
 @pytest.fixture
-def locked(url: str, request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
+def locked(url: str) -> Iterator[Callable[[], None]]:
     """Another program holds the database until it is told to let go."""
     if url.startswith("sqlite"):
         path = url.removeprefix("sqlite:///")
         other: Any = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
     else:
-        other = request.getfixturevalue("postgres").connect(url.partition("?")[0].rpartition("/")[2])
+        other = connect(url)
         other.execute("BEGIN")
         other.execute(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})".encode())
     with closing(other):
@@ -338,7 +339,7 @@ def test_F50_open__newest_entries_do_not_hold_together__refused_with_remedy(made
     with Ledger.open(made) as ledger:
         ledger.append_many([("reading", {"i": i}) for i in range(3)], at=T0)
     tamper("UPDATE entries SET body = '{}' WHERE seq = 3")
-    with pytest.raises(LedgerError, match="is damaged: entry 3 was edited.* restore a backup"):
+    with pytest.raises(LedgerError, match=r"is damaged: entry 3 was edited.* restore a backup"):
         Ledger.open(made)
     with Ledger.open(made, read_only=True) as reader:
         assert reader.verify().first_bad == 3
@@ -392,7 +393,7 @@ def test_open__bad_url_is_said(url: str, said: str) -> None:
 
 
 def test_open__read_only_reads_and_never_writes(url: str) -> None:
-    with pytest.raises(LedgerError, match="does not exist: run a cycle first|is empty: run a cycle first"):
+    with pytest.raises(LedgerError, match=r"does not exist: run a cycle first|is empty: run a cycle first"):
         Ledger.open(url, read_only=True)
     with Ledger.open(url) as ledger:
         ledger.append("reading", {"i": 1}, at=T0)
