@@ -243,16 +243,13 @@ def protect_entries(connection: Connection) -> None:
 
 @contextmanager
 def unprotected(connection: Connection) -> Iterator[None]:
-    """Lift that for a block inside a transaction; the transaction's end makes both visible at once, or neither."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("DROP TRIGGER entries_no_update")
-        connection.exec_driver_sql("DROP TRIGGER entries_no_delete")
-        yield
-        protect_entries(connection)
-    else:
-        connection.exec_driver_sql("ALTER TABLE entries DISABLE TRIGGER entries_append_only")
-        yield
-        connection.exec_driver_sql("ALTER TABLE entries ENABLE TRIGGER entries_append_only")
+    """Lift that for a block inside a transaction, whose end makes both visible at once, or neither."""
+    sqlite = connection.dialect.name == "sqlite"
+    names = ("entries_no_update", "entries_no_delete") if sqlite else ("entries_append_only ON entries",)
+    for name in names:
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
+    yield
+    protect_entries(connection)
 
 
 # --- errors ----------------------------------------------------------------------------------
@@ -265,7 +262,7 @@ def _plain(name: str, error: BaseException) -> LedgerError:
     if state in _STATES:
         return LedgerError(f"ledger {name} {_STATES[state]}")
     postgres = name.startswith("postgresql://")
-    for seen, said in _CONNECTING if postgres else _REMEDIES:
+    for seen, said in () if state else _CONNECTING if postgres else _REMEDIES:
         if seen in text.lower():
             return LedgerError(f"ledger {name} {said}")
     if postgres and (state or "08").startswith(_LOST) and isinstance(error, OperationalError):

@@ -42,7 +42,7 @@ from gridpilot.ledger.engine import (
 )
 from gridpilot.ledger.history import StoredPrices
 from gridpilot.ledger.lease import Lease
-from gridpilot.ledger.verify import VerifyReport, check_chain, check_rows, checkpoint
+from gridpilot.ledger.verify import StoredEntry, VerifyReport, check_chain, check_rows, checkpoint
 from gridpilot.values import to_utc
 
 HEAD_KEY = "ledger_head"
@@ -207,7 +207,7 @@ class Ledger:
         published = file.read()  # before the table is read: it may only lag behind
         newest = select(schema.entries).order_by(schema.entries.c.seq.desc()).limit(CHECKED_AT_START)
         with self.reading() as connection:
-            head, rows = _head(connection), connection.execute(newest).all()[::-1]
+            head, rows = _head(connection), [StoredEntry(*row) for row in connection.execute(newest)][::-1]
             known = select(schema.entries.c.hash).where(schema.entries.c.seq == (published or head).seq)
             found = connection.execute(known).scalar_one_or_none()
             pruned = checkpoint(connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -30,8 +30,8 @@ class VerifyReport:
     start: int = 1
 
 
-class StoredEntry(Protocol):
-    """An entry as it is stored: texts."""
+class StoredEntry(NamedTuple):
+    """A row of `entries`: times and bodies as the texts that were hashed."""
 
     seq: int
     at: str
@@ -60,10 +60,11 @@ def check_chain(connection: Connection, anchor: Head, published: Head | None) ->
     lag behind but must be in the chain; None where there is no such file.
     """
     start = checkpoint(connection)
-    rows = connection.execute(select(entries).order_by(entries.c.seq).execution_options(yield_per=2000))
     if published is not None and published.seq < start.seq:
         published = None  # it speaks of an entry that was pruned since
-    return check_rows(rows, start, anchor, published)
+    query = select(entries).order_by(entries.c.seq).execution_options(yield_per=2000)
+    with connection.execute(query) as rows:
+        return check_rows((StoredEntry(*row) for row in rows), start, anchor, published)
 
 
 def check_rows(

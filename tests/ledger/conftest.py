@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,11 +14,26 @@ import pytest
 from gridpilot.ledger.store import Ledger
 from tests.ledger.postgres import MISSING, Server, connect, programs, serve
 
+ROOT = Path(__file__).parents[2]
+PRELUDE = """
+import sys
+from datetime import UTC, datetime
+from gridpilot.errors import LedgerError, LeaseHeld
+from gridpilot.ledger.store import Ledger
+now = datetime(2024, 6, 12, 14, tzinfo=UTC)
+"""
+
 Execute = Callable[..., None]
 UNLOCK = {
     "sqlite": ("DROP TRIGGER IF EXISTS entries_no_update", "DROP TRIGGER IF EXISTS entries_no_delete"),
     "postgresql": ("DROP TRIGGER IF EXISTS entries_append_only ON entries",),
 }
+
+
+def child(code: str, *args: str) -> subprocess.Popen[str]:
+    """A process of its own that may be killed; `sys.argv[1:]` are `args`."""
+    command = [sys.executable, "-W", "error", "-c", PRELUDE + code, *args]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="session")

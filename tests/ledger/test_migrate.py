@@ -136,6 +136,7 @@ def test_F50_migrate__version_1__gets_the_tables_of_a_new_ledger(version_1: str,
     execute(*(f"DROP TABLE {table}" for table in old))
     with Ledger.open(version_1) as made, made.reading() as connection:
         assert shape(connection) == old
+        made.append("reading", {}, at=T0)
     assert set(old) == set(schema.metadata.tables)
     with pytest.raises(Exception, match="append-only"):
         execute("DELETE FROM entries")

@@ -6,8 +6,6 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,19 +25,11 @@ from gridpilot.domain import Dispatch, Reading
 from gridpilot.errors import LedgerError
 from gridpilot.ledger.engine import WRITE_LOCK
 from gridpilot.ledger.store import Ledger
-from tests.ledger.conftest import Execute
+from tests.ledger.conftest import Execute, child
 from tests.ledger.postgres import connect
 
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)
-ROOT = Path(__file__).parents[2]
 
-PRELUDE = """
-import sys
-from datetime import UTC, datetime
-from gridpilot.errors import LedgerError, LeaseHeld
-from gridpilot.ledger.store import Ledger
-now = datetime(2024, 6, 12, 14, tzinfo=UTC)
-"""
 WRITER = """
 with Ledger.open(sys.argv[1]) as ledger:
     while True:
@@ -69,11 +59,6 @@ with Ledger.open(sys.argv[1]) as ledger:
         ledger.append("reading", {}, at=now)
         print(done + 1, ledger.count(), ledger.verify().ok, error)
 """
-
-
-def child(code: str, *args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-c", PRELUDE + code, *args]
-    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
