@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("auction", _auction, "clear one auction", _auction_text)
     _auction_options(sub)
 
-    sub = command("risk", _risk, "risk measures of a P&L sample", _risk_text)
+    sub = command("risk", _risk, "risk measures of a P&L sample", _pairs_text)
     sub.add_argument("--pnl", type=Path, required=True, metavar="F.csv")
     sub.add_argument("--alpha", type=_alpha, default=0.95)
 
@@ -118,7 +118,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--speed", type=_number, default=1.0, help="simulated seconds per second")
 
-    command("verify-ledger", _verify_ledger, "check the ledger's chain", _verify_text)
+    sub = command("verify-ledger", _verify_ledger, "check the ledger's chain", _pairs_text)
+    sub.add_argument("--file", type=Path, metavar="F.parquet", help="check a file of exported entries instead")
+
+    sub = command("export-ledger", _export_ledger, "write entries, prices and commands as Parquet", _export_text)
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    sub.add_argument("--since", type=_day, metavar="D", help="from this day on (UTC)")
+    sub.add_argument("--until", type=_day, metavar="D", help="before this day (UTC)")
+
+    sub = command("prune-ledger", _prune_ledger, "move old entries into a Parquet file", _pairs_text)
+    sub.add_argument("--keep-days", type=_count, required=True, metavar="N", help="2 or more")
+    sub.add_argument("--out", type=Path, metavar="FOLDER", help="default: the ledger's .archive folder")
     return parser
 
 
@@ -428,13 +438,35 @@ def _mara_server(args: argparse.Namespace) -> None:
 
 def _verify_ledger(args: argparse.Namespace) -> Result:
     from gridpilot.errors import LedgerError
+    from gridpilot.ledger.export import check_file
     from gridpilot.ledger.store import Ledger
 
-    found = Ledger.open(load_settings().database_url(), read_only=True).verify()
+    if args.file:
+        found = check_file(args.file)
+    else:
+        with Ledger.open(load_settings().database_url(), read_only=True) as ledger:
+            found = ledger.verify()
     body: Result = to_jsonable(found)
     if not found.ok:
-        _show(json.dumps(body) if args.json else _verify_text(body))
-        raise LedgerError(f"the ledger does not verify: {found.reason}")
+        _show(json.dumps(body) if args.json else _pairs_text(body))
+        raise LedgerError(f"{args.file or 'the ledger'} does not verify: {found.reason}")
+    return body
+
+
+def _export_ledger(args: argparse.Namespace) -> Result:
+    from gridpilot.ledger.export import export
+    from gridpilot.ledger.store import Ledger
+
+    with Ledger.open(load_settings().database_url(), read_only=True) as ledger:
+        return {"files": to_jsonable(export(ledger, args.out, args.since, args.until))}
+
+
+def _prune_ledger(args: argparse.Namespace) -> Result:
+    from gridpilot.ledger.prune import prune
+    from gridpilot.ledger.store import Ledger
+
+    with Ledger.open(load_settings().database_url()) as ledger:
+        body: Result = to_jsonable(prune(ledger, args.keep_days, _now(), args.out))
     return body
 
 
@@ -528,9 +560,9 @@ def _auction_text(body: Result) -> str:
     )
 
 
-def _risk_text(body: Result) -> str:
+def _export_text(body: Result) -> str:
+    return "\n".join(f"{file['rows']:>10,} rows  {file['sha256'][:16]}  {file['file']}" for file in body["files"])
+
+
+def _pairs_text(body: Result) -> str:
     return "\n".join(f"{name:<24} {value}" for name, value in body.items())
-
-
-def _verify_text(body: Result) -> str:
-    return "\n".join(f"{name:<10} {value}" for name, value in body.items())

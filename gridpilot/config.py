@@ -10,6 +10,7 @@ from dataclasses import MISSING, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
@@ -48,7 +49,8 @@ class Settings(BaseSettings):
 
     source: str = "replay"  # replay, mara, csv:PATH
     site: Path | None = None  # a site file; None: the one that fits the source
-    db_url: str = ""  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
+    db_url: SecretStr = SecretStr("")  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
+    head_file: Path | None = None  # where the ledger's newest hash is published; None: see docs/ledger.md
     mara_url: str = MARA_URL
     mara_api_key: SecretStr | None = None
     curtail_secret: SecretStr | None = None  # of signed curtailment calls; None: there is no such door
@@ -57,12 +59,15 @@ class Settings(BaseSettings):
     replay_speed: float = Field(default=60.0, ge=0.0, le=3600.0)  # replayed seconds per second; 0: by hand
 
     def database_url(self) -> str:
-        """The SQLAlchemy URL in force; creates the folder of the default SQLite file."""
-        if self.db_url:
-            return self.db_url
-        folder = Path(platformdirs.user_data_dir("gridpilot"))
-        folder.mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{folder / 'gridpilot.db'}"
+        """The SQLAlchemy URL in force, with its password; creates the folder of the default SQLite file."""
+        url = self.db_url.get_secret_value()
+        if not url:
+            folder = Path(platformdirs.user_data_dir("gridpilot"))
+            folder.mkdir(parents=True, exist_ok=True)
+            url = f"sqlite:///{folder / 'gridpilot.db'}"
+        if self.head_file is None:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}head_file={quote(str(self.head_file.absolute()))}"
 
     def site_file(self) -> Path:
         """The site file in force."""

@@ -20,5 +20,6 @@ def compile_lock(target: str, what: str, *options: str) -> None:
     path.write_text(HEADER.format(what=what) + path.read_text())
 
 
-compile_lock("requirements-dev.txt", "what tests and benchmarks need", "--extra", "dev", "--extra", "forecast")
+EXTRAS = ("--extra", "dev", "--extra", "forecast", "--extra", "postgres")
+compile_lock("requirements-dev.txt", "what tests and benchmarks need", *EXTRAS)
 compile_lock("requirements.txt", "what the console needs", "--constraint", "requirements-dev.txt")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from playwright.sync_api import Browser, sync_playwright
+from pydantic import SecretStr
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -40,7 +41,7 @@ SETTLE_MS = 3500  # charts and tables draw after the text
 def fill(url: str, hours: int) -> None:
     """Cycles of so many replayed hours, and the clock left standing at the last one."""
     with Ledger.open(url) as ledger:
-        engine = open_engine(Settings(db_url=url), ledger)
+        engine = open_engine(Settings(db_url=SecretStr(url)), ledger)
         source = engine.source
         assert isinstance(source, ReplaySource)
         ledger.put_state(REPLAY_START, iso(source.clock.replay))

@@ -2,8 +2,8 @@
 
 hash = sha256 of prev_hash, seq, at, kind, cycle_id and body, each on a line of its own, in UTF-8. A body is
 canonical JSON and so has no line break. The chain shows an edited or missing entry, but not a missing end: for
-that the newest hash is published outside the table, in the `state` table and in a `.head` file beside a SQLite
-file.
+that the newest hash is published outside the table: in the `state` table, and in a `.head` file beside a SQLite file
+or in the user's data folder.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def entry_hash(prev_hash: str, seq: int, at: str, kind: str, cycle_id: str, body
 
 
 class HeadFile:
-    """The published head beside a SQLite file: one line of fixed length, replaced in place by one write."""
+    """The published head: one line of fixed length, replaced in place by one write."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -98,6 +98,7 @@ class HeadFile:
         """Write a newer head. An older one is ignored: two processes may arrive in either order."""
         line = f"{head.seq:019d} {head.hash}\n".encode("ascii")
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 if os.pread(handle, 19, 0) < line[:19]:

@@ -2,14 +2,14 @@
 
 `entries` is append-only: `engine.protect_entries` has the database abort UPDATE and DELETE. Times are
 fixed-width UTC text, so that they sort as they are; prices carry epoch seconds, so that they become arrays
-without parsing.
+without parsing. Whoever changes a table here adds a step to `migrate.STEPS`.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -25,7 +25,7 @@ entries = Table(
     Column("body", Text, nullable=False),
     Column("prev_hash", Text, nullable=False),
     Column("hash", Text, nullable=False),
-    Index("entries_kind", "kind", "seq"),
+    Index("entries_kind", "kind", "seq", "at"),  # `at` too: the newest of a kind since a time, from the index alone
     Index("entries_cycle", "cycle_id", "seq"),
     Index("entries_at", "at"),
 )
@@ -40,6 +40,7 @@ prices = Table(
     Column("hash_price", Double),  # in the source's unit; NULL where it has none
     Column("token_price", Double),
     Column("recorded_at", Text, nullable=False),
+    Column("extra", Text),  # canonical JSON of the source's further columns; NULL where it has none
     Index("prices_source", "source", "timestamp", "id"),
 )
 

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, Engine, Row, Select, func, insert, inspect, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from gridpilot.domain import PriceHistory
 from gridpilot.errors import Conflict, LedgerError
 from gridpilot.ledger import history as price_rows
 from gridpilot.ledger import lease as leases
-from gridpilot.ledger import schema
+from gridpilot.ledger import migrate, schema
 from gridpilot.ledger.chain import (
     Entry,
     Head,
@@ -30,15 +31,24 @@ from gridpilot.ledger.chain import (
     from_text,
     to_text,
 )
-from gridpilot.ledger.engine import BUSY_TIMEOUT_S, WRITE, open_engine, protect_entries, said_plainly, snapshots
+from gridpilot.ledger.engine import (
+    BUSY_TIMEOUT_S,
+    WRITE,
+    Database,
+    keep_copy,
+    open_database,
+    said_plainly,
+    snapshots,
+)
 from gridpilot.ledger.history import StoredPrices
 from gridpilot.ledger.lease import Lease
-from gridpilot.ledger.verify import VerifyReport, check_chain
+from gridpilot.ledger.verify import StoredEntry, VerifyReport, check_chain, check_rows, checkpoint
 from gridpilot.values import to_utc
 
 HEAD_KEY = "ledger_head"
 HEARTBEAT_KEY = "heartbeat"
 REVISED_WITHIN = timedelta(days=35)  # newest prices that are compared with what is recorded
+CHECKED_AT_START = 100  # newest entries whose chain is checked when a ledger is opened for writing
 
 
 class Stored(NamedTuple):
@@ -122,27 +132,24 @@ class Transaction:
 class Ledger:
     """A ledger in one database. Use as a context manager, or call `close`."""
 
-    def __init__(self, engine: Engine, name: str, published: HeadFile | None, read_only: bool) -> None:
-        self._engine = engine
-        self._reader = snapshots(engine)
-        self._writer = engine.execution_options(**{WRITE: True})
-        self._published = published
-        self.name = name
+    def __init__(self, database: Database, read_only: bool) -> None:
+        self._database = database
+        self._reader = snapshots(database.engine)
+        self._writer = database.engine.execution_options(**{WRITE: True})
+        self._published = HeadFile(database.head)
+        self.name = database.name
         self.read_only = read_only
 
     # --- life ------------------------------------------------------------------------------
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Self:
-        """Open the ledger at a SQLAlchemy URL; unless `read_only`, create what is missing.
+        """Open the ledger at a SQLAlchemy URL; unless `read_only`, create what is missing and migrate what is old.
 
         Raises LedgerError, with the remedy, for a ledger that cannot be opened, is damaged, was written by a
         newer version, or (writing) lacks entries whose hash was published.
         """
-        engine, path = open_engine(url, read_only=read_only, busy_timeout_s=busy_timeout_s)
-        name = str(path) if path else engine.url.render_as_string(hide_password=True)
-        published = HeadFile(path.with_name(path.name + ".head")) if path else None
-        ledger = cls(engine, name, published, read_only)
+        ledger = cls(open_database(url, read_only=read_only, busy_timeout_s=busy_timeout_s), read_only)
         try:
             ledger._prepare()
         except BaseException:
@@ -152,7 +159,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
+        self._database.engine.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -162,47 +169,60 @@ class Ledger:
     ) -> None:
         self.close()
 
+    @property
+    def head_file(self) -> Path:
+        """Where the newest hash is published."""
+        return self._published.path
+
     def _prepare(self) -> None:
-        with self._reading() as connection:
-            version = self._version(connection)
+        with self.reading() as connection:
+            version = migrate.version(connection, self.name)
         if version is None and self.read_only:
             raise LedgerError(f"ledger {self.name} is empty: run a cycle first")
-        if version is None:
-            with self.transaction() as work:
-                if self._version(work.connection) is None:  # another process may have been faster
-                    schema.metadata.create_all(work.connection)
-                    protect_entries(work.connection)
-                    work.connection.execute(insert(schema.schema_info).values(version=schema.SCHEMA_VERSION))
-                    work.head = Head()
-        elif version > schema.SCHEMA_VERSION:
+        if version != schema.SCHEMA_VERSION and self.read_only:
             raise LedgerError(
-                f"ledger {self.name} has schema {version}, this GridPilot knows {schema.SCHEMA_VERSION}: "
-                "upgrade GridPilot, or name another ledger in GRIDPILOT_DB_URL"
+                f"ledger {self.name} has schema {version}, this GridPilot reads {schema.SCHEMA_VERSION}: start the "
+                "pilot or the console once, which migrates it"
             )
-        if not self.read_only and self._published is not None:
-            self._check_published(self._published)
+        if version != schema.SCHEMA_VERSION:
+            with self.transaction() as work:
+                self._migrate(work)
+        if not self.read_only:
+            self._check_end()
 
-    def _check_published(self, file: HeadFile) -> None:
+    def _migrate(self, work: Transaction) -> None:
+        version = migrate.version(work.connection, self.name)  # another process may have been faster
+        if version is None:
+            migrate.create(work.connection)
+            work.head = Head()
+        elif version != schema.SCHEMA_VERSION:
+            path = self._database.path
+            if path is not None:  # nobody else can write now, so the copy is what is migrated
+                keep_copy(path, path.with_name(f"{path.name}.v{version}.bak"))
+            migrate.upgrade(work.connection, version)
+
+    def _check_end(self) -> None:
+        """Refuse a ledger that lacks its published entry, or whose newest entries do not hold together."""
+        file = self._published
         published = file.read()  # before the table is read: it may only lag behind
-        if published is None or published.seq == 0:
-            return
-        with self._reading() as connection:
-            query = select(schema.entries.c.hash).where(schema.entries.c.seq == published.seq)
-            found = connection.execute(query).scalar_one_or_none()
-        if found != published.hash:
+        newest = select(schema.entries).order_by(schema.entries.c.seq.desc()).limit(CHECKED_AT_START)
+        with self.reading() as connection:
+            head, rows = _head(connection), [StoredEntry(*row) for row in connection.execute(newest)][::-1]
+            known = select(schema.entries.c.hash).where(schema.entries.c.seq == (published or head).seq)
+            found = connection.execute(known).scalar_one_or_none()
+            pruned = checkpoint(connection)
+        if published is None:
+            file.publish(head)
+        elif published.seq > pruned.seq and found != published.hash:
             seen = "is missing" if found is None else "has another hash"
             raise LedgerError(
                 f"ledger {self.name}: entry {published.seq} was published in {file.path.name}, but it {seen}: restore "
-                "the file with its -wal file from a backup, or delete the .head file to go on without what was lost"
+                "a backup (a file with its -wal file), or delete the .head file to go on without what was lost"
             )
-
-    def _version(self, connection: Connection) -> int | None:
-        tables = set(inspect(connection).get_table_names())
-        if schema.schema_info.name in tables:
-            return int(connection.execute(select(func.max(schema.schema_info.c.version))).scalar_one())
-        if tables & set(schema.metadata.tables):
-            raise LedgerError(f"{self.name} has tables but no ledger: name another file in GRIDPILOT_DB_URL")
-        return None
+        start = Head(rows[0].seq - 1, rows[0].prev_hash) if rows else pruned
+        report = check_rows(rows, start, head)
+        if not report.ok:
+            raise LedgerError(f"ledger {self.name} is damaged: {report.reason}; keep a copy and restore a backup")
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -217,7 +237,7 @@ class Ledger:
                 yield work
                 if work.head is not None:
                     work.put_state(HEAD_KEY, work.head)
-            if self._published is not None and work.head is not None:
+            if work.head is not None:
                 self._published.publish(work.head)
 
     def append(self, kind: str, body: Any, *, at: datetime, cycle_id: str = "", token: int | None = None) -> Entry:
@@ -248,9 +268,7 @@ class Ledger:
             start = history.last - REVISED_WITHIN
             if first is not None and last is not None and first <= to_utc(history.timestamp[0]) and last >= start:
                 history = history.tail(int(REVISED_WITHIN.total_seconds()) // history.step_s + 1)
-            since = to_utc(history.timestamp[0])
-            known = price_rows.read(work.connection, history.source, since, None)
-            return price_rows.insert_new(work.connection, history, at, known)
+            return price_rows.insert_new(work.connection, history, at, to_utc(history.timestamp[0]))
 
     def beat(self, at: datetime) -> None:
         """Say that a good cycle ended."""
@@ -274,18 +292,19 @@ class Ledger:
     # --- reading ---------------------------------------------------------------------------
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """A connection whose queries all see one state, for what reads more than the methods below give."""
         with said_plainly(self.name), self._reader.connect() as connection:
             yield connection
 
     def head(self) -> Head:
         """Number and hash of the newest entry, as published in the state table."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return _head(connection)
 
     def count(self) -> int:
         """How many entries there are."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(select(func.count()).select_from(schema.entries)).scalar_one()
 
     def entries(
@@ -321,13 +340,13 @@ class Ledger:
         return {entry.kind: entry for entry in self._entries(query)}
 
     def _entries(self, query: Select[Any]) -> list[Entry]:
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(query).all()
         return [_entry(row) for row in rows]
 
     def get_state(self, key: str) -> Stored:
         """Value and version of a key; (None, 0) where it was never written."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return _get_state(connection, key)
 
     def last_beat(self) -> datetime | None:
@@ -337,29 +356,38 @@ class Ledger:
 
     def lease_holder(self, name: str, now: datetime) -> Lease | None:
         """Who holds a lease at `now`."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             held = leases.read(connection, name)
         return held if held is not None and held.expires_at > now else None
 
-    def prices(self, source: str, since: datetime | None = None, until: datetime | None = None) -> StoredPrices:
-        """Recorded prices of [since, until), the newest revision of each interval."""
-        with self._reading() as connection:
-            return price_rows.read(connection, source, since, until)
+    def prices(
+        self, source: str, since: datetime | None = None, until: datetime | None = None, *, as_of_id: int | None = None
+    ) -> StoredPrices:
+        """Recorded prices of [since, until), the newest revision of each interval.
+
+        With `as_of_id` what was known when `price_id` gave that number.
+        """
+        with self.reading() as connection:
+            return price_rows.read(connection, source, since, until, as_of_id)
+
+    def price_id(self, source: str) -> int:
+        """Number of the source's newest recorded row, for `prices(..., as_of_id=...)`; 0 where it has none."""
+        with self.reading() as connection:
+            return price_rows.newest_id(connection, source)
 
     def commands(
         self, *, kinds: Iterable[str] = (), statuses: Iterable[str] = (), limit: int = 200
     ) -> list[dict[str, Any]]:
         """Rows of the command log, newest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return _commands(connection, kinds, statuses, limit)
 
     def verify(self) -> VerifyReport:
         """Recompute the whole chain and compare its end with the published heads."""
-        published = None if self._published is None else self._published.read()  # first: it may only lag behind
-        with self._reading() as connection:
-            anchor = _head(connection)
-            report = check_chain(connection, anchor, published)
-        if report.ok and report.n and self._published is not None and published is None:
+        published = self._published.read()  # first: it may only lag behind
+        with self.reading() as connection:
+            report = check_chain(connection, _head(connection), published)
+        if report.ok and report.n and published is None:
             reason = f"{self._published.path} is missing, so a deleted end would not be seen: restore it"
             return replace(report, ok=False, reason=reason)
         return report

@@ -1,51 +1,30 @@
-"""The ledger on real SQLite files."""
+"""The ledger on real SQLite files and a real PostgreSQL server."""
 
 from __future__ import annotations
 
 import math
 import sqlite3
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gridpilot.errors import Conflict, DataError, LeaseHeld, LedgerError
-from gridpilot.ledger.chain import Head
+from gridpilot.ledger.chain import Head, entry_hash, to_text
 from gridpilot.ledger.store import Ledger, Stored
+from tests.ledger.conftest import Execute
 
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
-    with Ledger.open(url) as opened:
-        yield opened
-
-
 def fill(ledger: Ledger, n: int) -> None:
     ledger.append_many([("reading", {"i": i}) for i in range(n)], at=T0)
-
-
-def behind_its_back(ledger: Ledger, *statements: str) -> None:
-    """Change the file with another program, without the triggers that stand in the way."""
-    with closing(sqlite3.connect(ledger.name)) as connection, connection:
-        connection.execute("DROP TRIGGER IF EXISTS entries_no_update")
-        connection.execute("DROP TRIGGER IF EXISTS entries_no_delete")
-        for statement in statements:
-            connection.execute(statement)
 
 
 # --- entries ---------------------------------------------------------------------------------
@@ -142,12 +121,11 @@ def test_transaction__an_error_inside_leaves_nothing(ledger: Ledger) -> None:
     assert (ledger.count(), ledger.get_state("k"), ledger.verify().ok) == (1, Stored(None, 0), True)
 
 
-def test_entries__database_itself_refuses_update_and_delete(ledger: Ledger) -> None:
+def test_entries__database_itself_refuses_update_and_delete(ledger: Ledger, execute: Execute) -> None:
     fill(ledger, 2)
-    with closing(sqlite3.connect(ledger.name)) as connection:
-        for statement in ("UPDATE entries SET body = '{}'", "DELETE FROM entries WHERE seq = 2"):
-            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-                connection.execute(statement)
+    for statement in ("UPDATE entries SET body = '{}'", "DELETE FROM entries WHERE seq = 2"):
+        with pytest.raises((sqlite3.IntegrityError, psycopg.errors.RaiseException), match="append-only"):
+            execute(statement)
 
 
 def test_append__many_threads_one_unbroken_chain(ledger: Ledger) -> None:
@@ -161,58 +139,95 @@ def test_append__many_threads_one_unbroken_chain(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("column", ["at", "kind", "cycle_id", "body", "hash", "prev_hash"])
-def test_verify__edited_row_is_named(ledger: Ledger, column: str) -> None:
+def test_F51_verify__edited_row__is_named(ledger: Ledger, tamper: Execute, column: str) -> None:
     fill(ledger, 8)
-    behind_its_back(ledger, f"UPDATE entries SET {column} = {column} || ' ' WHERE seq = 5")  # noqa: S608
+    tamper(f"UPDATE entries SET {column} = {column} || ' ' WHERE seq = 5")
     report = ledger.verify()
     assert (report.ok, report.first_bad) == (False, 5)
     assert "5" in report.reason
 
 
-def test_verify__row_deleted_in_the_middle_is_named(ledger: Ledger) -> None:
+@pytest.mark.parametrize(("deleted", "first_bad"), [("seq = 3", 3), ("seq IN (4, 5, 6)", 4), ("seq < 3", 1)])
+def test_F51_verify__rows_deleted_before_the_end__first_is_named(
+    ledger: Ledger, tamper: Execute, deleted: str, first_bad: int
+) -> None:
     fill(ledger, 8)
-    behind_its_back(ledger, "DELETE FROM entries WHERE seq = 3")
+    tamper(f"DELETE FROM entries WHERE {deleted}")
     report = ledger.verify()
-    assert (report.ok, report.first_bad, report.n) == (False, 3, 7)
+    assert (report.ok, report.first_bad) == (False, first_bad)
+    assert f"entry {first_bad} is missing" in report.reason
 
 
-def test_verify__deleted_tail_is_found(ledger: Ledger) -> None:
+def test_F51_verify__row_put_in_between__is_named(ledger: Ledger, tamper: Execute) -> None:
+    """The rows behind it are moved up, as an attacker would, who cannot give them new hashes unnoticed."""
+    fill(ledger, 6)
+    tamper(
+        "UPDATE entries SET seq = -seq - 1 WHERE seq > 3",
+        "UPDATE entries SET seq = -seq WHERE seq < 0",
+        "INSERT INTO entries SELECT 4, at, kind, cycle_id, body, prev_hash, hash FROM entries WHERE seq = 3",
+        """UPDATE state SET value = replace(value, '"seq":6', '"seq":7') WHERE key = 'ledger_head'""",
+    )
+    report = ledger.verify()
+    assert (report.ok, report.first_bad) == (False, 4)
+
+
+def test_F51_verify__row_added_at_the_end__is_named(ledger: Ledger, tamper: Execute) -> None:
+    """With a hash that fits: only the published heads know that it was not written by the ledger."""
+    fill(ledger, 6)
+    head = ledger.head()
+    forged = entry_hash(head.hash, 7, to_text(T0), "command", "", "{}")
+    values = f"7, '{to_text(T0)}', 'command', '', '{{}}', '{head.hash}', '{forged}'"
+    tamper(f"INSERT INTO entries VALUES ({values})")
+    report = ledger.verify()
+    assert (report.ok, report.first_bad) == (False, 7)
+    assert "entry 7 was added from outside" in report.reason
+
+
+def test_F51_verify__deleted_tail__is_found(ledger: Ledger, tamper: Execute) -> None:
     fill(ledger, 8)
-    behind_its_back(ledger, "DELETE FROM entries WHERE seq > 6")
+    tamper("DELETE FROM entries WHERE seq > 6")
     report = ledger.verify()
     assert (report.ok, report.first_bad) == (False, 7)
     assert "entries 7 to 8 are missing" in report.reason
 
 
-def test_verify__tail_deleted_together_with_the_state_row_is_found_by_the_head_file(ledger: Ledger) -> None:
+def test_F51_verify__all_entries_deleted__is_found(ledger: Ledger, tamper: Execute) -> None:
+    fill(ledger, 3)
+    tamper("DELETE FROM entries")
+    report = ledger.verify()
+    assert (report.ok, report.first_bad, report.n) == (False, 1, 0)
+
+
+def test_F51_verify__tail_deleted_together_with_the_state_row__is_found_by_the_head_file(
+    ledger: Ledger, url: str, tamper: Execute
+) -> None:
     fill(ledger, 6)
     older = ledger.head()
     fill(ledger, 2)
     value = f'{{"hash":"{older.hash}","seq":{older.seq}}}'
-    behind_its_back(
-        ledger,
+    tamper(
         "DELETE FROM entries WHERE seq > 6",
-        f"UPDATE state SET value = '{value}' WHERE key = 'ledger_head'",  # noqa: S608
+        f"UPDATE state SET value = '{value}' WHERE key = 'ledger_head'",
     )
     report = ledger.verify()
     assert (report.ok, report.first_bad) == (False, 7)
     assert ".head" in report.reason
     with pytest.raises(LedgerError, match="entry 8 was published"):
-        Ledger.open(f"sqlite:///{ledger.name}")
+        Ledger.open(url)
 
 
 def test_verify__missing_head_file_is_said(ledger: Ledger) -> None:
     fill(ledger, 2)
-    Path(ledger.name + ".head").unlink()
+    ledger.head_file.unlink()
     report = ledger.verify()
     assert not report.ok
-    assert "ledger.db.head is missing" in report.reason
+    assert f"{ledger.head_file} is missing" in report.reason
 
 
 def test_verify__head_file_that_lags_behind_is_good(ledger: Ledger) -> None:
     """A kill between commit and publication leaves the file one step behind."""
     fill(ledger, 2)
-    file = Path(ledger.name + ".head")
+    file = ledger.head_file
     before = file.read_bytes()
     fill(ledger, 1)
     file.write_bytes(before)
@@ -225,7 +240,7 @@ def test_verify__empty_ledger_is_good(ledger: Ledger) -> None:
 
 
 def test_head_file__nonsense_is_refused_with_remedy(ledger: Ledger) -> None:
-    Path(ledger.name + ".head").write_text("hello")
+    ledger.head_file.write_text("hello")
     with pytest.raises(LedgerError, match="restore it, or delete it"):
         ledger.verify()
 
@@ -248,19 +263,35 @@ def test_put_state__other_version_is_a_conflict(ledger: Ledger, expected: int) -
     assert ledger.get_state("soc") == Stored(1, 1)
 
 
-def test_put_state__of_many_at_once_one_wins(ledger: Ledger) -> None:
-    together = threading.Barrier(6)
+def test_put_state__two_hundred_at_once__one_winner_for_each_version_and_every_try_in_the_ledger(
+    ledger: Ledger,
+) -> None:
+    """Ten threads, twenty versions: each thread draws on each version, in the same transaction as its entry."""
+    together = threading.Barrier(10)
 
-    def put(i: int) -> bool:
-        together.wait()
-        try:
-            ledger.put_state("k", i, expect_version=0)
-        except Conflict:
-            return False
-        return True
+    def rounds(who: int) -> list[tuple[int, int]]:
+        won = []
+        for version in range(20):
+            together.wait()
+            try:
+                with ledger.transaction() as work:
+                    work.put_state("k", who, expect_version=version)
+                    work.append("override", {"who": who, "version": version, "status": "accepted"}, at=T0)
+                won.append((version, who))
+            except Conflict:
+                ledger.append("override", {"who": who, "version": version, "status": "conflict"}, at=T0)
+            together.wait()
+        return won
 
-    with ThreadPoolExecutor(6) as pool:
-        assert sum(pool.map(put, range(6))) == 1
+    with ThreadPoolExecutor(10) as pool:
+        won = sorted(pair for pairs in pool.map(rounds, range(10)) for pair in pairs)
+    assert [version for version, _ in won] == list(range(20))
+    assert ledger.get_state("k") == Stored(won[-1][1], 20)
+    tried = [entry.body for entry in ledger.entries("override", newest_first=False)]
+    assert len(tried) == len({(body["who"], body["version"]) for body in tried}) == 200
+    accepted = [(body["version"], body["who"]) for body in tried if body["status"] == "accepted"]
+    assert accepted == won
+    assert ledger.verify().ok
 
 
 def test_beat__is_remembered(ledger: Ledger) -> None:

@@ -6,30 +6,30 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
+from gridpilot.dispatch import reconcile
+from gridpilot.domain import Dispatch, Reading
 from gridpilot.errors import LedgerError
+from gridpilot.ledger.engine import WRITE_LOCK
 from gridpilot.ledger.store import Ledger
+from tests.ledger.conftest import Execute, child
+from tests.ledger.postgres import connect
 
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)
-ROOT = Path(__file__).parents[2]
 
-PRELUDE = """
-import sys
-from datetime import UTC, datetime
-from gridpilot.errors import LedgerError, LeaseHeld
-from gridpilot.ledger.store import Ledger
-now = datetime(2024, 6, 12, 14, tzinfo=UTC)
-"""
 WRITER = """
 with Ledger.open(sys.argv[1]) as ledger:
     while True:
@@ -61,14 +61,8 @@ with Ledger.open(sys.argv[1]) as ledger:
 """
 
 
-def child(code: str, *args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-c", PRELUDE + code, *args]
-    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
-def test_append__killed_writer_loses_no_acknowledged_entry(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+def test_append__killed_writer_loses_no_acknowledged_entry(url: str) -> None:
     rng = random.Random(7)
     acknowledged = 0
     for _round in range(4):
@@ -85,8 +79,23 @@ def test_append__killed_writer_loses_no_acknowledged_entry(tmp_path: Path) -> No
             assert (report.ok, report.reason) == (True, "")
 
 
-def test_acquire_lease__of_two_processes_one_wins(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+@pytest.mark.slow
+def test_append__several_processes_at_once_one_unbroken_chain(url: str) -> None:
+    Ledger.open(url).close()
+    writers = [child(WRITER, url) for _ in range(3)]
+    for writer in writers:
+        assert writer.stdout is not None
+        for _ in range(15):
+            writer.stdout.readline()
+    for writer in writers:
+        writer.kill()
+        writer.communicate()
+    with Ledger.open(url) as ledger:
+        assert ledger.count() >= 45
+        assert ledger.verify().ok
+
+
+def test_acquire_lease__of_two_processes_one_wins(url: str) -> None:
     with child(RIVAL, url, "a") as first, child(RIVAL, url, "b") as second:
         for rival in (first, second):
             assert rival.stdin is not None
@@ -97,8 +106,7 @@ def test_acquire_lease__of_two_processes_one_wins(tmp_path: Path) -> None:
     assert said[1] == "token 1\n"
 
 
-def test_open__many_at_once_on_a_new_file_all_succeed(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+def test_open__many_at_once_on_a_new_database_all_succeed(url: str) -> None:
     together, failures = threading.Barrier(5), []
 
     def begin(i: int) -> None:
@@ -120,32 +128,120 @@ def test_open__many_at_once_on_a_new_file_all_succeed(tmp_path: Path) -> None:
         assert ledger.verify().ok
 
 
-def test_append__locked_database_waits_then_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    with Ledger.open(f"sqlite:///{path}", busy_timeout_s=0.2) as ledger:
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(LedgerError, match="locked by another process: close the program"):
-                ledger.append("reading", {}, at=T0)
-            assert ledger.count() == 0  # reading goes on
-            other.execute("ROLLBACK")
-        ledger.append("reading", {}, at=T0)
+# --- F48, F49: a database that cannot be written ----------------------------------------------
 
 
-def test_append__short_lock_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    with (
-        Ledger.open(f"sqlite:///{path}") as ledger,
-        closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other,
+class Rig:
+    """Machines that remember what they were told."""
+
+    name = "rig"
+
+    def __init__(self) -> None:
+        self.puts: list[Dispatch] = []
+
+    def put(self, dispatch: Dispatch, now: datetime) -> None:
+        self.puts.append(dispatch)
+
+    def read(self, now: datetime) -> Reading:
+        return Reading(now, self.puts[-1].machines if self.puts else {}, 0.0)
+
+
+def nothing_is_sent(ledger: Ledger, said: str) -> None:
+    """Neither an entry nor a dispatch goes through, and the reason is one clear line."""
+    rig, before = Rig(), ledger.count()
+    dispatch = Dispatch(
+        T0, T0 + timedelta(minutes=5), "plan", {"hydro": 7}, 0.0, {}, {}, 0.0, 35.0, 35.0,
+        payload={"long": "x" * 20_000}, constraints_satisfied=True,
+    )  # fmt: skip
+    for write in (
+        lambda: ledger.append("reading", {"x": "y" * 20_000}, at=T0),
+        lambda: reconcile.execute(ledger, rig, dispatch, T0, cycle_id="c" * 20_000),
+        lambda: ledger.put_state("k", "y" * 20_000),
     ):
+        with pytest.raises(LedgerError, match=said) as refused:
+            write()
+        assert "\n" not in str(refused.value)
+    assert (rig.puts, ledger.count(), ledger.verify().ok) == ([], before, True)  # reading goes on
+
+
+@pytest.fixture
+def locked(url: str) -> Iterator[Callable[[], None]]:
+    """Another program holds the database until it is told to let go."""
+    if url.startswith("sqlite"):
+        path = url.removeprefix("sqlite:///")
+        other: Any = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
-        free = threading.Timer(0.3, other.execute, ["ROLLBACK"])
+    else:
+        other = connect(url)
+        other.execute("BEGIN")
+        other.execute(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})".encode())
+    with closing(other):
+        yield lambda: other.execute("ROLLBACK")
+
+
+@pytest.fixture
+def made(url: str) -> str:
+    """A ledger with one entry."""
+    with Ledger.open(url) as ledger:
+        ledger.append("reading", {}, at=T0)
+    return url
+
+
+def test_F48_append__locked_for_long__said_in_one_line_and_nothing_is_sent(
+    made: str, locked: Callable[[], None]
+) -> None:
+    with Ledger.open(made, busy_timeout_s=0.2) as ledger:
+        began = time.monotonic()
+        nothing_is_sent(ledger, "locked by another process: close the program")
+        assert time.monotonic() - began < 5.0
+        locked()
+        assert ledger.append("reading", {}, at=T0).seq == 2
+
+
+@pytest.mark.slow
+def test_F48_append__locked_for_two_seconds__is_waited_for(made: str, locked: Callable[[], None]) -> None:
+    with Ledger.open(made) as ledger:
+        free = threading.Timer(2.0, locked)
         free.start()
-        assert ledger.append("reading", {}, at=T0).seq == 1
+        assert ledger.append("reading", {}, at=T0).seq == 2
         free.join()
 
 
-def test_append__full_disk_is_said_and_the_chain_goes_on_afterwards(tmp_path: Path) -> None:
+def test_F48_append__another_transaction_of_ours__is_waited_for(made: str) -> None:
+    with Ledger.open(made) as one, Ledger.open(made) as two, ThreadPoolExecutor(1) as pool:
+        with one.transaction() as work:
+            work.append("reading", {"who": "one"}, at=T0)
+            later = pool.submit(two.append, "reading", {"who": "two"}, at=T0)
+            work.append("reading", {"who": "one"}, at=T0)
+        assert later.result(timeout=10).seq == 4
+
+
+@contextmanager
+def no_more_room() -> Iterator[None]:
+    """Every SQLite file that is opened in this block stays as long as it is: SQLite says that the disk is full."""
+
+    def limit(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # no less than the file has
+
+    event.listen(Pool, "connect", limit)
+    try:
+        yield
+    finally:
+        event.remove(Pool, "connect", limit)
+
+
+def test_F49_append__full_database__nothing_is_appended_or_sent(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger.open(url) as ledger:
+        ledger.append("reading", {}, at=T0)
+    with no_more_room(), Ledger.open(url) as ledger:
+        nothing_is_sent(ledger, "has no room left on its disk: free some space, then try again")
+    with Ledger.open(url) as ledger:
+        assert ledger.append("reading", {"x": "y" * 20_000}, at=T0).seq == 2
+        assert ledger.verify().ok
+
+
+def test_F49_append__file_size_limit__is_said_and_the_chain_goes_on_afterwards(tmp_path: Path) -> None:
     with child(FULL_DISK, f"sqlite:///{tmp_path / 'ledger.db'}") as writer:
         said = writer.communicate()[0]
     expected, count, ok, message = said.strip().split(" ", 3)
@@ -166,7 +262,7 @@ def unprivileged() -> Iterator[None]:
             os.seteuid(0)
 
 
-def test_open__read_only_folder_is_said() -> None:
+def test_F49_open__read_only_folder_is_said() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "ledger.db"
@@ -184,47 +280,76 @@ def test_open__read_only_folder_is_said() -> None:
             folder.chmod(0o755)
 
 
-def test_open__corrupt_file_is_said(tmp_path: Path) -> None:
+# --- F50: a database that is not what it should be --------------------------------------------
+
+
+def test_F50_open__corrupt_file__is_said_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    path.write_bytes(b"this is not a database, it is a letter " * 200)
+    letter = b"this is not a database, it is a letter " * 200
+    path.write_bytes(letter)
     for read_only in (False, True):
         with pytest.raises(LedgerError, match="is not a SQLite database: move the file away"):
             Ledger.open(f"sqlite:///{path}", read_only=read_only)
+    assert path.read_bytes() == letter
 
 
-def test_verify__damaged_page_is_said(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    with Ledger.open(f"sqlite:///{path}") as ledger:
-        ledger.append_many([("reading", {"x": "y" * 500})] * 100, at=T0)
+def damage(path: Path, *, newest: bool) -> None:
+    """Overwrite a page of the entries with bytes that mean nothing: one of its newest, or its root."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'entries'").fetchone()
         (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = path.read_bytes()
+    where = content.rindex(b"y" * 500) // size if newest else page - 1
     with path.open("r+b") as file:
-        file.seek((page - 1) * size)
+        file.seek(where * size)
         file.write(b"\xff" * size)
+
+
+@pytest.mark.parametrize("newest", [True, False])
+def test_F50_open__damaged_page__refused_with_remedy(tmp_path: Path, newest: bool) -> None:
+    path = tmp_path / "ledger.db"
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        ledger.append_many([("reading", {"x": "y" * 500})] * 100, at=T0)
+    damage(path, newest=newest)
+    kept = path.read_bytes()
     with Ledger.open(f"sqlite:///{path}", read_only=True) as ledger, pytest.raises(LedgerError, match="is damaged"):
         ledger.verify()
-
-
-def test_open__newer_schema_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    Ledger.open(f"sqlite:///{path}").close()
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE schema_info SET version = 99")
-    with pytest.raises(LedgerError, match="has schema 99, this GridPilot knows 1: upgrade"):
+    with pytest.raises(LedgerError, match="is damaged: keep a copy of the file and restore a backup"):
         Ledger.open(f"sqlite:///{path}")
+    assert path.read_bytes() == kept
 
 
-def test_open__another_programs_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("CREATE TABLE entries (x)")
-    with pytest.raises(LedgerError, match="has tables but no ledger"):
-        Ledger.open(f"sqlite:///{path}")
+def test_F50_open__newest_entries_do_not_hold_together__refused_with_remedy(made: str, tamper: Execute) -> None:
+    with Ledger.open(made) as ledger:
+        ledger.append_many([("reading", {"i": i}) for i in range(3)], at=T0)
+    tamper("UPDATE entries SET body = '{}' WHERE seq = 3")
+    with pytest.raises(LedgerError, match=r"is damaged: entry 3 was edited.* restore a backup"):
+        Ledger.open(made)
+    with Ledger.open(made, read_only=True) as reader:
+        assert reader.verify().first_bad == 3
 
 
-def test_open__lost_wal_file_is_noticed(tmp_path: Path) -> None:
+def test_F50_open__newer_schema__refused_with_remedy(made: str, execute: Execute) -> None:
+    execute("UPDATE schema_info SET version = 99")
+    for read_only in (False, True):
+        with pytest.raises(LedgerError, match="has schema 99, this GridPilot knows 2: upgrade"):
+            Ledger.open(made, read_only=read_only)
+
+
+def test_F50_open__schema_that_is_not_said__refused_with_remedy(made: str, execute: Execute) -> None:
+    execute("DELETE FROM schema_info")
+    with pytest.raises(LedgerError, match="does not say its schema: restore a backup"):
+        Ledger.open(made)
+
+
+def test_open__another_programs_database_is_refused(url: str, execute: Execute) -> None:
+    execute("CREATE TABLE entries (x TEXT)")
+    with pytest.raises(LedgerError, match="has tables but no ledger: name another database"):
+        Ledger.open(url)
+
+
+def test_F50_open__lost_wal_file__is_noticed(tmp_path: Path) -> None:
     """A copy of the database file alone lacks what is still in its -wal file; the published head shows it."""
     path, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
     with Ledger.open(f"sqlite:///{path}") as ledger:
@@ -252,9 +377,8 @@ def test_open__bad_url_is_said(url: str, said: str) -> None:
         Ledger.open(url)
 
 
-def test_open__read_only_reads_and_never_writes(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    with pytest.raises(LedgerError, match="does not exist: run a cycle first"):
+def test_open__read_only_reads_and_never_writes(url: str) -> None:
+    with pytest.raises(LedgerError, match=r"does not exist: run a cycle first|is empty: run a cycle first"):
         Ledger.open(url, read_only=True)
     with Ledger.open(url) as ledger:
         ledger.append("reading", {"i": 1}, at=T0)
