@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from gridpilot import evidence, report
 from gridpilot.config import Settings, load_site
 from gridpilot.control import Control, Orders, Seen, in_force, rates, read_in
+from gridpilot.decide import OUTDOOR, Decision, Inputs, Standing, decide
 from gridpilot.dispatch import override, reconcile
 from gridpilot.dispatch.gateway import MachineGateway, MaraGateway
 from gridpilot.dispatch.simulator import SimulatedGateway

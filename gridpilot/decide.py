@@ -1,4 +1,4 @@
-"""The decision itself: from what was known to what is to be done. Reads and writes nothing, so that it can be made again.
+"""The decision itself: from what was known to what is to be done. It reads and writes nothing, so it can be made again.
 
 forecast -> plan -> auction -> risk -> set points, within operators' commands and the emergency protocols.
 """

@@ -66,7 +66,7 @@ def inputs_json(ledger: Ledger, known: Inputs) -> dict[str, Any]:
         },
         "running": known.running.to_json(),
         "reading": metering.record(seen.reading),
-        "lost": [name for name, value in metering.record(seen.reading).items() if value != value],
+        "lost": [name for name, value in metering.record(seen.reading).items() if _nan(value)],
         "limits": [_exact(limit) for limit in seen.limits],
         "memory": _exact(known.memory),
         "gateway": known.gateway,
@@ -97,6 +97,10 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return out
+
+
+def _nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _exact(value: Any) -> Any:
@@ -201,7 +205,8 @@ def _memory(body: Mapping[str, Any]) -> Memory:
 def _risk(body: Mapping[str, Any]) -> RiskReport:
     """Without its sample, which no decision needs."""
     known = {f.name for f in dataclasses.fields(RiskReport)}
-    return RiskReport(**{k: math.nan if v is None else v for k, v in body.items() if k in known})
+    read: dict[str, Any] = {k: math.nan if v is None else v for k, v in body.items() if k in known}
+    return RiskReport(**read)
 
 
 def _times(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -239,7 +244,8 @@ def replay(ledger: Ledger, cycle_id: str, tick: Tick = silent) -> Replayed:
     }
     recorded = {name: parts[name].body for name in ("forecast", "plan", "auction", "risk")}
     recorded["dispatch"] = {**parts["cycle"].body["dispatch"], "status": ""} if "cycle" in parts else made["dispatch"]
-    count, found = 0, []
+    count = 0
+    found: list[tuple[str, Any, Any]] = []
     for where, old, new in _pairs("", recorded, made):
         count += 1
         if old != new and len(found) < MOST_DIFFERENCES:

@@ -116,22 +116,16 @@ def plan_from_json(body: Mapping[str, Any], units: Units) -> Plan:
     def array(name: str) -> Array:
         return as_array([math.nan if v is None else v for v in body[name]])
 
-    prices = ("energy_usd_per_mwh", "hash_price", "token_price", "outdoor_c")
     stamps = as_times([stamp.rstrip("Z") for stamp in body["timestamp"]])
-    arrays = ("charge_kw", "discharge_kw", "soc_frac", "import_kw", "export_kw", "cooling_kw", "room_kw", "room_c")
-    arrays += ("marginal_value_usd_per_kwh", "power_price_usd_per_kwh", "reserve_up_kw", "reserve_down_kw")
-    plain = ("status", "method", "step_s", "terminal_usd_per_mwh", "extras_usd")
-    start, objective = (math.nan if body[name] is None else body[name] for name in ("soc_start_frac", "objective_usd"))
-    return Plan(
-        **{name: array(name) for name in arrays},
-        **{name: body[name] for name in plain},
-        objective_usd=objective,
-        timestamp=stamps,
-        soc_start_frac=start,
-        loads_kw={name: as_array(kw) for name, kw in body["loads_kw"].items()},
-        customers_kw={name: as_array(kw) for name, kw in body["customers_kw"].items()},
-        outlook=PriceOutlook(stamps, body["step_s"], **{name: array(name) for name in prices}, units=units),
-    )
+    arrays = ["charge_kw", "discharge_kw", "soc_frac", "import_kw", "export_kw", "cooling_kw", "room_kw", "room_c"]
+    arrays += ["marginal_value_usd_per_kwh", "power_price_usd_per_kwh", "reserve_up_kw", "reserve_down_kw"]
+    plain = ("status", "method", "step_s", "terminal_usd_per_mwh", "extras_usd", "soc_start_frac", "objective_usd")
+    read: dict[str, Any] = {name: array(name) for name in arrays}
+    read |= {name: math.nan if body[name] is None else body[name] for name in plain}
+    read |= {name: {k: as_array(kw) for k, kw in body[name].items()} for name in ("loads_kw", "customers_kw")}
+    energy, hashes, tokens = array("energy_usd_per_mwh"), array("hash_price"), array("token_price")
+    known = PriceOutlook(stamps, body["step_s"], energy, hashes, tokens, units, outdoor_c=array("outdoor_c"))
+    return Plan(**read, timestamp=stamps, outlook=known)
 
 
 def auction_json(auction: AuctionResult) -> dict[str, Any]:
