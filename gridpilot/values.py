@@ -51,6 +51,11 @@ def iso(moment: datetime) -> str:
 
 def to_jsonable(value: Any) -> Any:
     """Plain JSON types of any domain object; NaN and infinity become null."""
+    kind = type(value)
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):

@@ -74,8 +74,8 @@ class Transaction:
         head = self.head or self._stored_head()
         text, moment, seq, prev = canonical(body), to_text(at), head.seq + 1, head.hash
         hash_ = entry_hash(prev, seq, moment, kind, cycle_id, text)
-        values = {"seq": seq, "at": moment, "kind": kind, "cycle_id": cycle_id, "body": text}
-        self.connection.execute(insert(schema.entries).values(**values, prev_hash=prev, hash=hash_))
+        row = StoredEntry(seq, moment, kind, cycle_id, text, prev, hash_)
+        self.connection.execute(insert(schema.entries), row._asdict())
         self.head = Head(seq, hash_)
         return Entry(seq, from_text(moment), kind, cycle_id, json.loads(text), prev, hash_)
 

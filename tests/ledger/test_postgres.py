@@ -16,6 +16,8 @@ from gridpilot.config import Settings
 from gridpilot.errors import LedgerError
 from gridpilot.ledger import engine
 from gridpilot.ledger.store import Ledger
+from gridpilot.monitor import decision
+from gridpilot.pilot import one_cycle
 from tests.ledger.conftest import Execute
 from tests.ledger.postgres import PASSWORD, Server, serve
 
@@ -212,3 +214,19 @@ def test_transaction__that_sleeps_is_ended_and_another_goes_on(
         assert [entry.body["who"] for entry in other.entries()] == ["other"]
         assert sleeper.append("reading", {"who": "sleeper"}, at=T0).seq == 2
         assert other.verify().ok
+
+
+# --- the whole engine on it -------------------------------------------------------------------
+
+
+def test_cycle__on_postgres__decides_sends_and_is_read_back(postgres_url: str) -> None:
+    result = one_cycle(Settings(source="replay", db_url=postgres_url, refit=False), datetime.now(UTC))
+    assert result.dispatch.status == "applied"
+    with Ledger.open(postgres_url, read_only=True) as ledger:
+        snap = decision.load(ledger)
+        assert snap is not None
+        assert snap.plan["status"] == "optimal"
+        parts = set(ledger.cycle(result.cycle_id))
+        assert parts == {"forecast", "plan", "auction", "risk", "intent", "result", "cycle"}
+        assert ledger.price_id("replay") == len(ledger.prices("replay"))
+        assert ledger.verify().ok
