@@ -118,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--speed", type=_number, default=1.0, help="simulated seconds per second")
 
+    _ledger_commands(command)
+    return parser
+
+
+def _ledger_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub = command("verify-ledger", _verify_ledger, "check the ledger's chain", _pairs_text)
     sub.add_argument("--file", type=Path, metavar="F.parquet", help="check a file of exported entries instead")
 
@@ -129,7 +134,6 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("prune-ledger", _prune_ledger, "move old entries into a Parquet file", _pairs_text)
     sub.add_argument("--keep-days", type=_count, required=True, metavar="N", help="2 or more")
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="default: the ledger's .archive folder")
-    return parser
 
 
 def _price_options(sub: argparse.ArgumentParser, recorded: bool = False) -> None:
