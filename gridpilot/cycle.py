@@ -39,6 +39,7 @@ from gridpilot.forecast.ensemble import Prepared, prepare
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
+from gridpilot.market.mara_key import join_site
 from gridpilot.market.source import PriceSource, open_source
 from gridpilot.monitor import settle
 from gridpilot.monitor.decision import SITE
@@ -136,8 +137,7 @@ def open_engine(settings: Settings, ledger: Ledger) -> Engine:
         )
         return Engine(site, source, Control(gateway, ledger))
     client: MaraClient = source.client
-    if settings.mara_api_key is None:
-        client.create_site(site.name)
+    join_site(client, settings, site.name)
     site, flags = site_from_inventory(site, client.inventory())
     source.site = site
     return Engine(site, source, Control(MaraGateway(client, site), ledger), site_flags=flags)
