@@ -112,6 +112,13 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("pilot", _pilot, "run a cycle each interval until stopped", str)
     sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
 
+    sub = command("watchdog", _watchdog, "switch the site off when the pilot is silent", str)
+    sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+    sub.add_argument("--grace", type=_number, default=60.0, metavar="S", help="seconds that a pilot has to start")
+
+    sub = command("up", _up, "console, pilot and watchdog together, until stopped", str)
+    sub.add_argument("--port", type=int, default=8501)
+
     sub = command("mara-server", _mara_server, "local stand-in of the MARA API", str)
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=8787)
@@ -427,6 +434,19 @@ def _pilot(args: argparse.Namespace) -> None:
     from gridpilot.pilot import run_pilot
 
     run_pilot(load_settings(), exit_with_parent=args.exit_with_parent)
+
+
+def _watchdog(args: argparse.Namespace) -> None:
+    from gridpilot.watchdog import run_watchdog
+
+    run_watchdog(load_settings(), exit_with_parent=args.exit_with_parent, grace_s=args.grace)
+
+
+def _up(args: argparse.Namespace) -> None:
+    from gridpilot import supervise
+
+    load_settings()  # what is wrong with them is said once, here
+    supervise.run((supervise.console(args.port), *supervise.engine()))
 
 
 def _mara_server(args: argparse.Namespace) -> None:
