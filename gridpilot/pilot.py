@@ -243,9 +243,23 @@ class Pilot:
     def _open(self, wall: datetime) -> None:
         engine = open_engine(self.settings, self.ledger)
         _resume_clock(engine, self.settings, self.ledger, wall)
-        reconcile.recover(self.ledger, engine.gateway, engine.source.present(wall))
+        present, running = engine.source.present(wall), settle.load(self.ledger)
+        reconcile.recover(self.ledger, engine.gateway, present)
         engine.refitter = self.refitter
         self.engine = engine
+        if running is None or present >= running.valid_until:
+            self._start_safe(present, wall)
+
+    def _start_safe(self, present: datetime, wall: datetime) -> None:
+        """Nothing is in force, or no longer: the fail-safe state until the first good plan."""
+        assert self.engine is not None  # noqa: S101 - for the type checker
+        with contextlib.suppress(GatewayError):
+            if any(self.engine.gateway.read(present).machines.values()):
+                self._send_off("failsafe", present)
+        before = PilotState.load(self.ledger)
+        if before.control != ESTOP:
+            said = "fail-safe until the first decision: nothing was in force at the start"
+            self._write(replace(before, control=FAILSAFE, message=said, clock=self._clock(wall)))
 
     def _due(self, wall: datetime) -> bool:
         assert self.engine is not None  # noqa: S101 - for the type checker
@@ -260,7 +274,8 @@ class Pilot:
     def _every_s(self, wall: datetime) -> float:
         """Length of an interval on the wall clock; infinite while the source's clock stands still."""
         assert self.engine is not None  # noqa: S101 - for the type checker
-        second = self.engine.source.present(wall + timedelta(seconds=1)) - self.engine.source.present(wall)
+        present, soon = self.engine.source.present, wall + timedelta(minutes=1)  # a clock may have begun after `wall`
+        second = present(soon + timedelta(seconds=1)) - present(soon)
         return self.step_s / second.total_seconds() if second else math.inf
 
     def _beat_on(self, wall: datetime) -> None:

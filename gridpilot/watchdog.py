@@ -18,7 +18,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import FrameType
@@ -47,6 +47,7 @@ LEASE_S = 60.0  # for the sending: a PUT and a GET have 10 s each, twice
 RETRY_S, LONGEST_S = 1.0, 30.0  # between two tries: doubled after each, up to the longest
 HANG_S = 120.0  # a look that takes longer ends this process, to be started again
 VALID = timedelta(days=1)  # of the off state
+Clock = Callable[[], float]  # seconds of a clock that nobody sets
 RUNNING = "running"  # key of the ledger's state: what the last cycle left in force
 CYCLE = "watchdog"  # stands in the entries where a cycle's number would
 
@@ -54,22 +55,25 @@ CYCLE = "watchdog"  # stands in the entries where a cycle's number would
 class Watchdog:
     """`tick` looks, and acts when it must. GridPilotError: try again later."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, *, grace_s: float = GRACE_S) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, *, grace_s: float = GRACE_S, clock: Clock = time.monotonic
+    ) -> None:
         self.settings = settings
         self.ledger = ledger
         self.grace_s = grace_s
+        self._clock = clock
         self._owner = f"watchdog@{socket.gethostname()}:{os.getpid()}"
-        self._begun = time.monotonic()
-        self._beat = _Since()
-        self._later = _Since()  # set points of somebody else after the fail-safe state
-        self._shown = 0.0
+        self._begun = clock()
+        self._beat = _Since(clock)
+        self._later = _Since(clock)  # set points of somebody else after the fail-safe state
+        self._shown = -latches.SEEN_EVERY_S
         self._tries, self._retry_at = 0, 0.0
 
     def tick(self, wall: datetime) -> None:
         """One look at heartbeat and latch."""
-        if time.monotonic() - self._shown > latches.SEEN_EVERY_S or not self._shown:
+        if self._clock() - self._shown >= latches.SEEN_EVERY_S:
             self.ledger.put_state(latches.SEEN_KEY, wall)
-            self._shown = time.monotonic()
+            self._shown = self._clock()
         beat, latch = self.ledger.heartbeat(), Latch.load(self.ledger)
         before_s = max(0.0, (wall - beat.at).total_seconds()) if beat else 0.0
         age_s = self._beat.age_s(beat.number if beat else 0, before_s)
@@ -80,7 +84,7 @@ class Watchdog:
 
     def _overdue(self, beat: Beat | None, age_s: float) -> str:
         """Why the site must go off; empty while all is well."""
-        if time.monotonic() - self._begun < self.grace_s:
+        if self._clock() - self._begun < self.grace_s:
             return ""
         if beat is None:
             return f"no good cycle has ended in the {self.grace_s:.0f} s since the watchdog's start"
@@ -118,7 +122,7 @@ class Watchdog:
     def _keep(self, latch: Latch, beat: Beat | None, wall: datetime) -> None:
         """While latched: send until it is at the machines, and act anew on what a pilot sent without a good cycle."""
         if not latch.intent:
-            if time.monotonic() >= self._retry_at:
+            if self._clock() >= self._retry_at:
                 with contextlib.suppress(LeaseHeld):  # a new pilot is at work
                     self._send(latch, self.ledger.acquire_lease(PILOT, self._owner, LEASE_S, wall), wall)
             return
@@ -131,7 +135,7 @@ class Watchdog:
 
     def _send(self, latch: Latch, token: int, wall: datetime) -> None:
         """Everything off, by INTENT, PUT, read back and RESULT; the lease is given back whatever comes of it."""
-        self._retry_at = time.monotonic() + min(RETRY_S * 2.0**self._tries, LONGEST_S)
+        self._retry_at = self._clock() + min(RETRY_S * 2.0**self._tries, LONGEST_S)
         self._tries += 1
         try:
             site, client = load_site(self.settings.site_file()), self._client()
@@ -186,15 +190,16 @@ class Watchdog:
 
 
 class _Since:
-    """For how long a value has been the same, by a clock that nobody sets."""
+    """For how long a value has been the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._value: int | None = None
         self._since = 0.0
 
     def age_s(self, value: int, before_s: float = 0.0) -> float:
         """Seconds since the value changed; the first one ever seen is `before_s` old."""
-        now = time.monotonic()
+        now = self._clock()
         if value != self._value:
             self._since = now - (before_s if self._value is None else 0.0)
             self._value = value

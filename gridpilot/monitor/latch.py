@@ -7,9 +7,10 @@ took the lease away from the pilot that was silent.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from gridpilot.ledger.store import Beat
 from gridpilot.values import iso
 
 KEY = "watchdog"  # of the ledger's state
@@ -60,6 +61,20 @@ class Latch:
 def overdue_s(every_s: float) -> float:
     """How old a heartbeat may get that is good for `every_s` seconds."""
     return max(INTERVALS * every_s, LEAST_S)
+
+
+def silence(beat: Beat | None, wall: datetime) -> str:
+    """What to say of a heartbeat that is overdue by the wall clock; empty while it is not, or none ever was."""
+    age = wall - beat.at if beat else timedelta(0)
+    if beat is None or age <= timedelta(seconds=overdue_s(beat.every_s)):
+        return ""
+    return f"the last good cycle began {age.total_seconds():.0f} s ago, one is due every {beat.every_s:.0f} s"
+
+
+def seen(store: State, wall: datetime) -> bool:
+    """Whether a watchdog is at work."""
+    at = store.get_state(SEEN_KEY)[0]
+    return at is not None and wall - datetime.fromisoformat(at) < timedelta(seconds=3 * SEEN_EVERY_S)
 
 
 def release(work: Work, wall: datetime, present: datetime) -> bool:

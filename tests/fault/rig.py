@@ -41,10 +41,6 @@ class Put:
     changed: bool  # the state that was there before
     intent: Entry | None  # the newest in the ledger at that moment
 
-    @property
-    def on(self) -> bool:
-        return any(self.machines.values())
-
 
 @dataclass
 class Site:
