@@ -165,7 +165,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         with clock.stage("ledger"):
             _record(engine, cycle_id, known, decision, settlement)
         if late := reconcile.late(began):
-            raise SafetyError(f\"the decision was not sent: {late}\")
+            raise SafetyError(f"the decision was not sent: {late}")
         with clock.stage("dispatch"):
             sent = engine.control.carry_out(replace(decision.orders, cycle_id=cycle_id), seen, now, token=token)
         engine.previous = decision.plan

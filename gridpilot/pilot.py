@@ -78,8 +78,11 @@ def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
     what it had sent.
     """
     stop = threading.Event()
+    due = math.inf  # when a cycle is left, by the monotonic clock
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal due
+        due = min(due, time.monotonic() + STOP_S)
         stop.set()
         signal.setitimer(signal.ITIMER_REAL, STOP_S, STOP_S)
 
@@ -99,17 +102,22 @@ def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
                 stop.wait(TICK_S)
             pilot.close(datetime.now(UTC))
         except _Left:
-            _leave(pilot)
+            _leave(pilot, in_time=time.monotonic() < due + 0.5)
         finally:
             faulthandler.cancel_dump_traceback_later()
             pilot.end_fits()
 
 
-def _leave(pilot: Pilot) -> None:
-    """End in the middle of a cycle: threads of HTTP calls that do not come back are not waited for."""
+def _leave(pilot: Pilot, *, in_time: bool) -> None:
+    """End in the middle of a cycle: threads of HTTP calls that do not come back are not waited for.
+
+    Nor is a ledger that held the signal up: then the lease ends by itself.
+    """
     log.warning("the cycle did not end within %g s of the signal: left, the next start settles it", STOP_S)
     with contextlib.suppress(_Left):
-        pilot.close(datetime.now(UTC))
+        pilot.end_fits()
+        if in_time:
+            pilot.close(datetime.now(UTC))
     os._exit(0)
 
 
@@ -306,7 +314,7 @@ class Pilot:
         control = {"override": OVERRIDE, "hold": HOLD, "estop": ESTOP}.get(result.dispatch.origin, AUTO)
         message = "" if result.plan.status == "optimal" else f"plan by {result.plan.method} ({result.plan.status})"
         alarm = ""
-        if result.dispatch.status not in ("applied", "recovered"):
+        if result.dispatch.status not in (*reconcile.SENT, "held"):
             alarm = f"the machines did not take the set points: {result.dispatch.status}"
         advice = "Look at desired, sent and actual on Dispatch." if alarm else ""
         self._write(PilotState(control, message, alarm, wall if alarm else None, advice, self._clock(wall)))

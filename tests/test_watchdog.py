@@ -58,8 +58,8 @@ class Rig:
 
     @property
     def on(self) -> bool:
-        machines = (self.ledger.get_state("machines").value or {}).get("machines", {})
-        return any(machines.values())
+        result = self.ledger.latest("result")
+        return result is not None and any(result.body["actual"].values())
 
     def origins(self) -> list[str]:
         return [e.body["desired"]["origin"] for e in self.ledger.entries("intent", newest_first=False)]
@@ -147,12 +147,11 @@ def test_watchdog__set_points_after_the_latch_and_no_good_cycle__off_again(rig: 
 
 
 def test_watchdog__no_good_cycle_ever__off_after_the_grace(rig: Rig) -> None:
-    rig.ledger.put_state("machines", {"machines": {"hydro": 5}, "battery_kw": 0.0, "at": "2024-06-24T12:00:00Z"})
     rig.wait(GRACE_S - 1)
     assert rig.latch is None
     rig.wait(2)
     assert rig.latch is not None and "no good cycle has ended in the 60 s" in rig.latch.reason
-    assert not rig.on
+    assert rig.origins() == ["failsafe"]
 
 
 def test_watchdog__starts_beside_a_pilot_after_a_long_time_off__waits_for_its_first_cycle(rig: Rig) -> None:
