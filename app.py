@@ -1,7 +1,7 @@
 """The console: `streamlit run app.py`.
 
 A thin launcher. The pages are registered in `gridpilot/console/shell.py`; here are only the things that
-live as long as the server: the pilot's process, the warm-up, two routes and the security headers.
+live as long as the server: pilot and watchdog, the warm-up, two routes and the security headers.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from gridpilot.console import server
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """From the server's start to its end."""
-    pilot = server.PilotProcess()
-    pilot.start()
+    engine = server.engine()
+    engine.start()
     server.warm_up()
     try:
         yield {}
     finally:
-        await anyio.to_thread.run_sync(pilot.stop)
+        await anyio.to_thread.run_sync(engine.stop)
 
 
 app = st.App(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gridpilot import report
+from gridpilot.cli_processes import add_processes
 from gridpilot.config import DATA, Settings, load_settings, load_site
 from gridpilot.domain import DataFlag, PriceHistory, PriceOutlook, Site, SiteState
 from gridpilot.errors import MODEL_ERRORS, GridPilotError, InputError
@@ -109,14 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--pnl", type=Path, required=True, metavar="F.csv")
     sub.add_argument("--alpha", type=_alpha, default=0.95)
 
-    sub = command("pilot", _pilot, "run a cycle each interval until stopped", str)
-    sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
-
-    sub = command("mara-server", _mara_server, "local stand-in of the MARA API", str)
-    sub.add_argument("--host", default="127.0.0.1")
-    sub.add_argument("--port", type=int, default=8787)
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--speed", type=_number, default=1.0, help="simulated seconds per second")
+    add_processes(command)
 
     _ledger_commands(command)
     return parser
@@ -425,19 +419,6 @@ def _risk(args: argparse.Namespace) -> Result:
     from gridpilot.risk.pnl_file import read_pnl
 
     return report.risk_json(measures.report(read_pnl(args.pnl), args.alpha))
-
-
-def _pilot(args: argparse.Namespace) -> None:
-    from gridpilot.pilot import run_pilot
-
-    run_pilot(load_settings(), exit_with_parent=args.exit_with_parent)
-
-
-def _mara_server(args: argparse.Namespace) -> None:
-    from gridpilot.mara_server import serve
-
-    _show(f"MARA stand-in on http://{args.host}:{args.port} (seed {args.seed}, speed {args.speed:g}x); Ctrl-C stops it")
-    serve(args.host, args.port, args.seed, args.speed)
 
 
 def _verify_ledger(args: argparse.Namespace) -> Result:

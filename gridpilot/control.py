@@ -241,7 +241,7 @@ def rates(orders: Orders, running: settle.Running, now: datetime) -> dict[str, A
 
 def in_force(running: settle.Running, orders: Orders, before: Mapping[str, int], sent: Dispatch) -> settle.Running:
     """What is in force from now on. After an unknown outcome the site is taken to run what was asked."""
-    if sent.status == "refused":
+    if sent.status in ("refused", "expired"):
         return running
     asked_kw = sum(orders.decided.tenants_kw.values())
     share = sum(sent.tenants_kw.values()) / asked_kw if asked_kw > 0.0 else 0.0

@@ -22,8 +22,8 @@ from gridpilot.config import Settings, load_site
 from gridpilot.control import Control, Orders, Seen, in_force, rates, read_in
 from gridpilot.decide import OUTDOOR, Decision, Inputs, Standing, decide
 from gridpilot.dispatch import override, reconcile
-from gridpilot.dispatch.gateway import MachineGateway, MaraGateway
-from gridpilot.dispatch.simulator import SimulatedGateway
+from gridpilot.dispatch.gateway import MachineGateway
+from gridpilot.dispatch.way import open_gateway
 from gridpilot.domain import (
     AuctionResult,
     DataFlag,
@@ -34,11 +34,12 @@ from gridpilot.domain import (
     RiskReport,
     Site,
 )
-from gridpilot.errors import GatewayError, SourceError
+from gridpilot.errors import GatewayError, SafetyError, SourceError
 from gridpilot.forecast.ensemble import Prepared, prepare
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
+from gridpilot.market.mara_key import join_site
 from gridpilot.market.source import PriceSource, open_source
 from gridpilot.monitor import settle
 from gridpilot.monitor.decision import SITE
@@ -129,18 +130,12 @@ def open_engine(settings: Settings, ledger: Ledger) -> Engine:
     site = load_site(settings.site_file())
     source = open_source(settings.source, settings, site)
     if not isinstance(source, MaraSource):
-        gateway = SimulatedGateway(
-            site,
-            load=lambda: ledger.get_state("machines").value or {},
-            save=lambda value: ledger.put_state("machines", value),
-        )
-        return Engine(site, source, Control(gateway, ledger))
+        return Engine(site, source, Control(open_gateway(site, ledger, None), ledger))
     client: MaraClient = source.client
-    if settings.mara_api_key is None:
-        client.create_site(site.name)
+    join_site(client, settings, site.name)
     site, flags = site_from_inventory(site, client.inventory())
     source.site = site
-    return Engine(site, source, Control(MaraGateway(client, site), ledger), site_flags=flags)
+    return Engine(site, source, Control(open_gateway(site, ledger, client), ledger), site_flags=flags)
 
 
 def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_run: bool = False) -> CycleResult:
@@ -150,7 +145,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     where the site can't be read, LedgerError where the ledger can't be written (then nothing was sent).
     """
     clock = _Timings()
-    started = time.perf_counter()
+    started, began = time.perf_counter(), time.monotonic()
     with clock.stage("market"):
         now = engine.source.present(wall)
         history = engine.source.fetch(now)
@@ -169,6 +164,8 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     if not dry_run:
         with clock.stage("ledger"):
             _record(engine, cycle_id, known, decision, settlement)
+        if late := reconcile.late(began):
+            raise SafetyError(f"the decision was not sent: {late}")
         with clock.stage("dispatch"):
             sent = engine.control.carry_out(replace(decision.orders, cycle_id=cycle_id), seen, now, token=token)
         engine.previous = decision.plan
@@ -197,6 +194,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
                 {**_summary(engine, orders, result, running, wall), "meter": meter},
                 at=now,
                 cycle_id=cycle_id,
+                token=token,
             )
         override.note_sent(engine.ledger, sent, now)
     return result

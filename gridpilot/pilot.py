@@ -8,6 +8,9 @@ until they expire, and then the fail-safe state is sent, once.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import logging
+import math
 import os
 import signal
 import socket
@@ -23,20 +26,26 @@ from gridpilot.config import Settings
 from gridpilot.cycle import CycleResult, Engine, open_engine, run_cycle
 from gridpilot.dispatch import emergency, override, reconcile
 from gridpilot.domain import SiteState
-from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, SafetyError
+from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, LedgerError, SafetyError
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock, ReplaySource
-from gridpilot.monitor import settle
+from gridpilot.monitor import latch, settle
 from gridpilot.monitor.health import AUTO, ESTOP, FAILSAFE, HOLD, OVERRIDE, PilotState
 from gridpilot.values import iso
+
+log = logging.getLogger(__name__)
 
 LEASE = "pilot"
 LEASE_S = 30.0  # longer than the slowest cycle: three HTTP deadlines of 10 s fail before it ends
 RENEW_S = 5.0
 TICK_S = 0.25  # how soon a command is seen
 RETRY_S = 10.0  # between two tries after a failure
+STILL_BEAT_S = 5.0  # between two heartbeats while the source's clock stands still
 REPLAY_START = "replay_start"  # key of the ledger's state
+LEDGER_RETRY_S = 1.0  # where the ledger cannot be written; it waits for five seconds by itself
+STOP_S = 4.0  # after SIGTERM a cycle may end, then it is left where it is; so may what closes the pilot
+HANG_S = 120.0  # a tick that takes longer ends the process, with a traceback, to be started again
 OFF_S = 15 * 60.0  # how long an off state is valid; it is sent again when that ends
 
 
@@ -58,22 +67,58 @@ def one_cycle(settings: Settings, wall: datetime, *, dry_run: bool = False) -> C
                 ledger.release_lease(LEASE, token, datetime.now(UTC))
 
 
+class _Left(BaseException):
+    """A cycle did not end in time after SIGTERM. No Exception: nothing on the way may hold it up."""
+
+
 def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
-    """Run until SIGTERM or SIGINT (exit code 0), or until the starting process is gone."""
+    """Run until SIGTERM or SIGINT (exit code 0), or until the starting process is gone.
+
+    On a signal the cycle that runs may end; one that does not within `STOP_S` is left, and the next start settles
+    what it had sent.
+    """
     stop = threading.Event()
+    due = math.inf  # when a cycle is left, by the monotonic clock
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal due
+        due = min(due, time.monotonic() + STOP_S)
         stop.set()
+        signal.setitimer(signal.ITIMER_REAL, STOP_S, STOP_S)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    def on_alarm(number: int, frame: FrameType | None) -> None:
+        raise _Left
+
     parent = os.getppid() if exit_with_parent else None
     with Ledger.open(settings.database_url()) as ledger:
+        signal.signal(signal.SIGALRM, on_alarm)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
         pilot = Pilot(settings, ledger)
-        while not stop.is_set() and (parent is None or os.getppid() == parent):
-            pilot.tick(datetime.now(UTC))
-            stop.wait(TICK_S)
-        pilot.close(datetime.now(UTC))
+        try:
+            while not stop.is_set() and (parent is None or os.getppid() == parent):
+                faulthandler.dump_traceback_later(HANG_S, exit=True)
+                pilot.tick(datetime.now(UTC))
+                stop.wait(TICK_S)
+            pilot.close(datetime.now(UTC))
+        except _Left:
+            _leave(pilot, in_time=time.monotonic() < due + 0.5)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            pilot.end_fits()
+
+
+def _leave(pilot: Pilot, *, in_time: bool) -> None:
+    """End in the middle of a cycle: threads of HTTP calls that do not come back are not waited for.
+
+    Nor is a ledger that held the signal up: then the lease ends by itself.
+    """
+    log.warning("the cycle did not end within %g s of the signal: left, the next start settles it", STOP_S)
+    with contextlib.suppress(_Left):
+        pilot.end_fits()
+        if in_time:
+            pilot.close(datetime.now(UTC))
+    os._exit(0)
 
 
 class Pilot:
@@ -91,13 +136,33 @@ class Pilot:
         self.look_at = 0.0
         self.blind = False  # the last look at the site failed
         self.off_until: datetime | None = None
+        self.beaten: tuple[float, float] | None = None  # when (monotonic), and for how long; None: last cycle not good
+        self.unwritten: tuple[datetime, str] | None = None  # since when the ledger cannot be written, and why
         self.refitter = Refitter() if settings.refit else None
 
     def tick(self, wall: datetime) -> None:
-        """Renew the lease, look for commands, and decide when an interval begins or a command asks for it."""
-        if time.monotonic() - self.renewed > RENEW_S:
+        """Renew the lease, look for commands, and decide when an interval begins or a command asks for it.
+
+        While the ledger cannot be written nothing is sent; what happened is written down when it can be again.
+        """
+        if self.unwritten is not None and time.monotonic() < self.retry_at:
+            return
+        try:
+            self._tick(wall)
+        except LeaseHeld:
+            raise
+        except LedgerError as error:
+            self.retry_at = time.monotonic() + LEDGER_RETRY_S
+            if self.unwritten is None:
+                self.unwritten = wall, str(error)
+                log.error("%s; nothing is sent until it can be written", error)
+
+    def _tick(self, wall: datetime) -> None:
+        if time.monotonic() - self.renewed > RENEW_S or self.unwritten is not None:
             self.ledger.renew_lease(LEASE, self.token, LEASE_S, wall)
             self.renewed = time.monotonic()
+        if self.unwritten is not None:
+            self._written_again(*self.unwritten, wall)
         asked = self._commands(wall)
         asked = self._follow(wall) or asked
         if time.monotonic() < self.retry_at and not asked:
@@ -107,8 +172,9 @@ class Pilot:
                 self._open(wall)
             if self.engine is not None and (asked or self._due(wall)):
                 self._cycle(wall)
+            self._beat_on(wall)
             self.retry_at = 0.0
-        except LeaseHeld:
+        except LedgerError:
             raise
         except GridPilotError as error:
             self.retry_at = time.monotonic() + RETRY_S
@@ -116,11 +182,28 @@ class Pilot:
 
     def close(self, wall: datetime) -> None:
         """Keep the replay's time, end the background fit and give the lease back."""
+        self.end_fits()
+        if self.unwritten is not None:
+            return
+        with contextlib.suppress(LedgerError):  # the lease ends by itself
+            if self.engine is not None and isinstance(self.engine.source, ReplaySource):
+                self._anchor(self.engine.source, wall)
+            self.ledger.release_lease(LEASE, self.token, wall)
+
+    def end_fits(self) -> None:
+        """End the background fit: this process would wait for it."""
         if self.refitter is not None:
             self.refitter.close()
-        if self.engine is not None and isinstance(self.engine.source, ReplaySource):
-            self._anchor(self.engine.source, wall)
-        self.ledger.release_lease(LEASE, self.token, wall)
+
+    def _written_again(self, since: datetime, why: str, wall: datetime) -> None:
+        """The ledger can be written: say since when it could not, and settle what was sent just before."""
+        present = self.engine.source.present(wall) if self.engine else wall
+        message = f"{why} (from {iso(since)} to {iso(wall)}): nothing was sent meanwhile"
+        body = {"code": "LEDGER", "severity": "alarm", "stage": "pilot", "message": message}
+        self.ledger.append("alarm", body, at=present)
+        if self.engine is not None:
+            reconcile.recover(self.ledger, self.engine.gateway, present)
+        self.unwritten, self.retry_at = None, 0.0
 
     def _commands(self, wall: datetime) -> bool:
         """Carry out clock commands and an emergency stop; True when a new decision is asked for."""
@@ -168,9 +251,23 @@ class Pilot:
     def _open(self, wall: datetime) -> None:
         engine = open_engine(self.settings, self.ledger)
         _resume_clock(engine, self.settings, self.ledger, wall)
-        reconcile.recover(self.ledger, engine.gateway, engine.source.present(wall))
+        present, running = engine.source.present(wall), settle.load(self.ledger)
+        reconcile.recover(self.ledger, engine.gateway, present)
         engine.refitter = self.refitter
         self.engine = engine
+        if running is None or present >= running.valid_until:
+            self._start_safe(present, wall)
+
+    def _start_safe(self, present: datetime, wall: datetime) -> None:
+        """Nothing is in force, or no longer: the fail-safe state until the first good plan."""
+        assert self.engine is not None  # noqa: S101 - for the type checker
+        with contextlib.suppress(GatewayError):
+            if any(self.engine.gateway.read(present).machines.values()):
+                self._send_off("failsafe", present)
+        before = PilotState.load(self.ledger)
+        if before.control != ESTOP:
+            said = "fail-safe until the first decision: nothing was in force at the start"
+            self._write(replace(before, control=FAILSAFE, message=said, clock=self._clock(wall)))
 
     def _due(self, wall: datetime) -> bool:
         assert self.engine is not None  # noqa: S101 - for the type checker
@@ -182,8 +279,33 @@ class Pilot:
         plan = self.engine.previous if self.engine else None
         return plan.step_s if plan else 300
 
+    def _every_s(self, wall: datetime) -> float:
+        """Length of an interval on the wall clock; infinite while the source's clock stands still."""
+        assert self.engine is not None  # noqa: S101 - for the type checker
+        present, soon = self.engine.source.present, wall + timedelta(minutes=1)  # a clock may have begun after `wall`
+        second = present(soon + timedelta(seconds=1)) - present(soon)
+        return self.step_s / second.total_seconds() if second else math.inf
+
+    def _beat_on(self, wall: datetime) -> None:
+        """Beat again after a good cycle where the clock stands still, or runs at another speed than it did."""
+        if self.beaten is None:
+            return
+        (last, good_s), every_s = self.beaten, self._every_s(wall)
+        still = math.isinf(every_s) and time.monotonic() - last > STILL_BEAT_S
+        if still or not math.isclose(good_s, every_s, rel_tol=0.01):
+            self._beat(wall, every_s)
+
+    def _beat(self, wall: datetime, every_s: float) -> None:
+        """The heartbeat, and with it the end of a fail-safe state that the watchdog latched."""
+        assert self.engine is not None  # noqa: S101 - for the type checker
+        with self.ledger.transaction() as work:
+            work.beat(wall, STILL_BEAT_S if math.isinf(every_s) else every_s, self.token)
+            latch.release(work, wall, self.engine.source.present(wall))
+        self.beaten = time.monotonic(), every_s
+
     def _cycle(self, wall: datetime) -> None:
         assert self.engine is not None  # noqa: S101 - for the type checker
+        self.beaten = None
         result = run_cycle(self.engine, wall, token=self.token)
         if self.refitter is not None and self.engine.known is not None:
             self.refitter.offer(self.engine.known)
@@ -192,15 +314,16 @@ class Pilot:
         control = {"override": OVERRIDE, "hold": HOLD, "estop": ESTOP}.get(result.dispatch.origin, AUTO)
         message = "" if result.plan.status == "optimal" else f"plan by {result.plan.method} ({result.plan.status})"
         alarm = ""
-        if result.dispatch.status not in ("applied", "recovered"):
+        if result.dispatch.status not in (*reconcile.SENT, "held"):
             alarm = f"the machines did not take the set points: {result.dispatch.status}"
         advice = "Look at desired, sent and actual on Dispatch." if alarm else ""
         self._write(PilotState(control, message, alarm, wall if alarm else None, advice, self._clock(wall)))
         if not alarm:
-            self.ledger.beat(wall)
+            self._beat(wall, self._every_s(wall))
 
     def _trouble(self, reason: str, wall: datetime) -> None:
         """No decision: hold what runs while it is valid, then the fail-safe state."""
+        self.ledger.renew_lease(LEASE, self.token, LEASE_S, wall)  # who slept and lost it says nothing
         present = self.engine.source.present(wall) if self.engine else wall
         before = PilotState.load(self.ledger)
         running = settle.load(self.ledger)

@@ -27,6 +27,7 @@ from gridpilot.monitor import decision, reading
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.health import PilotState
+from gridpilot.monitor.latch import seen, silence
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
@@ -168,6 +169,8 @@ def alarms() -> list[Alarm]:
     pilot = PilotState.load(store)
     if pilot.alarm:
         out.append(Alarm(pilot.alarm_at or _wall(), "PILOT", "alarm", pilot.alarm, pilot.advice))
+    if silent := silence(store.heartbeat(), _wall()):
+        out.append(Alarm(_wall(), "SILENT", "alarm", silent, ADVICE["SILENT"]))
     cycle = store.latest("cycle")
     if cycle is not None:
         for flag in cycle.body["flags"]:
@@ -185,6 +188,7 @@ ADVICE = {
     "SUSPECT": "Compare the price with another source before acting on it.",
     "FALLBACK": "The plan is not the optimum: see its attempts on Plan.",
     "SOC_UNKNOWN": "The battery is held at 0 kW until a state of charge is read.",
+    "SILENT": "See whether a pilot runs, and in its log whether the ledger has room and can be written.",
     "REPLAY_END": "Set GRIDPILOT_REPLAY_START and restart to replay again.",
 }
 
@@ -538,6 +542,7 @@ class Health:
     pilot: str  # owner of the lease, or ""
     heartbeat: datetime | None  # wall clock
     heartbeat_age_s: float | None
+    watchdog: bool  # whether one looked within the last seconds
     alarm_log: tuple[Entry, ...]
 
 
@@ -565,5 +570,6 @@ def health(cycles: int = 200) -> Health:
         pilot=holder.owner if holder else "",
         heartbeat=beat,
         heartbeat_age_s=(wall - beat).total_seconds() if beat else None,
+        watchdog=seen(store, wall),
         alarm_log=tuple(store.entries("alarm", limit=50)),
     )

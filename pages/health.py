@@ -24,7 +24,8 @@ def _tiles(health: views.Health, status: views.Status) -> None:
     total = health.stage_ms.get("total")
     with widgets.tile_row(5):
         beat = "never" if health.heartbeat is None else fmt.age(health.heartbeat_age_s)
-        widgets.tile("Pilot", "running" if health.pilot else "not running", f"last good cycle {beat}")
+        guarded = "watchdog runs" if health.watchdog else "NO WATCHDOG"
+        widgets.tile("Pilot", "running" if health.pilot else "not running", f"last good cycle {beat}; {guarded}")
         age = fmt.duration(status.price_age_s)
         widgets.tile("Prices", age, f"since the interval's start, {status.source}")
         if total is None or not len(total):

@@ -100,23 +100,38 @@ def test_pilot__second_process__refuses_with_one_line(url: str) -> None:
         assert one_cycle(Settings(db_url=url), datetime.now(UTC), dry_run=True).dispatch.status == "dry-run"
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.3, 0.9])
-def test_F43_pilot__killed__chain_whole_and_a_new_one_takes_over(url: str, after_s: float) -> None:
+def test_pilot__clock_stands_still__beats_on_after_a_good_cycle_only(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gridpilot.pilot.STILL_BEAT_S", 0.0)
     with Ledger.open(url) as ledger:
-        with pilot_process(url, replay_speed="3600") as process:
-            until(lambda: cycles(ledger) >= 1, "the first cycle")
-            time.sleep(after_s)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        before = cycles(ledger)
-        assert ledger.verify().ok
-        with pilot_process(url, replay_speed="3600"):
-            until(lambda: cycles(ledger) > before, "a cycle of the next pilot")
-        assert ledger.verify().ok
-        intents = {entry.seq for entry in ledger.entries("intent", limit=1000)}
-        settled = [entry.body["intent"] for entry in ledger.entries("result", limit=1000)]
-        assert len(settled) == len(set(settled)), "one result for each intent"
-        assert set(settled) <= intents
+        pilot = Pilot(Settings(db_url=url, refit=False, replay_speed=0.0), ledger)
+        pilot.tick(datetime.now(UTC))
+        first = ledger.heartbeat()
+        pilot.tick(datetime.now(UTC))
+        second = ledger.heartbeat()
+        assert first is not None and second is not None
+        assert second.number > first.number and cycles(ledger) == 1
+        pilot.beaten = None  # as after a cycle that was not good
+        pilot.tick(datetime.now(UTC))
+        assert ledger.heartbeat() == second
+        pilot.close(datetime.now(UTC))
+
+
+def test_pilot__heartbeat__is_good_for_an_interval_of_the_wall_clock_at_every_speed(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        pilot = Pilot(Settings(db_url=url, refit=False, replay_speed=60.0), ledger)
+
+        def every_s() -> float:
+            pilot.tick(datetime.now(UTC))
+            beat = ledger.heartbeat()
+            assert beat is not None
+            return beat.every_s
+
+        assert every_s() == pytest.approx(60.0)
+        for speed, expected_s in ((0.0, 5.0), (1.0, 3600.0), (3600.0, 1.0)):
+            now = datetime.now(UTC)
+            override.submit(ledger, Command(now, "anna", "replay clock", "clock", {"speed": speed}, now, 0))
+            assert every_s() == pytest.approx(expected_s)
+        pilot.close(datetime.now(UTC))
 
 
 def test_pilot__replay_clock__steps_and_speed_follow_commands_and_survive_a_restart(url: str) -> None:

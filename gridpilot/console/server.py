@@ -1,4 +1,4 @@
-"""What surrounds the pages: the pilot's process, warm-up, own routes and security headers."""
+"""What surrounds the pages: pilot and watchdog, warm-up, own routes and security headers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import gc
 import importlib
 import logging
 import os
-import subprocess
-import sys
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,13 +17,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from gridpilot import supervise
+
 log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PILOT: Final = (sys.executable, "-m", "gridpilot", "pilot", "--exit-with-parent")
-RETRY_S: Final = 10.0  # between two starts of a pilot that ends by itself
-POLL_S: Final = 0.2
-STOP_WAIT_S: Final = 10.0  # a pilot finishes the cycle it is in; a cycle takes seconds at the most
 WARM: Final = (
     "pandas",
     "pydeck",
@@ -40,55 +36,9 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Send], Awaitable[None]]
 
 
-# --- the pilot -----------------------------------------------------------------------------
-
-
-class PilotProcess:
-    """The pilot as a child of this server: started, started again when it ends by itself, stopped at the end.
-
-    Where another pilot holds the lease the child says so and ends; it is tried again every `retry_s`, so
-    this server takes over when the other one stops. The child ends by itself should this process be killed.
-    """
-
-    def __init__(self, command: Sequence[str] = PILOT, retry_s: float = RETRY_S) -> None:
-        self._command = list(command)
-        self._retry_s = retry_s
-        self._stop = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._watch, name="pilot", daemon=True)
-
-    def start(self) -> None:
-        """Begin; nothing happens where GRIDPILOT_NO_PILOT is set."""
-        if not os.environ.get("GRIDPILOT_NO_PILOT"):
-            self._thread.start()
-
-    def stop(self, wait_s: float = STOP_WAIT_S) -> None:
-        """Ask the child to end (SIGTERM), end it by force after `wait_s`, and start no other."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(wait_s)
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(wait_s)
-        except subprocess.TimeoutExpired:
-            log.warning("the pilot did not end within %g s of SIGTERM: killed", wait_s)
-            process.kill()
-            process.wait()
-
-    def _watch(self) -> None:
-        path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-        environment = {**os.environ, "PYTHONPATH": path}  # the same folder, so that relative paths mean the same
-        while not self._stop.is_set():
-            self._process = subprocess.Popen(self._command, env=environment)  # noqa: S603 - our own command
-            log.info("pilot started, process %d", self._process.pid)
-            while self._process.poll() is None and not self._stop.wait(POLL_S):
-                pass
-            if not self._stop.is_set():
-                log.warning("the pilot ended with status %d: next try in %g s", self._process.returncode, self._retry_s)
-                self._stop.wait(self._retry_s)
+def engine() -> supervise.Supervisor:
+    """Keeps pilot and watchdog beside this server; nothing where GRIDPILOT_NO_PILOT is set."""
+    return supervise.Supervisor(() if os.environ.get("GRIDPILOT_NO_PILOT") else supervise.engine())
 
 
 # --- warm-up -------------------------------------------------------------------------------

@@ -30,6 +30,9 @@ class Journal(Protocol):
     def append(self, kind: str, body: Any, *, at: datetime, cycle_id: str = "", token: int | None = None) -> Record:
         """Add an entry."""
 
+    def require_lease(self, token: int) -> None:
+        """LeaseHeld unless `token` is that of the pilot that holds the lease."""
+
     def entries(self, kind: str | None = None, *, limit: int = 1000) -> Sequence[Record]:
         """The newest entries of a kind, newest first."""
 

@@ -13,7 +13,8 @@ Entries: `intent` {desired}, `result` {intent, status, detail, desired, actual, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from gridpilot.domain import Dispatch, Reading
 from gridpilot.errors import GatewayError, Refused, SafetyError
 from gridpilot.values import iso
 
+LATE_S = 60.0  # what is older is not sent: whoever decided it slept. Longer than four HTTP deadlines
 PUTS = 2  # the command, and once more when the machines show another state
 LOOK_BACK = 50  # intents that a start looks at; more than one without a result is rare
 SENT = ("applied", "recovered", "partial")  # the set points are in force, or on their way
@@ -34,7 +36,7 @@ OUTSIDE_WINDOW = timedelta(hours=24)  # in which a second change from outside ho
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    status: str  # applied, recovered, mismatch, unknown, refused
+    status: str  # applied, recovered, partial, mismatch, unknown, refused, expired
     detail: str = ""
     actual: Mapping[str, int] | None = None
     puts: int = 0
@@ -54,7 +56,7 @@ def execute(
 
     applied: the machines show it; recovered: the acknowledgement was lost, but they show it; partial: after a second
     try they are on the way from `before` to it; mismatch: they show another state, and the site is held; unknown: they
-    cannot be read; refused: the other side said no.
+    cannot be read; refused: the other side said no; expired: this process slept between INTENT and PUT.
     `token` is the pilot lease's (None: no lease is in use).
     Raises SafetyError (nothing is sent) for a dispatch that breaks a limit or has expired; LeaseHeld for a stale
     token and LedgerError for a ledger that cannot be written: then nothing is sent either.
@@ -68,10 +70,17 @@ def execute(
     intent = ledger.append(
         "intent", {"desired": desired, "gateway": gateway.name}, at=now, cycle_id=cycle_id, token=token
     )
-    outcome = _send(gateway, dispatch, now)
+    begun = time.monotonic()
+
+    def held_up() -> str:
+        if token is not None:
+            ledger.require_lease(token)
+        return late(begun)
+
+    outcome = _send(gateway, dispatch, now, held_up)
     if outcome.status == "mismatch" and _on_the_way(before, dispatch.machines, outcome.actual):
         outcome = replace(outcome, status="partial", detail="some machines follow later")
-    _record(ledger, intent, outcome, now)
+    _record(ledger, intent, outcome, now, token)
     if outcome.status == "mismatch":
         hold(ledger, f"the machines do not take the set points: {outcome.detail}", now)
     return replace(dispatch, status=outcome.status)
@@ -97,6 +106,12 @@ def recover(ledger: Journal, gateway: MachineGateway, now: datetime) -> tuple[st
     return tuple(statuses)
 
 
+def late(since: float) -> str:
+    """Why what was decided `since` (monotonic) is too old to be sent; empty while it is not."""
+    age_s = time.monotonic() - since
+    return f"it was decided {age_s:.0f} s ago, at most {LATE_S:.0f} s are allowed" if age_s > LATE_S else ""
+
+
 def _reasons_not_to_send(dispatch: Dispatch, now: datetime) -> list[str]:
     reasons = list(dispatch.violations)
     if not dispatch.constraints_satisfied and not reasons:
@@ -106,9 +121,14 @@ def _reasons_not_to_send(dispatch: Dispatch, now: datetime) -> list[str]:
     return reasons
 
 
-def _send(gateway: MachineGateway, dispatch: Dispatch, now: datetime) -> _Outcome:
+def _send(gateway: MachineGateway, dispatch: Dispatch, now: datetime, held_up: Callable[[], str]) -> _Outcome:
     lost, actual = "", None
     for put in range(1, PUTS + 1):
+        too_late = held_up()  # no API knows the token, so it is looked at as near to the PUT as can be
+        if too_late and put == 1:
+            return _Outcome("expired", too_late)
+        if too_late:
+            break
         lost = ""
         try:
             gateway.put(dispatch, now)
@@ -228,7 +248,7 @@ def _desired(dispatch: Dispatch) -> dict[str, Any]:
     }
 
 
-def _record(ledger: Journal, intent: Record, outcome: _Outcome, now: datetime) -> None:
+def _record(ledger: Journal, intent: Record, outcome: _Outcome, now: datetime, token: int | None = None) -> None:
     desired = intent.body["desired"]
     body = {
         "intent": intent.seq,
@@ -239,7 +259,7 @@ def _record(ledger: Journal, intent: Record, outcome: _Outcome, now: datetime) -
         "difference": {} if outcome.actual is None else difference(desired["machines"], outcome.actual),
         "puts": outcome.puts,
     }
-    ledger.append("result", body, at=now, cycle_id=intent.cycle_id)
+    ledger.append("result", body, at=now, cycle_id=intent.cycle_id, token=token)
     if outcome.status in ("mismatch", "unknown", "refused"):
         message = f"dispatch {outcome.status}: {outcome.detail}; desired {desired['machines']}, seen {outcome.actual}"
         _alarm(ledger, outcome.status.upper(), message, now, intent.cycle_id)

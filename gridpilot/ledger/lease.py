@@ -46,14 +46,26 @@ def acquire(connection: Connection, name: str, owner: str, ttl_s: float, now: da
         raise LeaseHeld(
             f"the {name} lease is held by {held.owner} until {held.expires_at:%H:%M:%S} UTC: stop that {name}, or wait"
         )
+    return _take(connection, held, owner, until)
+
+
+def seize(connection: Connection, name: str, owner: str, ttl_s: float, now: datetime) -> int:
+    """Take the lease whoever holds it, and return a new token: what the holder writes from here on is refused."""
+    held = read(connection, name, lock=True)
+    if held is None:
+        return acquire(connection, name, owner, ttl_s, now)
+    return _take(connection, held, owner, to_text(now + timedelta(seconds=ttl_s)))
+
+
+def _take(connection: Connection, held: Lease, owner: str, until: str) -> int:
     values = {"owner": owner, "token": held.token + 1, "expires_at": until}
-    connection.execute(update(table).where(table.c.name == name).values(values))
+    connection.execute(update(table).where(table.c.name == held.name).values(values))
     return held.token + 1
 
 
-def require(connection: Connection, name: str, token: int) -> None:
+def require(connection: Connection, name: str, token: int, lock: bool = True) -> None:
     """LeaseHeld when `token` is not the newest one. An expired lease that nobody took is still good."""
-    held = read(connection, name, lock=True)
+    held = read(connection, name, lock)
     if held is None or held.token != token:
         newest = "none was ever given" if held is None else f"{held.owner} holds token {held.token}"
         raise LeaseHeld(f"token {token} of the {name} lease is stale ({newest}): stop this {name} and start it anew")

@@ -49,6 +49,7 @@ HEAD_KEY = "ledger_head"
 HEARTBEAT_KEY = "heartbeat"
 REVISED_WITHIN = timedelta(days=35)  # newest prices that are compared with what is recorded
 CHECKED_AT_START = 100  # newest entries whose chain is checked when a ledger is opened for writing
+EVERY_S = 300.0  # how long a heartbeat is good for, where it does not say
 
 
 class Stored(NamedTuple):
@@ -56,6 +57,14 @@ class Stored(NamedTuple):
 
     value: Any
     version: int
+
+
+class Beat(NamedTuple):
+    """A heartbeat: when a good cycle ended, for how many seconds of the wall clock it is good, and its number."""
+
+    at: datetime
+    every_s: float
+    number: int
 
 
 class Transaction:
@@ -69,8 +78,7 @@ class Transaction:
         """Add an entry. With a token, LeaseHeld unless it is the pilot lease's newest."""
         if not kind or "\n" in kind:
             raise LedgerError(f"kind of entry is {kind!r}: expected one word")
-        if token is not None:
-            leases.require(self.connection, leases.PILOT, token)
+        self.require_lease(token)
         head = self.head or self._stored_head()
         text, moment, seq, prev = canonical(body), to_text(at), head.seq + 1, head.hash
         hash_ = entry_hash(prev, seq, moment, kind, cycle_id, text)
@@ -103,6 +111,21 @@ class Transaction:
         else:
             self.connection.execute(insert(schema.state).values(key=key, **values))
         return present + 1
+
+    def beat(self, at: datetime, every_s: float, token: int | None = None) -> None:
+        """Say that a good cycle ended. With a token, LeaseHeld unless it is the pilot lease's newest."""
+        self.require_lease(token)
+        self.put_state(HEARTBEAT_KEY, {"at": to_text(at), "every_s": every_s})
+
+    def require_lease(self, token: int | None) -> None:
+        """LeaseHeld unless `token` is the pilot lease's newest; None asks for nothing."""
+        if token is not None:
+            leases.require(self.connection, leases.PILOT, token)
+
+    def seize_lease(self, name: str, owner: str, ttl_s: float, now: datetime) -> tuple[int, str]:
+        """Take a lease whoever holds it; the new token, and who had it last ("" where nobody ever did)."""
+        held = leases.read(self.connection, name, lock=True)
+        return leases.seize(self.connection, name, owner, ttl_s, now), held.owner if held else ""
 
     def add_command(self, row: Mapping[str, Any]) -> int:
         """Insert a row into `commands` and return its id; times as datetime, target as data."""
@@ -270,9 +293,10 @@ class Ledger:
                 history = history.tail(int(REVISED_WITHIN.total_seconds()) // history.step_s + 1)
             return price_rows.insert_new(work.connection, history, at, to_utc(history.timestamp[0]))
 
-    def beat(self, at: datetime) -> None:
-        """Say that a good cycle ended."""
-        self.put_state(HEARTBEAT_KEY, to_text(at))
+    def beat(self, at: datetime, every_s: float = EVERY_S, token: int | None = None) -> None:
+        """Say that a good cycle ended, and for how many seconds that is good; LeaseHeld for a stale token."""
+        with self.transaction() as work:
+            work.beat(at, every_s, token)
 
     def acquire_lease(self, name: str, owner: str, ttl_s: float, now: datetime) -> int:
         """Take a lease; returns its fencing token. LeaseHeld while another owner's has not expired."""
@@ -349,10 +373,24 @@ class Ledger:
         with self.reading() as connection:
             return _get_state(connection, key)
 
+    def heartbeat(self) -> Beat | None:
+        """The newest heartbeat."""
+        value, number = self.get_state(HEARTBEAT_KEY)
+        if value is None:
+            return None
+        if isinstance(value, str):  # as earlier versions wrote it
+            return Beat(from_text(value), EVERY_S, number)
+        return Beat(from_text(value["at"]), value["every_s"], number)
+
     def last_beat(self) -> datetime | None:
         """When the newest good cycle ended."""
-        text = self.get_state(HEARTBEAT_KEY).value
-        return None if text is None else from_text(text)
+        beat = self.heartbeat()
+        return None if beat is None else beat.at
+
+    def require_lease(self, token: int) -> None:
+        """LeaseHeld unless `token` is the pilot lease's newest."""
+        with self.reading() as connection:
+            leases.require(connection, leases.PILOT, token, lock=False)
 
     def lease_holder(self, name: str, now: datetime) -> Lease | None:
         """Who holds a lease at `now`."""

@@ -64,7 +64,7 @@ class MaraClient:
         self.skew_s: float | None = None  # server's clock less ours, at the last reply
         self.clock: SimulatedClock | None = None
         self.stand_in = False  # the other side says that it is no real API
-        self._use(api_key)
+        self.use(api_key)
 
     @property
     def stats(self) -> Stats:
@@ -100,7 +100,7 @@ class MaraClient:
             raise self._wrong("/sites", "an object with api_key", body)
         key = SecretStr(body["api_key"])
         if not self.has_key:
-            self._use(key)
+            self.use(key)
         return {**body, "api_key": key}
 
     def site(self) -> Mapping[str, Any]:
@@ -141,7 +141,8 @@ class MaraClient:
     def _wrong(self, path: str, expected: str, seen: Any) -> DataError:
         return DataError(f"{path}: expected {expected}, got {self._http.excerpt(json.dumps(seen).encode())}")
 
-    def _use(self, key: SecretStr | None) -> None:
+    def use(self, key: SecretStr | None) -> None:
+        """Speak with this key from here on; None: without one."""
         text = key.get_secret_value() if key is not None else ""
         if key is not None and not (text and text.isascii() and text.isprintable()):
             raise ConfigError(

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import gc
-import os
 import socket
-import sys
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,60 +66,13 @@ def test_server__sigterm__ends_cleanly(tmp_path: Path) -> None:
         assert "Traceback" not in console.log()
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def _writing(path: Path, then: str) -> list[str]:
-    """A child that adds its process number to a file, and then does something."""
-    code = f"import os, signal, time; open({str(path)!r}, 'a').write(f'{{os.getpid()}}\\n'); {then}"
-    return [sys.executable, "-c", code]
-
-
-def _pids(path: Path) -> list[int]:
-    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def _gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def test_pilot_process__switched_off__starts_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_engine__switched_off__keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRIDPILOT_NO_PILOT", "1")
-    pilot = server.PilotProcess(_writing(tmp_path / "pids", ""), retry_s=0.05)
-    pilot.start()
-    pilot.stop()
-    assert _pids(tmp_path / "pids") == []
-
-
-def test_pilot_process__crashes__started_again_until_stopped(tmp_path: Path) -> None:
-    pilot = server.PilotProcess(_writing(tmp_path / "pids", "os._exit(1)"), retry_s=0.05)
-    pilot.start()
-    _until(lambda: len(_pids(tmp_path / "pids")) >= 3)
-    pilot.stop()
-    count = len(_pids(tmp_path / "pids"))
-    time.sleep(0.3)
-    assert len(_pids(tmp_path / "pids")) == count
-
-
-@pytest.mark.parametrize(
-    ("then", "wait_s"),
-    [("time.sleep(60)", 10.0), ("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)", 0.5)],
-)
-def test_pilot_process__stop__ends_the_child_willing_or_not(tmp_path: Path, then: str, wait_s: float) -> None:
-    pilot = server.PilotProcess(_writing(tmp_path / "pids", then))
-    pilot.start()
-    _until(lambda: len(_pids(tmp_path / "pids")) == 1)
-    time.sleep(0.2)
-    pilot.stop(wait_s)
-    assert _gone(_pids(tmp_path / "pids")[0])
+    before = threading.active_count()
+    engine = server.engine()
+    engine.start()
+    engine.stop()
+    assert threading.active_count() == before
 
 
 def test_warm_up__done__heap_frozen() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gridpilot.errors import Conflict, DataError, LeaseHeld, LedgerError
 from gridpilot.ledger.chain import Head, entry_hash, to_text
-from gridpilot.ledger.store import Ledger, Stored
+from gridpilot.ledger.store import Beat, Ledger, Stored
 from tests.ledger.conftest import Execute
 
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)
@@ -294,9 +294,26 @@ def test_put_state__two_hundred_at_once__one_winner_for_each_version_and_every_t
     assert ledger.verify().ok
 
 
-def test_beat__is_remembered(ledger: Ledger) -> None:
-    assert ledger.last_beat() is None
-    ledger.beat(T0)
+def test_beat__is_remembered_with_how_long_it_is_good_for(ledger: Ledger) -> None:
+    assert (ledger.heartbeat(), ledger.last_beat()) == (None, None)
+    ledger.beat(T0, 60.0)
+    ledger.beat(T0, 1.5)
+    assert ledger.heartbeat() == Beat(T0, 1.5, 2)
+    assert ledger.last_beat() == T0
+
+
+def test_heartbeat__of_an_earlier_version__still_read(ledger: Ledger) -> None:
+    ledger.put_state("heartbeat", "2024-06-12T14:00:00.000000Z")
+    assert ledger.heartbeat() == Beat(T0, 300.0, 1)
+
+
+def test_beat__stale_token__refused(ledger: Ledger) -> None:
+    stale = ledger.acquire_lease("pilot", "a", 30, T0)
+    fresh = ledger.acquire_lease("pilot", "a", 30, T0)
+    with pytest.raises(LeaseHeld, match="stale"):
+        ledger.beat(T0, token=stale)
+    assert ledger.heartbeat() is None
+    ledger.beat(T0, token=fresh)
     assert ledger.last_beat() == T0
 
 
@@ -319,6 +336,18 @@ def test_lease__stale_token_writes_nothing(ledger: Ledger) -> None:
     with pytest.raises(LeaseHeld, match=f"token {stale}"):
         ledger.append("intent", {}, at=T0, token=stale)
     assert ledger.append("intent", {}, at=T0, token=fresh).seq == 1
+
+
+def test_seize_lease__from_a_holder_that_is_at_work__its_token_is_stale(ledger: Ledger) -> None:
+    with ledger.transaction() as work:
+        first, before = work.seize_lease("pilot", "a", 30, T0)
+    assert before == ""
+    with ledger.transaction() as work:
+        second, before = work.seize_lease("pilot", "b", 30, T0)
+    assert (before, second) == ("a", first + 1)
+    ledger.require_lease(second)
+    with pytest.raises(LeaseHeld, match=f"token {first} of the pilot lease is stale"):
+        ledger.require_lease(first)
 
 
 def test_lease__renewed_and_released(ledger: Ledger) -> None:

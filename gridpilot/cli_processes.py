@@ -1,0 +1,59 @@
+"""The commands that run until they are stopped: pilot, watchdog, all three together, and the stand-in."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from gridpilot.config import load_settings
+
+Run = Callable[[argparse.Namespace], None]
+Command = Callable[[str, Run, str, Callable[[object], str]], argparse.ArgumentParser]
+
+
+def add_processes(command: Command) -> None:
+    """Add them to the command line."""
+    sub = command("pilot", _pilot, "run a cycle each interval until stopped", str)
+    sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+
+    sub = command("watchdog", _watchdog, "switch the site off when the pilot is silent", str)
+    sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+    sub.add_argument("--grace", type=float, default=60.0, metavar="S", help="seconds that a pilot has to start")
+
+    sub = command("up", _up, "console, pilot and watchdog together, until stopped", str)
+    sub.add_argument("--port", type=int, default=8501)
+
+    sub = command("mara-server", _mara_server, "local stand-in of the MARA API", str)
+    sub.add_argument("--host", default="127.0.0.1")
+    sub.add_argument("--port", type=int, default=8787)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
+
+
+def _pilot(args: argparse.Namespace) -> None:
+    from gridpilot.pilot import run_pilot
+
+    run_pilot(load_settings(), exit_with_parent=args.exit_with_parent)
+
+
+def _watchdog(args: argparse.Namespace) -> None:
+    from gridpilot.watchdog import run_watchdog
+
+    run_watchdog(load_settings(), exit_with_parent=args.exit_with_parent, grace_s=args.grace)
+
+
+def _up(args: argparse.Namespace) -> None:
+    from gridpilot import supervise
+
+    load_settings()  # what is wrong with them is said once, here
+    supervise.run((supervise.console(args.port), *supervise.engine()))
+
+
+def _mara_server(args: argparse.Namespace) -> None:
+    from gridpilot.mara_server import serve
+
+    told = f"http://{args.host}:{args.port} (seed {args.seed}, speed {args.speed:g}x)"
+    sys.stdout.write(f"MARA stand-in on {told}; Ctrl-C stops it\n")
+    sys.stdout.flush()
+    serve(args.host, args.port, args.seed, args.speed)
