@@ -23,6 +23,7 @@ from gridpilot.domain import (
     Customer,
     Job,
     MachineType,
+    Operators,
     Reserve,
     RiskAppetite,
     Room,
@@ -48,6 +49,8 @@ class Settings(BaseSettings):
     db_url: str = ""  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
     mara_url: str = MARA_URL
     mara_api_key: SecretStr | None = None
+    operators: str = ""  # e-mail addresses of who may operate after signing in, comma separated
+    approvers: str = ""  # and of who may approve what an operator proposed, too
     refit: bool = True  # fit the ensemble behind the scenes; off: the quick models alone
     replay_start: datetime | None = None  # where the replay clock begins; None: the built-in day
     replay_speed: float = Field(default=60.0, ge=0.0, le=3600.0)  # replayed seconds per second; 0: by hand
@@ -60,6 +63,10 @@ class Settings(BaseSettings):
         folder.mkdir(parents=True, exist_ok=True)
         return f"sqlite:///{folder / 'gridpilot.db'}"
 
+    def people(self, role: str) -> tuple[str, ...]:
+        """The addresses of `operators` or `approvers`."""
+        return tuple(name.strip() for name in str(getattr(self, role)).split(",") if name.strip())
+
     def site_file(self) -> Path:
         """The site file in force."""
         if self.site is not None:
@@ -71,6 +78,7 @@ TABLES: dict[str, type[Any]] = {
     "auction": AuctionTerms,
     "battery": Battery,
     "cooling": Cooling,
+    "operators": Operators,
     "reserve": Reserve,
     "risk": RiskAppetite,
     "room": Room,

@@ -195,11 +195,12 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     if not dry_run:
         running = _running(running, decision, sent, cycle_id)
         meter = _meter(engine, history, now)
+        planned = None if sent.origin == "plan" else report.dispatch_json(decision.planned)
         with engine.ledger.transaction() as work:
             work.put_state(settle.KEY, running.to_json())
             work.append(
                 "cycle",
-                {**_summary(engine, site, result, history, running, wall), "meter": meter},
+                {**_summary(engine, site, result, history, running, wall), "meter": meter, "planned": planned},
                 at=now,
                 cycle_id=cycle_id,
             )
@@ -224,6 +225,7 @@ class _Decision:
     auction: AuctionResult
     risk: RiskReport
     dispatch: Dispatch
+    planned: Dispatch  # without an operator's command
 
 
 def _site_now(site: Site, history: PriceHistory) -> Site:
@@ -262,8 +264,9 @@ def _decide(
     with clock.stage("dispatch"):
         valid_until = history.last + timedelta(seconds=2 * history.step_s)
         planned = to_dispatch(site, plan, auction, state, now, valid_until)
-        dispatch = override.in_force(engine.ledger, site, state, planned, now)
-    return _Decision(site, state, outcome, plan, bids, auction, risk, dispatch)
+        price = float(history.energy_usd_per_mwh[-1])
+        dispatch = override.in_force(engine.ledger, site, state, planned, now, price)
+    return _Decision(site, state, outcome, plan, bids, auction, risk, dispatch, planned)
 
 
 def _state(

@@ -131,7 +131,7 @@ class Pilot:
                 asked, done = asked or "step_s" in command.target, "done"
             override.settle(self.ledger, command.id, "released", done, wall)
         if source is not None:
-            override.expire(self.ledger, source.present(wall))
+            override.expire(self.ledger, source.present(wall), wall)
         version = override.version(self.ledger)
         if version != self.version:
             self.version, asked = version, True

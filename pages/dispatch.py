@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from gridpilot import views
+from gridpilot.console import command_inputs, override_panel, promise_parts, widgets
 from gridpilot.console import format as fmt
-from gridpilot.console import override_panel, promise_parts, widgets
 from gridpilot.errors import GridPilotError
 
 REFRESH_S = 2.0
@@ -88,13 +88,15 @@ def _running() -> None:
         st.error(widgets.inert(str(error)))
 
 
-def _commands(rows: list[views.Command], timezone: str) -> pd.DataFrame:
+def _commands(rows: list[views.Command], snap: views.Snapshot) -> pd.DataFrame:
+    timezone = snap.site.timezone
     return pd.DataFrame(
         {
+            "number": [row.id for row in rows],
             "when": [fmt.local(row.created_at, timezone) for row in rows],
             "by": [row.author for row in rows],
-            "what": [row.kind for row in rows],
-            "target": [", ".join(f"{name} {value}" for name, value in row.target.items()) for row in rows],
+            "what": [command_inputs.ACTS.get(row.kind, row.kind) for row in rows],
+            "target": [command_inputs.words(snap, row.kind, row.target) for row in rows],
             "reason": [row.reason for row in rows],
             "until": [fmt.local(row.valid_until, timezone) for row in rows],
             "state": [row.status for row in rows],
@@ -104,12 +106,16 @@ def _commands(rows: list[views.Command], timezone: str) -> pd.DataFrame:
 
 
 @st.fragment(run_every=REFRESH_S)
-def _log(timezone: str) -> None:
+def _log() -> None:
+    snap = views.snapshot()
+    if snap is None:
+        return
+    timezone = snap.site.timezone
     commands, sent = st.tabs(["Operators' commands", "Commands to the machines"])
     with commands:
         rows = views.command_log()
         if rows:
-            st.dataframe(_commands(rows, timezone), hide_index=True)
+            st.dataframe(_commands(rows, snap), hide_index=True)
         else:
             st.caption("No operator has given a command yet.")
     with sent:
@@ -136,7 +142,7 @@ try:
             widgets.until_first_decision("Nothing was sent yet", "Machines, limits and the log will be here.")
         else:
             _running()
-            _log(newest.site.timezone)
+            _log()
     with take:
         override_panel.panel(newest)
 except GridPilotError as problem:

@@ -28,8 +28,9 @@ def scale_down(
     dispatch: Dispatch,
     limit_kw: float,
     value_usd_per_kwh: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
 ) -> tuple[Dispatch, DataFlag | None]:
-    """Shed load until total power and grid import are a tenth below a limit that they broke.
+    """Shed load until total power and grid import are a margin (a tenth) below a limit that they broke.
 
     Charging goes first, then machines, least valuable first (without `value_usd_per_kwh`: those that do least
     for a watt first, miners before inference), then jobs, then tenants, each in equal shares. Discharging is
@@ -37,7 +38,7 @@ def scale_down(
     """
     if max(dispatch.total_power_kw, dispatch.grid_kw) <= limit_kw:
         return dispatch, None
-    target_kw = max(limit_kw, 0.0) * (1.0 - MARGIN)
+    target_kw = max(limit_kw, 0.0) * (1.0 - margin)
     heat = 1.0 + site.cooling.kw_per_kw
     counts = dict(dispatch.machines)
     excess = dispatch.total_power_kw - target_kw

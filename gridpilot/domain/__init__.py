@@ -7,7 +7,17 @@ consuming are positive. `$` is the site's one currency (`Units.money` names it o
 
 from __future__ import annotations
 
-from gridpilot.domain.contracts import STRATEGIES, TIERS, AuctionTerms, Customer, Reserve, RiskAppetite, Room, Rule
+from gridpilot.domain.contracts import (
+    STRATEGIES,
+    TIERS,
+    AuctionTerms,
+    Customer,
+    Operators,
+    Reserve,
+    RiskAppetite,
+    Room,
+    Rule,
+)
 from gridpilot.domain.decision import (
     Allocation,
     Attempt,
@@ -57,6 +67,7 @@ __all__ = [
     "JobNeed",
     "MachineType",
     "Offer",
+    "Operators",
     "Payment",
     "Plan",
     "PriceHistory",

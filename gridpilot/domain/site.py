@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 
 from gridpilot.domain.check import finite, require
-from gridpilot.domain.contracts import AuctionTerms, Customer, Reserve, RiskAppetite, Room, Rule
+from gridpilot.domain.contracts import AuctionTerms, Customer, Operators, Reserve, RiskAppetite, Room, Rule
 from gridpilot.errors import DataError
 from gridpilot.values import Array
 
@@ -187,6 +187,7 @@ class Site:
     room: Room = field(default_factory=Room)
     risk: RiskAppetite = field(default_factory=RiskAppetite)
     auction: AuctionTerms = field(default_factory=AuctionTerms)
+    operators: Operators = field(default_factory=Operators)
     ramp_kw_per_min: float = 0.0  # how fast the grid connection may change; 0: as fast as it likes
     demand_usd_per_kw: float = 0.0  # for each kW of the calendar month's highest import; 0: none
     usd_per_eur: float = 1.08  # the one conversion between a source in EUR and the screen

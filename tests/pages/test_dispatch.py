@@ -9,6 +9,8 @@ from gridpilot import operate, views
 from gridpilot.errors import Conflict, InputError
 from tests.pages.conftest import OpenPage, words
 
+ANNA = operate.local("anna")
+
 
 def test_dispatch__empty_ledger__says_what_comes_and_offers_no_override(empty: OpenPage) -> None:
     app = empty("dispatch")
@@ -65,7 +67,7 @@ def test_F53_operate__after_31_seconds__is_void(full: OpenPage) -> None:
     selected = operate.select("machines", {"gpu": 1})
     late = replace(selected, selected_at=datetime.now(UTC) - timedelta(seconds=31))
     with pytest.raises(InputError, match="select it again"):
-        operate.operate(late, author="anna", reason="late", minutes=30)
+        operate.operate(late, ANNA, {"gpu": 1}, reason="late", minutes=30)
 
 
 def test_F32_select__more_than_the_site_has__names_the_limit_and_cannot_be_operated(full: OpenPage) -> None:
@@ -73,16 +75,16 @@ def test_F32_select__more_than_the_site_has__names_the_limit_and_cannot_be_opera
     selected = operate.select("machines", {"hydro": 41})
     assert selected.violations == ("hydro: 41 machines, the site has 40",)
     with pytest.raises(InputError, match="break a limit"):
-        operate.operate(selected, author="anna", reason="greed", minutes=30)
+        operate.operate(selected, ANNA, {"hydro": 41}, reason="greed", minutes=30)
     assert views.command_log() == []
 
 
 def test_F52_operate__somebody_acted_in_between__refused_with_the_reason(full: OpenPage) -> None:
     full("dispatch")
     mine, theirs = operate.select("machines", {"gpu": 1}), operate.select("hold", {})
-    operate.operate(theirs, author="bert", reason="maintenance", minutes=30)
+    operate.operate(theirs, operate.local("bert"), {}, reason="maintenance", minutes=30)
     with pytest.raises(Conflict, match="somebody acted in between"):
-        operate.operate(mine, author="anna", reason="fan test", minutes=30)
+        operate.operate(mine, ANNA, {"gpu": 1}, reason="fan test", minutes=30)
 
 
 def test_dispatch__emergency_stop__one_press_and_two_steps_back(full: OpenPage) -> None:
