@@ -11,13 +11,15 @@ import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from gridpilot import operate
 from gridpilot.errors import ConfigError, GridPilotError, LedgerError
-from gridpilot.operate import Actor
+
+if TYPE_CHECKING:
+    from gridpilot.dispatch.actor import Actor
 
 NAME: Final = "acting_name"  # what was typed, kept from page to page
 SECRET: Final = 32  # least characters of the key that signs the session cookies
@@ -55,6 +57,8 @@ def providers() -> dict[str | None, str]:
 
 def actor() -> Actor | None:
     """Who acts now; None where sign-in is set up and nobody has."""
+    from gridpilot import operate
+
     if not configured():
         return operate.local(str(st.session_state.get(NAME, "")))
     claims: dict[str, Any] = dict(st.user.to_dict())
@@ -63,6 +67,8 @@ def actor() -> Actor | None:
 
 def over(who: Actor) -> str:
     """Why a sign-in holds no longer; empty where it does."""
+    from gridpilot import operate
+
     if who.expired(datetime.now(UTC)):
         return "Your sign-in has expired."
     with contextlib.suppress(LedgerError):  # a ledger that cannot be read takes no act either
@@ -82,6 +88,8 @@ def sign_in_page(why: str = "") -> None:
 
 def sign_out() -> None:
     """End this sign-in in every tab and at the provider."""
+    from gridpilot import operate
+
     who = actor()
     if who is not None:
         with contextlib.suppress(GridPilotError):
@@ -94,9 +102,16 @@ def _sign_in(provider: str | None) -> None:
 
 
 def _auth() -> Mapping[str, Any]:
-    """The `[auth]` table of the secrets; empty where there is none."""
-    found: Any = st.secrets.get("auth") if st.secrets.load_if_toml_exists() else None
-    return found if isinstance(found, Mapping) else {}
+    """The `[auth]` table of the secrets; empty where there is none. ConfigError for secrets that cannot be read."""
+    if st.secrets.load_if_toml_exists():
+        found: Any = st.secrets.get("auth", {})
+        if not isinstance(found, Mapping):
+            raise ConfigError("auth in .streamlit/secrets.toml is no table: see docs/operators.md")
+        return found
+    broken = [name for name in st.get_option("secrets.files") if Path(name).is_file()]
+    if broken:
+        raise ConfigError(f"{broken[0]} cannot be read, so nobody could sign in: correct its TOML")
+    return {}
 
 
 def _check(auth: Mapping[str, Any]) -> None:

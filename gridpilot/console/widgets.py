@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+HAIR: Final = 1e-4  # a value this far beyond its limit is on it: the tolerance of the safety check
 _SEVERITY: Final = {"alarm": 0, "warn": 1, "info": 2}
 
 
@@ -116,7 +117,8 @@ def limit_bar_html(
     """The bar as HTML."""
     low, high = limits
     shown = Quantity(fmt.compact(value), unit)
-    beyond = value is not None and fmt.known(value) and (value > high or (low is not None and value < low))
+    far = value if value is not None and fmt.known(value) else high
+    beyond = far > high + HAIR or (low is not None and far < low - HAIR)
     state = " <span class='gp-chip gp-alarm'>outside its limits</span>" if beyond else ""
     span = f"{fmt.compact(low)} to " if low is not None else "at most "
     marks = [m for m in (low, high) if m is not None and scale[0] < m < scale[1]]
