@@ -115,7 +115,7 @@ def _watch(settings: Settings) -> None:
             waited = time.monotonic() - begun
             if waited >= TAKE_OVER_S or (ledger is not None and not _pilot_runs(ledger)):
                 engine = engine or _open(settings, ledger)
-                if _send_off(engine, settings):
+                if _send_off(engine, ledger, settings):
                     break
         except (GridPilotError, OSError) as error:
             log.warning("emergency stop: the machines are not off yet (%s); next try in %g s", error, RETRY_S)
@@ -157,13 +157,13 @@ def _open(settings: Settings, ledger: Ledger | None) -> Engine:
     return open_engine(settings, cast(Ledger, ledger))  # an API's machines need no ledger
 
 
-def _send_off(engine: Engine, settings: Settings) -> bool:
+def _send_off(engine: Engine, ledger: Ledger | None, settings: Settings) -> bool:
     """The off state by the gateway, with INTENT and RESULT where the ledger takes them; True when it is read back."""
     now = datetime.now(UTC)
     off = emergency.failsafe(engine.site, SiteState(now, float("nan")), now, now + VALID, "estop")
-    if stopfile.pressed(settings.database_url()) is None:
+    if ledger is not None and stopfile.pressed(settings.database_url()) is None:
         try:
-            sent = reconcile.execute(engine.ledger, engine.gateway, off, now, cycle_id="estop")
+            sent = reconcile.execute(ledger, engine.gateway, off, now, cycle_id="estop")
             return sent.status in ("applied", "recovered")
         except LedgerError as error:
             log.warning("emergency stop: sent without an entry in the ledger (%s)", error)
