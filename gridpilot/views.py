@@ -129,6 +129,7 @@ def status() -> Status:
     at = pilot.present(wall) if runs_on else (cycle.at if cycle else None)
     price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
     source = cycle.body["source"] if cycle else settings().source.partition(":")[0]
+    stop = stopped()
     return Status(
         mode=MODES.get(source, "LIVE"),
         source=source,
@@ -136,14 +137,14 @@ def status() -> Status:
         at=at,
         price_age_s=max(0.0, (at - price_at).total_seconds()) if at and price_at else None,
         step_s=int(cycle.body["step_s"]) if cycle else 3600,
-        control=ESTOP if stopped() else pilot.control,
+        control=ESTOP if stop else pilot.control,
         alarms=len(alarms()),
         site=site.name,
         timezone=site.timezone,
         speed=pilot.speed,
         pilot_alive=alive,
         message=pilot.message,
-        proposals=len(override.proposals(store, at, wall)) if at else 0,
+        proposals=len(override.proposals(store, at, wall)) if at and not stop else 0,
     )
 
 

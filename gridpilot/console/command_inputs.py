@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -82,7 +83,8 @@ def words(snap: views.Snapshot, kind: str, wanted: Mapping[str, Any]) -> str:
         return f"{wanted['type']} off while energy costs {price} or more"
     if kind == "hold":
         return "Machines as they are, battery at rest"
-    return ", ".join(f"{name} {value}" for name, value in wanted.items())
+    said = ", ".join(f"{name} {value}" for name, value in wanted.items() if name != "step")
+    return f"{ACTS.get(kind, kind)} {wanted.get('step', said)}".strip()
 
 
 def _machines(snap: views.Snapshot, changed: Callable[[], None]) -> None:
@@ -114,7 +116,7 @@ def _threshold(snap: views.Snapshot, changed: Callable[[], None]) -> None:
     types = [m.type for m in snap.site.machines]
     names = [MINERS, *types] if any(m.product == "hash" for m in snap.site.machines) else types
     st.selectbox("Off are", names, format_func=widgets.inert, key="threshold_type", on_change=changed)
-    now = round(float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"])), 2)
+    now = math.floor(100.0 * float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))) / 100.0
     label = f"while energy costs this or more, {widgets.inert(snap.units.energy)}"
     st.number_input(label, value=now, step=1.0, key="threshold_price", on_change=changed)
     st.caption(f"It costs {now:,.2f} now. Below the threshold the plan is followed.")

@@ -245,11 +245,15 @@ def _preview(snap: views.Snapshot, selected: operate.Selected) -> None:
 
 
 def _effect(snap: views.Snapshot, seen: operate.Selected) -> None:
+    """What the connection and the money do, before and after: to the kW, however large the site is."""
     money = snap.units.money
     with st.grid(2, min_column_width=150, gap="small"):
-        kw = f"now {fmt.power(seen.before_kw)}"
-        widgets.tile("Grid power", fmt.power(seen.after_kw), kw, note="Import is positive, export negative.")
-        rate = f"now {fmt.money(seen.before_usd_per_h, money)}"
+        moved = fmt.number(seen.after_kw - seen.before_kw, sign=True)
+        after = fmt.Quantity(fmt.number(seen.after_kw), "kW")
+        note = "Import is positive, export negative."
+        widgets.tile("Grid power", after, f"{moved} from {fmt.number(seen.before_kw)}", note=note)
+        more = fmt.money(seen.after_usd_per_h - seen.before_usd_per_h, money, sign=True).value
+        rate = f"{more} from {fmt.money(seen.before_usd_per_h, money).value}"
         widgets.tile("Money per hour", fmt.money(seen.after_usd_per_h, money, "h"), rate)
     for violation in seen.violations:
         st.error(widgets.inert(f"Breaks a limit: {violation}"))
@@ -296,7 +300,8 @@ def _proposal(snap: views.Snapshot, command: views.Command, by: datetime, who: A
         )
         _whose(snap, command)
         _effect(snap, operate.effect(command))
-        st.caption(widgets.inert(f"To be approved by {by.astimezone(UTC):%H:%M:%S} UTC, by another person"))
+        left = fmt.duration((by - datetime.now(UTC)).total_seconds())
+        st.caption(widgets.inert(f"To be approved within {left}, by another person"))
         own = same_person(who.name, command.author)
         with st.container(horizontal=True):
             st.button(

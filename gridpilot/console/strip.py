@@ -43,7 +43,7 @@ def stale(status: Status) -> bool:
     return status.price_age_s is None or status.price_age_s >= 2.0 * status.step_s
 
 
-def strip_html(status: Status) -> str:
+def strip_html(status: Status, signed_in: bool = True) -> str:
     """The strip's text; every word that comes from outside is escaped."""
     when = fmt.local_date(status.at, status.timezone)
     mode = f"<b>{escape(status.mode)}</b> <span class='gp-muted'>{escape(when)}</span>"
@@ -61,6 +61,8 @@ def strip_html(status: Status) -> str:
             _chip(f"{status.proposals} to approve", "warning", "A command waits for a second person: Dispatch")
         )
     parts.append(f"<span class='gp-site' title='{escape(status.source)}'>{escape(status.site)}</span>")
+    if not signed_in:
+        parts.append("<span class='gp-muted' title='Anyone at this machine may operate'>local, no sign-in</span>")
     if status.message:
         note = escape(status.message)
         parts.append(f"<span class='gp-note gp-muted' title='{note}'>{note}</span>")
@@ -91,10 +93,11 @@ def _chip(text: str, look: str, title: str) -> str:
 def render_strip(status: Status, who: Actor) -> None:
     """Draw the strip; the emergency stop is ONE press, always there and never disabled."""
     with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
-        st.html(strip_html(status), width="stretch")
+        st.html(strip_html(status, who.source != LOCAL), width="stretch")
         if status.mode == "REPLAY" and not who.lacks(OPERATOR, datetime.now(UTC)):
             _clock(status, who)
-        _who(who)
+        if who.source != LOCAL:
+            _who(who)
         _stop_button(status.control == "ESTOP", who)
     _said()
 
@@ -126,9 +129,6 @@ def _said() -> None:
 
 def _who(who: Actor) -> None:
     """Who is signed in, with the way out."""
-    if who.source == LOCAL:
-        st.html("<span class='gp-muted' title='Anyone at this machine may operate'>local, no sign-in</span>")
-        return
     with st.popover(inert(f"{who.name}, {who.role}"), key="strip_who"):
         st.text(f"Signed in as {who.name} until {fmt.utc(who.valid_until)}.")
         st.button("Sign out", key="strip_sign_out", on_click=_sign_out)
