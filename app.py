@@ -6,6 +6,7 @@ live as long as the server: pilot and watchdog, the warm-up, two routes and the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +15,8 @@ import anyio.to_thread
 import streamlit as st
 from starlette.middleware import Middleware
 
-from gridpilot.console import server
+from gridpilot.console import server, signin
+from gridpilot.errors import ConfigError
 
 
 @asynccontextmanager
@@ -28,6 +30,11 @@ async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     finally:
         await anyio.to_thread.run_sync(engine.stop)
 
+
+try:
+    signin.require_safe_start()
+except ConfigError as problem:
+    sys.exit(f"error: {problem}")
 
 app = st.App(
     server.ROOT / "gridpilot" / "console" / "shell.py",

@@ -26,6 +26,7 @@ from gridpilot.domain import (
     FrequencyResponse,
     Job,
     MachineType,
+    Operators,
     Reserve,
     RiskAppetite,
     Room,
@@ -54,6 +55,8 @@ class Settings(BaseSettings):
     mara_url: str = MARA_URL
     mara_api_key: SecretStr | None = None
     curtail_secret: SecretStr | None = None  # of signed curtailment calls; None: there is no such door
+    operators: str = ""  # e-mail addresses of who may operate after signing in, comma separated
+    approvers: str = ""  # and of who may approve what an operator proposed, too
     refit: bool = True  # fit the ensemble behind the scenes; off: the quick models alone
     replay_start: datetime | None = None  # where the replay clock begins; None: the built-in day
     replay_speed: float = Field(default=60.0, ge=0.0, le=3600.0)  # replayed seconds per second; 0: by hand
@@ -69,6 +72,10 @@ class Settings(BaseSettings):
             return url
         return f"{url}{'&' if '?' in url else '?'}head_file={quote(str(self.head_file.absolute()))}"
 
+    def people(self, role: str) -> tuple[str, ...]:
+        """The addresses of `operators` or `approvers`."""
+        return tuple(name.strip() for name in str(getattr(self, role)).split(",") if name.strip())
+
     def site_file(self) -> Path:
         """The site file in force."""
         if self.site is not None:
@@ -81,6 +88,7 @@ TABLES: dict[str, type[Any]] = {
     "battery": Battery,
     "cooling": Cooling,
     "frequency": FrequencyResponse,
+    "operators": Operators,
     "reserve": Reserve,
     "risk": RiskAppetite,
     "room": Room,

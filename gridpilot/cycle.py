@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from gridpilot import evidence, report
 from gridpilot.config import Settings, load_site
 from gridpilot.control import Control, Orders, Seen, in_force, rates, read_in
-from gridpilot.decide import OUTDOOR, Decision, Inputs, Standing, decide
+from gridpilot.decide import OUTDOOR, Decision, Inputs, decide
 from gridpilot.dispatch import override, reconcile
 from gridpilot.dispatch.gateway import MachineGateway
+from gridpilot.dispatch.override import Standing
 from gridpilot.dispatch.way import open_gateway
 from gridpilot.domain import (
     AuctionResult,
@@ -187,11 +188,12 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         orders = replace(decision.orders, cycle_id=cycle_id)
         running = replace(in_force(known.running, orders, decision.state.machines, sent), at=now)
         meter = _meter(engine, history, now)
+        planned = None if sent.origin == "plan" else report.dispatch_json(decision.planned)
         with engine.ledger.transaction() as work:
             work.put_state(settle.KEY, running.to_json())
             work.append(
                 "cycle",
-                {**_summary(engine, orders, result, running, wall), "meter": meter},
+                {**_summary(engine, orders, result, running, wall), "meter": meter, "planned": planned},
                 at=now,
                 cycle_id=cycle_id,
                 token=token,
@@ -235,11 +237,7 @@ def _inputs(
         previous_id=engine.decided,
         risk=engine.risk,
         memory=engine.control.memory,
-        standing=Standing(
-            override.stopped(engine.ledger) is not None,
-            override.active_override(engine.ledger, seen.reading.at),
-            reconcile.held(engine.ledger) is not None,
-        ),
+        standing=Standing.of(engine.ledger, seen.reading.at),
     )
 
 

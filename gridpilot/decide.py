@@ -19,7 +19,7 @@ from gridpilot.control import Orders, Seen, soc_now, within
 from gridpilot.dispatch import override
 from gridpilot.dispatch.guard import Memory
 from gridpilot.dispatch.machines import to_dispatch
-from gridpilot.dispatch.override import Command
+from gridpilot.dispatch.override import Standing
 from gridpilot.domain import (
     AuctionResult,
     Band,
@@ -27,6 +27,7 @@ from gridpilot.domain import (
     DataFlag,
     Dispatch,
     Forecast,
+    GridLimit,
     JobNeed,
     Plan,
     PriceHistory,
@@ -52,15 +53,6 @@ if TYPE_CHECKING:
 HORIZON_S = 24 * 3600
 OUTDOOR = "outdoor_c"  # a source's column of outdoor temperatures
 Stage = Callable[[str], AbstractContextManager[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What operators have said: an emergency stop, the override in force, and whether the site is held."""
-
-    stopped: bool = False
-    command: Command | None = None
-    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +86,7 @@ class Decision:
     bids: tuple[Bid, ...]
     auction: AuctionResult
     risk: RiskReport
+    planned: Dispatch  # without operators' commands and emergency protocols
     orders: Orders
 
     @property
@@ -112,7 +105,8 @@ def decide(known: Inputs, stage: Stage = nullcontext) -> Decision:
     with stage("plan"):
         program.forget()
         needs = job_needs(site, history.last, HORIZON_S, running.jobs_kwh)
-        state = _state(site, history, running, seen, needs, known.gateway)
+        commanded = override.limits(site, known.standing, now)
+        state = _state(site, history, running, seen, needs, known.gateway, commanded)
         outlook = _outlook(history, outcome)
         now_regime = limits.regime(history)
         limit_usd = limits.cvar_limit(site.risk, now_regime)
@@ -128,19 +122,11 @@ def decide(known: Inputs, stage: Stage = nullcontext) -> Decision:
     with stage("dispatch"):
         valid_until = history.last + timedelta(seconds=2 * history.step_s)
         planned = to_dispatch(today, plan, auction, state, now, valid_until)
-        decided = _by_operators(known.standing, today, state, planned)
+        decided = override.laid_over(today, state, planned, known.standing, float(history.energy_usd_per_mwh[-1]))
         tenants = {tenant.name for tenant in site.tenants}
         paid = sum(p.usd_per_h for p in auction.payments if p.bidder in tenants)
         orders = within(Orders(site, state, plan, decided, decided, (), known.memory, history, paid), seen)
-    return Decision(site, state, outcome, plan, bids, auction, risk, orders)
-
-
-def _by_operators(standing: Standing, site: Site, state: SiteState, planned: Dispatch) -> Dispatch:
-    """The plan's set points, or what operators have said."""
-    decided = override.laid_over(site, state, planned, standing.stopped, standing.command)
-    if standing.held and not standing.stopped:
-        return override.apply_override(site, state, planned, "hold", {})
-    return decided
+    return Decision(site, state, outcome, plan, bids, auction, risk, planned, orders)
 
 
 def _state(
@@ -150,6 +136,7 @@ def _state(
     seen: Seen,
     needs: tuple[JobNeed, ...],
     source: str,
+    commanded: tuple[GridLimit, ...],
 ) -> SiteState:
     """The state that a plan starts from: what was read, and what is kept between cycles."""
     owed, now, reading = running.promises, running.at, seen.reading
@@ -167,7 +154,7 @@ def _state(
         grid_kw=_nan(reading.grid_kw) if running.cycle_id else float("nan"),
         peak_kw=owed.peak_kw if same_month else 0.0,
         room_c=_nan(running.room_c),
-        limits=seen.limits,
+        limits=(*seen.limits, *commanded),
     )
 
 

@@ -11,6 +11,7 @@ GridPilotError
 ├── GatewayError          machines could not be read or set; the outcome of a command may be unknown
 ├── PlanError             no engine of the planner could give a plan
 ├── SafetyError           a set of set points broke a limit and was not sent
+├── Forbidden             who acts may not do this, or their sign-in is over
 └── LedgerError           the ledger could not be written, or does not verify
     ├── LeaseHeld         another pilot is the writer
     └── Conflict          a command was drawn on an older state than the present one
@@ -76,6 +77,10 @@ class PlanError(GridPilotError):
 
 class SafetyError(GridPilotError):
     """Set points broke a limit and were not sent."""
+
+
+class Forbidden(GridPilotError):
+    """Who acts may not do this."""
 
 
 class LedgerError(GridPilotError):

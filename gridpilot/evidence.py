@@ -23,10 +23,10 @@ import gridpilot
 from gridpilot import report
 from gridpilot.config import site_from_json
 from gridpilot.control import Seen
-from gridpilot.decide import Decision, Inputs, Standing, decide
+from gridpilot.decide import Decision, Inputs, decide
 from gridpilot.dispatch.emergency import Heat
 from gridpilot.dispatch.guard import Memory
-from gridpilot.dispatch.override import Command
+from gridpilot.dispatch.override import Command, Standing
 from gridpilot.domain import DataFlag, GridLimit, PriceHistory, Reading, RiskReport, Units
 from gridpilot.errors import InputError
 from gridpilot.forecast.days import Tick, silent
@@ -145,10 +145,10 @@ def inputs_from(ledger: Ledger, cycle_id: str, tick: Tick = silent) -> tuple[Inp
         memory=_memory(body["memory"]),
         standing=Standing(
             standing["stopped"],
+            standing["held"],
             None
             if standing["command"] is None
             else Command(**_times(standing["command"], "created_at", "valid_until")),
-            standing["held"],
         ),
     ), body["versions"]
 

@@ -1,23 +1,49 @@
 """What an operator does from the screens. Each act is a command row for the pilot; nothing is sent from here.
 
+Every act takes the `Actor` who does it, and is refused, on record, where the role or the sign-in does not allow it.
 Overrides are drawn on a version: where somebody else acted in between, the command is refused with Conflict
 and the operator decides again on the present state. Times of an override are in the source's clock (the
-replay's, in a replay), which is the clock of the plan that it overrides.
+replay's, in a replay), which is the clock of the plan that it overrides. The emergency stop is in `halt`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gridpilot import report, views
-from gridpilot.dispatch import override
+from gridpilot.dispatch import actor as people
+from gridpilot.dispatch import effects, override, stopfile
+from gridpilot.dispatch.actor import Actor
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import Dispatch, SiteState
 from gridpilot.errors import InputError
+from gridpilot.halt import emergency_stop
 from gridpilot.monitor.pnl import Prices, rate
+
+__all__ = [
+    "VALID",
+    "Actor",
+    "Selected",
+    "approve",
+    "effect",
+    "emergency_stop",
+    "local",
+    "operate",
+    "release",
+    "release_stop",
+    "resume",
+    "select",
+    "set_replay_speed",
+    "sign_out",
+    "signed_in",
+    "signed_out",
+    "step_replay",
+]
+
+VALID = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +59,34 @@ class Selected:
     before_usd_per_h: float
     after_usd_per_h: float
     violations: tuple[str, ...]
+    second_person: bool = False  # it moves the connection by more than one operator may alone
 
 
-VALID = timedelta(seconds=30)
+# --- who acts --------------------------------------------------------------------------------
+
+
+def local(name: str) -> Actor:
+    """Whoever sits at a console without sign-in, by the name that they typed."""
+    return people.local(name)
+
+
+def signed_in(claims: Mapping[str, Any]) -> Actor:
+    """The person that an identity token names, with the role that the settings give to their address."""
+    settings = views.settings()
+    return people.signed_in(claims, settings.people("operators"), settings.people("approvers"))
+
+
+def signed_out(actor: Actor) -> bool:
+    """Whether this sign-in was ended, in this tab or another."""
+    return override.signed_out(views.ledger(), actor)
+
+
+def sign_out(actor: Actor) -> None:
+    """End a sign-in in every tab."""
+    override.sign_out(views.ledger(), actor, wall=_wall())
+
+
+# --- overrides -------------------------------------------------------------------------------
 
 
 def select(kind: str, target: Mapping[str, Any]) -> Selected:
@@ -43,94 +94,124 @@ def select(kind: str, target: Mapping[str, Any]) -> Selected:
     snap = views.snapshot()
     if snap is None:
         raise InputError("there is no decision to override yet: wait for the first cycle")
-    site, now = snap.site, snap.cycle["prices"]
-    hash_price, token_price = (float("nan") if now[key] is None else now[key] for key in ("hash", "token"))
-    prices = Prices(now["energy_usd_per_mwh"], hash_price, token_price, snap.units)
+    site, prices = snap.site, snap.cycle["prices"]
+    effects.check_target(kind, target, site)
     current = report.dispatch_from_json(snap.dispatch)
-    paid = snap.cycle["rate"]["tenants"]
-
-    def worth(dispatch: Dispatch) -> float:
-        return rate(
-            site,
-            prices,
-            dispatch.machines,
-            battery_kw=dispatch.battery_kw,
-            jobs_kw=dispatch.jobs_kw,
-            tenants_kw=dispatch.tenants_kw,
-            tenants_usd_per_h=paid if dispatch.tenants_kw else 0.0,
-        ).profit_usd_per_h
-
+    planned = snap.cycle.get("planned")  # what would be followed if the command in force ended
+    plan = report.dispatch_from_json(planned) if planned else current
     soc = snap.cycle["soc_frac"]
     state = SiteState(snap.at, float("nan") if soc is None else soc, current.machines, current.battery_kw)
     version = override.version(views.ledger())
-    seen = override.preview(site, state, current, kind, target, worth)
+    after = effects.apply_override(site, state, plan, kind, target, prices["energy_usd_per_mwh"])
     return Selected(
         kind,
         dict(target),
         version,
-        datetime.now(UTC),
-        seen.before_kw,
-        seen.after_kw,
-        seen.before_usd_per_h,
-        seen.after_usd_per_h,
-        seen.violations,
+        _wall(),
+        current.grid_kw,
+        after.grid_kw,
+        _worth(snap, current),
+        _worth(snap, after),
+        after.violations,
+        site.operators.second_person(current.grid_kw, after.grid_kw),
     )
 
 
-def operate(selected: Selected, *, author: str, reason: str, minutes: float) -> Command:
-    """Give a selected override for the coming minutes of source time.
+def effect(command: Command) -> Selected:
+    """What a proposed command would change by now."""
+    return select(command.kind, command.target)
 
-    InputError when it is older than 30 s or breaks a limit; Conflict when somebody acted in between.
+
+def operate(selected: Selected, actor: Actor, target: Mapping[str, Any], *, reason: str, minutes: float) -> Command:
+    """Give a selected override for the coming minutes of source time; above the threshold, propose it.
+
+    `target` is what the operator sees at the press. InputError where that is not what was selected, where the selection
+    is older than 30 s, or where it breaks a limit; Forbidden where the actor may not; Conflict where somebody acted in
+    between.
     """
-    age = datetime.now(UTC) - selected.selected_at
-    if age > VALID:
-        raise InputError(f"this was selected {age.total_seconds():.0f} s ago and is void after 30 s: select it again")
     if selected.violations:
         raise InputError(f"it would break a limit: {selected.violations[0]}; choose another target")
+    age, void = _wall() - selected.selected_at, ""
+    if dict(target) != dict(selected.target):
+        void = f"inconsistent: {_said(selected.target)} was selected, {_said(target)} operated: select it again"
+    elif age > VALID:
+        void = f"this was selected {age.total_seconds():.0f} s ago and is void after 30 s: select it again"
     now = _source_now()
-    return override.submit(
-        views.ledger(),
-        Command(
-            now, author, reason, selected.kind, selected.target, now + timedelta(minutes=minutes), selected.version
-        ),
-    )
+    until = now + timedelta(minutes=minutes)
+    command = Command(now, actor.name, reason, selected.kind, selected.target, until, selected.version)
+    return override.submit(views.ledger(), command, actor, wall=_wall(), propose=selected.second_person, void=void)
 
 
-def release(command_id: int, *, author: str, reason: str) -> None:
-    """End an override before its time."""
-    override.release(views.ledger(), command_id, author=author, reason=reason, now=_source_now())
+def approve(command_id: int, actor: Actor) -> Command:
+    """The second person's word: the proposed command is in force from now on."""
+    return override.approve(views.ledger(), command_id, actor, now=_source_now(), wall=_wall())
 
 
-def emergency_stop(author: str, reason: str = "emergency stop pressed") -> Command:
-    """Everything off, now, until it is released in two steps. May be pressed any number of times."""
-    now = datetime.now(UTC)
-    return override.submit(views.ledger(), Command(now, author, reason, "estop", {}, now, 0))
+def release(command_id: int, actor: Actor, *, reason: str) -> None:
+    """End an override before its time, or take a proposal back."""
+    override.release(views.ledger(), command_id, actor, reason=reason, now=_source_now(), wall=_wall())
 
 
-def release_stop(step: str, *, author: str, reason: str) -> Command:
-    """Leave the emergency stop: `step` is request, then within 30 s confirm."""
-    now = datetime.now(UTC)
+def resume(actor: Actor, *, reason: str) -> Command:
+    """End a hold after outside changes."""
     ledger = views.ledger()
-    target = {"step": step}
-    return override.submit(
-        ledger, Command(now, author, reason, "estop_release", target, now + VALID, override.version(ledger))
+    return override.resume(
+        ledger, actor, reason=reason, base_version=override.version(ledger), now=_source_now(), wall=_wall()
     )
 
 
-def set_replay_speed(speed: float, author: str = "console") -> None:
+def release_stop(step: str, actor: Actor, *, reason: str) -> Command:
+    """Leave the emergency stop: `step` is request, then within 30 s confirm."""
+    ledger, now = views.ledger(), _wall()
+    stopfile.absorb(ledger, views.settings().database_url())
+    command = Command(now, actor.name, reason, "estop_release", {"step": step}, now + VALID, override.version(ledger))
+    return override.submit(ledger, command, actor, wall=now)
+
+
+# --- the replay clock ------------------------------------------------------------------------
+
+
+def set_replay_speed(speed: float, actor: Actor) -> None:
     """Run the replay clock at `speed` replayed seconds per second; 0 stops it."""
-    _clock({"speed": speed}, author)
+    _clock({"speed": speed}, actor)
 
 
-def step_replay(author: str = "console") -> None:
+def step_replay(actor: Actor) -> None:
     """Move the replay clock to the start of the next interval."""
-    _clock({"step_s": views.status().step_s}, author)
+    _clock({"step_s": views.status().step_s}, actor)
 
 
-def _clock(target: Mapping[str, Any], author: str) -> None:
-    now = datetime.now(UTC)
-    override.submit(views.ledger(), Command(now, author, "replay clock", "clock", target, now + VALID, 0))
+def _clock(target: Mapping[str, Any], actor: Actor) -> None:
+    now, who = _wall(), actor if actor.name else replace(actor, name=people.NO_NAME)
+    command = Command(now, who.name, "replay clock", "clock", target, now + VALID, 0)
+    override.submit(views.ledger(), command, who, wall=now)
+
+
+# --- small parts -----------------------------------------------------------------------------
+
+
+def _worth(snap: views.Snapshot, dispatch: Dispatch) -> float:
+    """What a dispatch brings at the prices now [$/h]."""
+    now = snap.cycle["prices"]
+    hash_price, token_price = (float("nan") if now[key] is None else now[key] for key in ("hash", "token"))
+    return rate(
+        snap.site,
+        Prices(now["energy_usd_per_mwh"], hash_price, token_price, snap.units),
+        dispatch.machines,
+        battery_kw=dispatch.battery_kw,
+        jobs_kw=dispatch.jobs_kw,
+        tenants_kw=dispatch.tenants_kw,
+        tenants_usd_per_h=snap.cycle["rate"]["tenants"] if dispatch.tenants_kw else 0.0,
+    ).profit_usd_per_h
+
+
+def _said(target: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in target.items()) or "as it is"
+
+
+def _wall() -> datetime:
+    return datetime.now(UTC)
 
 
 def _source_now() -> datetime:
-    return views.status().at or datetime.now(UTC)
+    return views.status().at or _wall()

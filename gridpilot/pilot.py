@@ -24,9 +24,9 @@ from typing import Any
 
 from gridpilot.config import Settings
 from gridpilot.cycle import CycleResult, Engine, open_engine, run_cycle
-from gridpilot.dispatch import emergency, override, reconcile
+from gridpilot.dispatch import emergency, override, reconcile, stopfile
 from gridpilot.domain import SiteState
-from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, LedgerError, SafetyError
+from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, LedgerError, SafetyError, SourceError
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock, ReplaySource
@@ -126,7 +126,9 @@ class Pilot:
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.settings = settings
+        self.url = settings.database_url()
         self.ledger = ledger
+        self.stopped_by_file = False  # an emergency stop was carried out that only a file knows of
         self.token = _acquire(ledger, _owner(), datetime.now(UTC))
         self.engine: Engine | None = None
         self.interval: datetime | None = None  # the last one that was decided
@@ -145,9 +147,11 @@ class Pilot:
 
         While the ledger cannot be written nothing is sent; what happened is written down when it can be again.
         """
+        self._stop_pressed(wall)
         if self.unwritten is not None and time.monotonic() < self.retry_at:
             return
         try:
+            stopfile.absorb(self.ledger, self.url)
             self._tick(wall)
         except LeaseHeld:
             raise
@@ -156,6 +160,19 @@ class Pilot:
             if self.unwritten is None:
                 self.unwritten = wall, str(error)
                 log.error("%s; nothing is sent until it can be written", error)
+
+    def _stop_pressed(self, wall: datetime) -> None:
+        """An emergency stop that could only be latched in a file: the machines first, and the ledger when it can."""
+        pressed, engine = stopfile.pressed(self.url) is not None, self.engine
+        if not pressed or engine is None or self.stopped_by_file:
+            self.stopped_by_file = pressed and self.stopped_by_file
+            return
+        present = engine.source.present(wall)
+        until = present + timedelta(seconds=OFF_S)
+        off = emergency.failsafe(engine.site, SiteState(present, float("nan")), present, until, "estop")
+        with contextlib.suppress(GatewayError, SourceError, LedgerError):  # tried again with the next tick
+            engine.gateway.put(off, present)
+            self.stopped_by_file = not any(engine.gateway.read(present).target.values())
 
     def _tick(self, wall: datetime) -> None:
         if time.monotonic() - self.renewed > RENEW_S or self.unwritten is not None:
@@ -217,7 +234,7 @@ class Pilot:
                 asked, done = asked or "step_s" in command.target, "done"
             override.settle(self.ledger, command.id, "released", done, wall)
         if source is not None:
-            override.expire(self.ledger, source.present(wall))
+            override.expire(self.ledger, source.present(wall), wall)
         version = override.version(self.ledger)
         if version != self.version:
             self.version, asked = version, True

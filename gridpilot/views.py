@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gridpilot.auction.book import Supply
 from gridpilot.config import Settings, load_settings, load_site, site_from_json
-from gridpilot.dispatch import override
+from gridpilot.dispatch import override, reconcile, stopfile
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import Site, Units
 from gridpilot.ledger.chain import Entry
@@ -26,7 +26,7 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision, reading
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
-from gridpilot.monitor.health import PilotState
+from gridpilot.monitor.health import ESTOP, PilotState
 from gridpilot.monitor.latch import seen, silence
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
@@ -67,19 +67,20 @@ __all__ = [
 
 
 @functools.cache
-def _settings() -> Settings:
+def settings() -> Settings:
+    """The settings in force, for the life of the process."""
     return load_settings()
 
 
 @functools.cache
 def ledger() -> Ledger:
     """One ledger for the whole process: SQLAlchemy's pool serves all threads."""
-    return Ledger.open(_settings().database_url())
+    return Ledger.open(settings().database_url())
 
 
 def reset() -> None:
     """Forget settings and ledger; for tests that change the environment."""
-    _settings.cache_clear()
+    settings.cache_clear()
     ledger.cache_clear()
 
 
@@ -112,6 +113,7 @@ class Status:
     speed: float | None  # of the replay clock
     pilot_alive: bool
     message: str
+    proposals: int = 0  # commands that wait for a second person
 
 
 MODES = {"replay": "REPLAY", "csv": "FILE"}
@@ -127,7 +129,8 @@ def status() -> Status:
     runs_on = alive and not (cycle and cycle.body["source"] == "csv")  # a file's time is its newest row
     at = pilot.present(wall) if runs_on else (cycle.at if cycle else None)
     price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
-    source = cycle.body["source"] if cycle else _settings().source.partition(":")[0]
+    source = cycle.body["source"] if cycle else settings().source.partition(":")[0]
+    stop = stopped()
     return Status(
         mode=MODES.get(source, "LIVE"),
         source=source,
@@ -135,20 +138,21 @@ def status() -> Status:
         at=at,
         price_age_s=max(0.0, (at - price_at).total_seconds()) if at and price_at else None,
         step_s=int(cycle.body["step_s"]) if cycle else 3600,
-        control=pilot.control,
+        control=ESTOP if stop else pilot.control,
         alarms=len(alarms()),
         site=site.name,
         timezone=site.timezone,
         speed=pilot.speed,
         pilot_alive=alive,
         message=pilot.message,
+        proposals=len(override.proposals(store, at, wall)) if at and not stop else 0,
     )
 
 
 def current_site() -> Site:
     """The site as the pilot last used it (with an API's inventory), or the site file before the first cycle."""
     body = ledger().get_state("site").value
-    return site_from_json(body) if body else load_site(_settings().site_file())
+    return site_from_json(body) if body else load_site(settings().site_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,7 +456,7 @@ def machine_log(limit: int = 50) -> list[Sent]:
 
 def command_log(limit: int = 100) -> list[Command]:
     """Operators' commands, newest first; the replay clock's are left out."""
-    kinds = [kind for kind in override.KINDS if kind != "clock"]
+    kinds = [kind for kind in override.ACTS if kind != "clock"]
     return [Command(**row) for row in ledger().commands(kinds=kinds, limit=limit)]
 
 
@@ -462,9 +466,28 @@ def override_in_force() -> Command | None:
     return override.active_override(ledger(), now) if now else None
 
 
+def proposals() -> list[tuple[Command, datetime]]:
+    """Commands that wait for a second person, newest first, each with the wall-clock time until when they do."""
+    now = status().at
+    return override.proposals(ledger(), now, _wall()) if now else []
+
+
 def stopped() -> Mapping[str, Any] | None:
-    """Who pressed the emergency stop, why and when; None while it is not latched."""
-    return override.stopped(ledger())
+    """Who pressed the emergency stop, why and when; None while it is latched neither in the ledger nor in its file.
+
+    LedgerError only where the ledger cannot be read and there is no file.
+    """
+    return stop_file() or override.stopped(ledger())
+
+
+def stop_file() -> Mapping[str, Any] | None:
+    """The same where it was latched in a file, because the ledger could not be written."""
+    return stopfile.pressed(settings().database_url())
+
+
+def on_hold() -> Mapping[str, Any] | None:
+    """Why and since when the site is on hold after outside changes; None while it is not."""
+    return reconcile.held(ledger())
 
 
 # --- risk ------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from gridpilot import views
+from gridpilot.console import command_inputs, day_parts, override_panel, promise_parts, widgets
 from gridpilot.console import format as fmt
-from gridpilot.console import override_panel, promise_parts, widgets
 from gridpilot.errors import GridPilotError
 
 REFRESH_S = 2.0
@@ -15,20 +15,17 @@ REFRESH_S = 2.0
 
 def _machines(snap: views.Snapshot, sent: list[views.Sent]) -> pd.DataFrame:
     """Planned, sent and actual counts of each machine type beside its stock."""
-    last = sent[0] if sent else None
-    site = snap.site
-    planned = {name: kw[0] for name, kw in snap.plan["loads_kw"].items()}
+    types, last = snap.site.machines, sent[0] if sent else None
+    planned = (snap.cycle.get("planned") or snap.dispatch)["machines"]
+    actual = None if last is None or last.actual is None else last.actual
     return pd.DataFrame(
         {
-            "machines": [m.type for m in site.machines],
-            "plan, kW": [float(planned.get(m.type, 0.0)) for m in site.machines],
-            "sent": [last.desired.get(m.type, 0) if last else None for m in site.machines],
-            "actual": [last.actual.get(m.type, 0) if last and last.actual is not None else None for m in site.machines],
-            "stock": [m.count for m in site.machines],
-            "actual, kW": [
-                last.actual.get(m.type, 0) * m.power_kw if last and last.actual is not None else None
-                for m in site.machines
-            ],
+            "machines": [m.type for m in types],
+            "plan": [int(planned.get(m.type, 0)) for m in types],
+            "sent": [last.desired.get(m.type, 0) if last else None for m in types],
+            "actual": [None if actual is None else actual.get(m.type, 0) for m in types],
+            "stock": [m.count for m in types],
+            "actual, kW": [None if actual is None else actual.get(m.type, 0) * m.power_kw for m in types],
         }
     )
 
@@ -72,44 +69,50 @@ def _running() -> None:
         table, bars = st.columns([3, 2], gap="medium")
         with table:
             numbers = st.column_config.NumberColumn(format="%.0f")
-            config = {"plan, kW": numbers, "actual, kW": numbers, "kW": numbers}
+            config = {"actual, kW": numbers, "kW": numbers}
             st.dataframe(_machines(snap, sent), hide_index=True, column_config=config)
             st.dataframe(_others(snap), hide_index=True, column_config=config)
         with bars:
             _limits(snap)
             st.markdown("##### What could be curtailed at once")
             st.markdown(widgets.inert(promise_parts.curtail_text(snap)))
-            st.markdown("##### Next changes")
-            for change in views.next_changes(snap):
-                when = fmt.local(change.at, snap.site.timezone, with_date=False)
-                kw = f"{fmt.power(change.before_kw)} to {fmt.power(change.after_kw)}"
-                st.markdown(f"**{when}** {widgets.inert(change.what)}: {widgets.inert(kw)}")
+            st.markdown("##### Next changes", help="Money: what the change brings over its run, at the plan's prices.")
+            changes = views.next_changes(snap)
+            if changes:
+                st.html(day_parts.changes_html(snap, changes))
+            else:
+                st.caption("The plan changes nothing in its whole horizon.")
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 
 
-def _commands(rows: list[views.Command], timezone: str) -> pd.DataFrame:
+def _commands(rows: list[views.Command], snap: views.Snapshot) -> pd.DataFrame:
+    timezone = snap.site.timezone
     return pd.DataFrame(
         {
+            "number": [row.id for row in rows],
+            "state": [row.status for row in rows],
             "when": [fmt.local(row.created_at, timezone) for row in rows],
             "by": [row.author for row in rows],
-            "what": [row.kind for row in rows],
-            "target": [", ".join(f"{name} {value}" for name, value in row.target.items()) for row in rows],
+            "command": [command_inputs.words(snap, row.kind, row.target) for row in rows],
             "reason": [row.reason for row in rows],
             "until": [fmt.local(row.valid_until, timezone) for row in rows],
-            "state": [row.status for row in rows],
             "detail": [row.detail for row in rows],
         }
     )
 
 
 @st.fragment(run_every=REFRESH_S)
-def _log(timezone: str) -> None:
+def _log() -> None:
+    snap = views.snapshot()
+    if snap is None:
+        return
+    timezone = snap.site.timezone
     commands, sent = st.tabs(["Operators' commands", "Commands to the machines"])
     with commands:
         rows = views.command_log()
         if rows:
-            st.dataframe(_commands(rows, timezone), hide_index=True)
+            st.dataframe(_commands(rows, snap), hide_index=True)
         else:
             st.caption("No operator has given a command yet.")
     with sent:
@@ -136,7 +139,7 @@ try:
             widgets.until_first_decision("Nothing was sent yet", "Machines, limits and the log will be here.")
         else:
             _running()
-            _log(newest.site.timezone)
+            _log()
     with take:
         override_panel.panel(newest)
 except GridPilotError as problem:

@@ -73,7 +73,7 @@ def test_locks__every_line__pinned_and_the_console_a_part_of_the_development_loc
     assert console <= development
     direct = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     locked = {line.split("==")[0] for line in console}
-    assert {name.split(">")[0].split("=")[0] for name in direct} <= locked
+    assert {name.split(">")[0].split("=")[0].split("[")[0] for name in direct} <= locked
 
 
 def test_package__import__does_no_heavy_work() -> None:

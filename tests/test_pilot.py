@@ -16,6 +16,7 @@ import pytest
 
 from gridpilot.config import Settings
 from gridpilot.dispatch import override
+from gridpilot.dispatch.actor import local
 from gridpilot.dispatch.override import Command
 from gridpilot.errors import LeaseHeld
 from gridpilot.ledger.store import Ledger
@@ -64,18 +65,21 @@ def cycles(ledger: Ledger) -> int:
     return len(ledger.entries("cycle", limit=1000))
 
 
+def give(ledger: Ledger, command: Command) -> Command:
+    return override.submit(ledger, command, local(command.author), wall=datetime.now(UTC))
+
+
 def estop(now: datetime) -> Command:
     return Command(now, "anna", "smoke in hall 2", "estop", {}, now, 0)
 
 
 def test_pilot__process__cycles_obeys_a_stop_and_ends_cleanly(url: str) -> None:
     with Ledger.open(url) as ledger, pilot_process(url, replay_speed="0") as process:
-        until(lambda: cycles(ledger) >= 1, "the first cycle")
-        assert PilotState.load(ledger).control == AUTO
+        until(lambda: PilotState.load(ledger).control == AUTO, "the first cycle")
         running = settle.load(ledger)
         assert running is not None and sum(running.machines.values()) > 0
 
-        override.submit(ledger, estop(datetime.now(UTC)))
+        give(ledger, estop(datetime.now(UTC)))
         until(lambda: PilotState.load(ledger).control == ESTOP and cycles(ledger) >= 2, "the emergency stop")
         stopped = ledger.latest("result")
         assert stopped is not None
@@ -143,12 +147,12 @@ def test_pilot__replay_clock__steps_and_speed_follow_commands_and_survive_a_rest
         pilot = Pilot(Settings(db_url=url, refit=False, replay_speed=0.0), ledger)
         pilot.tick(datetime.now(UTC))
         first = ledger.latest("cycle")
-        override.submit(ledger, command({"step_s": 3600}))
+        give(ledger, command({"step_s": 3600}))
         pilot.tick(datetime.now(UTC))
         second = ledger.latest("cycle")
         assert first is not None and second is not None
         assert second.at == datetime(2024, 6, 24, 13, tzinfo=UTC) > first.at
-        override.submit(ledger, command({"speed": 60.0}))
+        give(ledger, command({"speed": 60.0}))
         pilot.tick(datetime.now(UTC))
         assert PilotState.load(ledger).speed == 60.0
         pilot.close(datetime.now(UTC))
@@ -171,9 +175,7 @@ def test_pilot__override__is_followed_until_it_expires(url: str) -> None:
         now = pilot.engine.source.present(wall)
         target = {"hydro": 3, "gpu": 2}
         until_ = now + timedelta(minutes=30)
-        given = override.submit(
-            ledger, Command(now, "anna", "fan test", "machines", target, until_, override.version(ledger))
-        )
+        given = give(ledger, Command(now, "anna", "fan test", "machines", target, until_, override.version(ledger)))
         pilot.tick(wall)
         running = settle.load(ledger)
         assert running is not None
@@ -181,7 +183,7 @@ def test_pilot__override__is_followed_until_it_expires(url: str) -> None:
         assert PilotState.load(ledger).control == OVERRIDE
 
         step = Command(datetime.now(UTC), "anna", "replay clock", "clock", {"step_s": 3600}, wall, 0)
-        override.submit(ledger, step)
+        give(ledger, step)
         pilot.tick(datetime.now(UTC))
         pilot.tick(datetime.now(UTC))
         running = settle.load(ledger)

@@ -1,184 +1,324 @@
-"""The override panel of the Dispatch page: select, look at the effect, operate; and the stop's release.
+"""The override panel of the Dispatch page: select, see the effect, operate; approve, release, resume; end a stop.
 
-Nothing here is in a live fragment, and each button's callback consumes what was selected, so that neither a
-reload nor a double click sends anything twice.
+Nothing here is in a live fragment but the seconds that a selection has left, and each button's callback consumes what
+was selected, so that neither a reload nor a double click sends anything twice. Buttons that a role does not allow are
+shown dead; the role is checked again where the act is carried out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import streamlit as st
 
 from gridpilot import operate, views
+from gridpilot.console import command_inputs, signin, widgets
 from gridpilot.console import format as fmt
-from gridpilot.console import widgets
-from gridpilot.errors import GridPilotError
+from gridpilot.console.command_inputs import KINDS
+from gridpilot.dispatch.actor import APPROVER, LOCAL, OPERATOR, same_person
+from gridpilot.errors import Forbidden, GridPilotError
+from gridpilot.operate import Actor
 
-REASON, MINUTES = "override_reason", "override_minutes"
-SELECTED, SAID, AUTHOR = "override_selected", "override_said", "operator_name"
-KINDS = {"machines": "Machines", "battery_kw": "Battery", "hold": "Hold"}
+REASON, MINUTES, KIND = "override_reason", "override_minutes", "override_kind"
+SELECTED, SAID, AUTHOR, DONE = "override_selected", "override_said", "operator_name", "override_done"
 
 
-def author() -> str:
-    """Who acts: what the operator typed. There is no sign-in yet."""
-    return str(st.session_state.get(AUTHOR, "")).strip()
+# --- acts ------------------------------------------------------------------------------------
 
 
 def _say(kind: str, text: str) -> None:
     st.session_state[SAID] = (kind, text)
 
 
-def _target(snap: views.Snapshot, kind: str) -> dict[str, Any]:
-    """The target that the inputs show."""
-    if kind == "machines":
-        counts = {m.type: int(st.session_state[f"count_{m.type}"]) for m in snap.site.machines}
-        planned = snap.dispatch["machines"]
-        changed = {name: count for name, count in counts.items() if count != planned.get(name, 0)}
-        return changed or counts
-    return {"battery_kw": float(st.session_state["battery_kw"])} if kind == "battery_kw" else {}
+def _act(act: Callable[[Actor], str]) -> None:
+    """Carry something out in the name of who is here now, and say what came of it."""
+    try:
+        who = signin.actor()
+        if who is None:
+            raise Forbidden("nobody is signed in: sign in again")
+        _say("success", act(who))
+    except GridPilotError as error:
+        _say("error", str(error))
+
+
+def _act_once(name: str, number: int, act: Callable[[Actor], str]) -> None:
+    """The same for an act on a command, which is not done again: the second press of a double click does nothing."""
+    if st.session_state.get(DONE) == (name, number):
+        return
+
+    def once(who: Actor) -> str:
+        text = act(who)
+        st.session_state[DONE] = (name, number)
+        return text
+
+    _act(once)
 
 
 def _select(snap: views.Snapshot, kind: str) -> None:
     try:
-        st.session_state[SELECTED] = operate.select(kind, _target(snap, kind))
+        st.session_state[SELECTED] = operate.select(kind, command_inputs.target(snap, kind))
         st.session_state.pop(SAID, None)
     except GridPilotError as error:
         _say("error", str(error))
 
 
-def _operate() -> None:
-    """With the reason and the minutes as they are at the press: a page that lags behind may know older ones."""
+def _operate(snap: views.Snapshot) -> None:
+    """With target, reason and minutes as they are at the press: a page that lags behind may know older ones."""
     selected = st.session_state.pop(SELECTED, None)
     if selected is None:
         return
-    reason, minutes = str(st.session_state.get(REASON, "")), float(st.session_state.get(MINUTES, 60))
-    try:
-        given = operate.operate(selected, author=author(), reason=reason, minutes=minutes)
-        _say("success", f"Command {given.id} was accepted; the pilot puts it over the plan.")
-    except GridPilotError as error:
-        _say("error", str(error))
+    state = st.session_state
+    kind, reason, minutes = state.get(KIND), str(state.get(REASON, "")), float(state.get(MINUTES, 60))
+
+    def give(who: Actor) -> str:
+        shown = command_inputs.target(snap, kind) if kind == selected.kind else {"kind": kind}
+        given = operate.operate(selected, who, shown, reason=reason, minutes=minutes)
+        if given.status == "proposed":
+            return f"Command {given.id} waits for another person's approval, 10 minutes at the most."
+        return f"Command {given.id} was accepted; the pilot puts it over the plan."
+
+    _act(give)
 
 
 def _drop() -> None:
     st.session_state.pop(SELECTED, None)
 
 
-def _release(command_id: int) -> None:
-    try:
-        operate.release(command_id, author=author() or "console", reason="released on the Dispatch page")
-        _say("success", f"Command {command_id} was released: the plan is followed again.")
-    except GridPilotError as error:
-        _say("error", str(error))
+def _approve(number: int) -> None:
+    def approve(who: Actor) -> str:
+        operate.approve(number, who)
+        return f"Command {number} was approved; the pilot puts it over the plan."
+
+    _act_once("approve", number, approve)
+
+
+def _release(number: int) -> None:
+    def release(who: Actor) -> str:
+        operate.release(number, who, reason="released on the Dispatch page")
+        return f"Command {number} was released: the plan is followed."
+
+    _act_once("release", number, release)
 
 
 def _release_stop(step: str) -> None:
-    try:
-        operate.release_stop(step, author=author(), reason=str(st.session_state.get("stop_reason", "")))
-        text = "Confirm within 30 s." if step == "request" else "The emergency stop is released: the plan is followed."
-        _say("success", text)
-    except GridPilotError as error:
-        _say("error", str(error))
+    def release(who: Actor) -> str:
+        operate.release_stop(step, who, reason=str(st.session_state.get("stop_reason", "")))
+        return "Confirm within 30 s." if step == "request" else "The emergency stop is released: the plan is followed."
+
+    _act(release)
+
+
+def _resume() -> None:
+    def resume(who: Actor) -> str:
+        operate.resume(who, reason=str(st.session_state.get("hold_reason", "")))
+        return "The hold is ended: the plan is followed."
+
+    _act(resume)
+
+
+# --- the panel -------------------------------------------------------------------------------
 
 
 def panel(snap: views.Snapshot | None) -> None:
-    """Who acts, and what they can do: release a latched stop, or override the plan."""
-    st.text_input("Your name", key=AUTHOR, max_chars=60, help="It is written down with each command.")
-    stop = views.stopped()
+    """Who acts, and what they can do: release a latched stop, resume, or override the plan."""
+    who = signin.actor()
+    if who is None:
+        return
+    _identity(who)
+    stop, hold = views.stopped(), views.on_hold()
     if stop is not None:
-        _stop_panel(stop)
+        _stop_panel(stop, who)
+    elif hold is not None:
+        _hold_panel(hold, who)
     elif snap is not None:
-        _override_panel(snap)
+        _override_panel(snap, who)
 
 
-def _stop_panel(stop: Mapping[str, Any]) -> None:
+def _may(who: Actor, role: str) -> bool:
+    return not who.lacks(role, datetime.now(UTC))
+
+
+def _identity(who: Actor) -> None:
+    """Who acts, by the sign-in or by what they type."""
+    if who.source == LOCAL:
+        st.session_state[AUTHOR] = st.session_state.get(signin.NAME, "")
+        help_ = "It is written down with each command."
+        st.text_input("Your name", key=AUTHOR, max_chars=60, help=help_, on_change=_named)
+        return
+    st.text(f"You act as {who.name}, {who.role}.", width="stretch")
+    if not _may(who, OPERATOR):
+        st.caption("Who may operate is in GRIDPILOT\\_OPERATORS and GRIDPILOT\\_APPROVERS.")
+
+
+def _named() -> None:
+    st.session_state[signin.NAME] = st.session_state[AUTHOR]
+
+
+def _stop_panel(stop: Mapping[str, Any], who: Actor) -> None:
     """The latched emergency stop and its two-step release."""
     with st.container(border=True, key="stop_panel"):
         site = views.current_site()
         when = fmt.local(datetime.fromisoformat(stop["at"]), site.timezone)
         st.markdown("##### Emergency stop")
         st.text(f"Pressed by {stop['author']} on {when} ({site.timezone}): {stop['reason']}", width="stretch")
+        if views.stop_file() is not None:
+            st.warning("It is latched in a file beside the ledger, which could not be written.")
         st.text_input("Why it is safe to go on", key="stop_reason", max_chars=500)
+        may = _may(who, OPERATOR)
         with st.container(horizontal=True):
-            st.button("1. Request release", key="stop_request", on_click=_release_stop, args=("request",))
-            asked = bool(stop.get("release_requested_at"))
+            st.button(
+                "1. Request release", key="stop_request", on_click=_release_stop, args=("request",), disabled=not may
+            )
+            asked = may and bool(stop.get("release_requested_at"))
             st.button(
                 "2. Confirm release", key="stop_confirm", on_click=_release_stop, args=("confirm",), disabled=not asked
             )
         _last_words()
 
 
-def _override_panel(snap: views.Snapshot) -> None:
+def _hold_panel(hold: Mapping[str, Any], who: Actor) -> None:
+    """A hold after outside changes, and its end."""
+    with st.container(border=True, key="hold_panel"):
+        site = views.current_site()
+        when = fmt.local(datetime.fromisoformat(hold["at"]), site.timezone)
+        st.markdown("##### On hold")
+        st.text(f"Since {when} ({site.timezone}): {hold['reason']}", width="stretch")
+        st.caption("Machines stay as they are and the battery rests until an operator resumes.")
+        st.text_input("Why it is safe to go on", key="hold_reason", max_chars=500)
+        st.button("Resume", key="hold_resume", on_click=_resume, disabled=not _may(who, OPERATOR), type="primary")
+        _last_words()
+
+
+def _override_panel(snap: views.Snapshot, who: Actor) -> None:
     """Choose a target, see its effect, give it."""
     with st.container(border=True, key="override_panel"):
         st.markdown("##### Take over")
-        st.caption("Local, no sign-in. An override is laid over the plan until it ends or is released.")
-        _live(snap)
+        local = "Local, no sign-in. " if who.source == LOCAL else ""
+        st.caption(f"{local}An override is laid over the plan until it ends or is released.")
+        _live(snap, who)
+        for command, by in views.proposals():
+            _proposal(snap, command, by, who)
         kind = st.segmented_control(
-            "What", list(KINDS), format_func=lambda k: KINDS[k], default="machines", key="override_kind", required=True
+            "What",
+            list(KINDS),
+            format_func=lambda k: KINDS[k],
+            default="machines",
+            key=KIND,
+            required=True,
+            on_change=_drop,
         )
-        _inputs(snap, kind)
-        st.button("Select", key="override_select", on_click=_select, args=(snap, kind), type="secondary")
+        command_inputs.inputs(snap, kind, _drop)
+        st.text_input("Reason", key=REASON, max_chars=500)
+        st.number_input("Ends after, minutes of site time", 5, 1440, 60, step=5, key=MINUTES)
+        st.button(
+            "Select", key="override_select", on_click=_select, args=(snap, kind), disabled=not _may(who, OPERATOR)
+        )
         selected = st.session_state.get(SELECTED)
         if selected is not None:
             _preview(snap, selected)
         _last_words()
 
 
-def _inputs(snap: views.Snapshot, kind: str) -> None:
-    if kind == "machines":
-        with st.grid(2, min_column_width=150, gap="small"):
-            for machine in snap.site.machines:
-                running = int(snap.dispatch["machines"].get(machine.type, 0))
-                label = f"{widgets.inert(machine.type)}, of {machine.count}"
-                st.number_input(label, 0, machine.count, running, key=f"count_{machine.type}")
-    elif kind == "battery_kw":
-        battery = snap.site.battery
-        low, high = -float(battery.discharge_kw), float(battery.charge_kw)
-        now = min(max(float(snap.dispatch["battery_kw"]), low), high)
-        st.number_input("Battery, kW (charging is positive)", low, high, now, step=10.0, key="battery_kw")
-    else:
-        st.caption("Machines stay as they are and the battery rests.")
-
-
 def _preview(snap: views.Snapshot, selected: operate.Selected) -> None:
-    money = snap.units.money
-    with st.grid(2, min_column_width=150, gap="small"):
-        kw = f"now {fmt.power(selected.before_kw)}"
-        widgets.tile("Grid power", fmt.power(selected.after_kw), kw, note="Import is positive, export negative.")
-        rate = f"now {fmt.money(selected.before_usd_per_h, money)}"
-        widgets.tile("Money per hour", fmt.money(selected.after_usd_per_h, money, "h"), rate)
-    for violation in selected.violations:
-        st.error(widgets.inert(f"Breaks a limit: {violation}"))
-    st.text_input("Reason", key=REASON, max_chars=500)
-    st.number_input("Ends after, minutes of site time", 5, 1440, 60, step=5, key=MINUTES)
-    left = operate.VALID - (datetime.now(UTC) - selected.selected_at)
-    st.caption(f"Void in {max(0, int(left.total_seconds()))} s: then select again.")
+    """The effect, and the press that gives the command."""
+    if datetime.now(UTC) - selected.selected_at > operate.VALID:
+        _drop()
+        st.caption("The selection is void after 30 s: select again.")
+        return
+    _effect(snap, selected)
+    if selected.second_person:
+        most = fmt.power(snap.site.operators.approve_above_kw)
+        st.info(widgets.inert(f"It moves the connection by more than {most}: another person must approve it."))
+    _seconds_left(selected)
     with st.container(horizontal=True):
         st.button(
-            "Operate",
+            "Propose" if selected.second_person else "Operate",
             key="override_operate",
             on_click=_operate,
+            args=(snap,),
             type="primary",
             disabled=bool(selected.violations),
         )
         st.button("Drop", key="override_drop", on_click=_drop)
 
 
-def _live(snap: views.Snapshot) -> None:
+def _effect(snap: views.Snapshot, seen: operate.Selected) -> None:
+    """What the connection and the money do, before and after: to the kW, however large the site is."""
+    money = snap.units.money
+    with st.grid(2, min_column_width=150, gap="small"):
+        moved = fmt.number(seen.after_kw - seen.before_kw, sign=True)
+        after = fmt.Quantity(fmt.number(seen.after_kw), "kW")
+        note = "Import is positive, export negative."
+        widgets.tile("Grid power", after, f"{moved} from {fmt.number(seen.before_kw)}", note=note)
+        more = fmt.money(seen.after_usd_per_h - seen.before_usd_per_h, money, sign=True).value
+        rate = f"{more} from {fmt.money(seen.before_usd_per_h, money).value}"
+        widgets.tile("Money per hour", fmt.money(seen.after_usd_per_h, money, "h"), rate)
+    for violation in seen.violations:
+        st.error(widgets.inert(f"Breaks a limit: {violation}"))
+
+
+@st.fragment(run_every=1.0)
+def _seconds_left(selected: operate.Selected) -> None:
+    left = (operate.VALID - (datetime.now(UTC) - selected.selected_at)).total_seconds()
+    if left <= 0.0:
+        st.rerun()
+    st.caption(f"Void in {max(0, int(left))} s: then select again.")
+
+
+def _live(snap: views.Snapshot, who: Actor) -> None:
     """The override in force, with the time it has left."""
     command = views.override_in_force()
-    now = views.status().at
-    if command is None or now is None:
+    if command is None:
         return
-    left = fmt.duration((command.valid_until - now).total_seconds())
+    st.warning(widgets.inert(f"In force: {command_inputs.words(snap, command.kind, command.target)}"))
+    _whose(snap, command)
+    st.button(
+        "Release",
+        key="override_release",
+        on_click=_release,
+        args=(command.id,),
+        disabled=not _may(who, OPERATOR),
+    )
+
+
+def _whose(snap: views.Snapshot, command: views.Command) -> None:
+    """Its author, its reason, and until when it holds."""
+    now = views.status().at
     ends = fmt.local(command.valid_until, snap.site.timezone, with_date=False)
-    wanted = ", ".join(f"{name} {value}" for name, value in command.target.items()) or "as it was"
-    st.warning(widgets.inert(f"In force: {KINDS[command.kind]}, {wanted}, until {ends} ({left} left)"))
+    left = "" if now is None else f" ({fmt.duration((command.valid_until - now).total_seconds())} left)"
     st.text(f"{command.author}: {command.reason}", width="stretch")
-    st.button("Release", key="override_release", on_click=_release, args=(command.id,))
+    st.caption(widgets.inert(f"Command {command.id}, until {ends}{left}"))
+
+
+def _proposal(snap: views.Snapshot, command: views.Command, by: datetime, who: Actor) -> None:
+    """A command that waits for a second person, with its effect by now."""
+    with st.container(border=True, key=f"proposal_{command.id}"):
+        st.markdown(
+            f"**Waits for approval: {widgets.inert(command_inputs.words(snap, command.kind, command.target))}**"
+        )
+        _whose(snap, command)
+        _effect(snap, operate.effect(command))
+        left = fmt.duration((by - datetime.now(UTC)).total_seconds())
+        st.caption(widgets.inert(f"To be approved within {left}, by another person"))
+        own = same_person(who.name, command.author)
+        with st.container(horizontal=True):
+            st.button(
+                "Approve",
+                key=f"approve_{command.id}",
+                on_click=_approve,
+                args=(command.id,),
+                type="primary",
+                disabled=own or not _may(who, APPROVER),
+            )
+            st.button(
+                "Take back" if own else "Reject",
+                key=f"reject_{command.id}",
+                on_click=_release,
+                args=(command.id,),
+                disabled=not _may(who, OPERATOR),
+            )
 
 
 def _last_words() -> None:

@@ -136,14 +136,24 @@ HEADERS: Final = (
 )
 
 
+CLOSED: Final = ("/_stcore/metrics", "/_stcore/agent")  # what Streamlit serves to anyone, or describes
+POLICY_VIOLATION: Final = 1008
+
+
 class SecurityHeaders:
-    """ASGI middleware: the headers above on every HTTP response, replacing any of the same name."""
+    """ASGI middleware: the headers above on every HTTP response, replacing any of the same name.
+
+    Answers 404 for what is closed, and refuses a stream that no browser opened: those say where they come from.
+    """
 
     def __init__(self, app: Asgi) -> None:
         self.app = app
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Send) -> None:
         """Pass the request on, and the response back with the headers."""
+        if scope["type"] == "websocket" and not any(name == b"origin" for name, _ in scope["headers"]):
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -155,4 +165,5 @@ class SecurityHeaders:
                 message["headers"] = [*kept, *HEADERS]
             await send(message)
 
-        await self.app(scope, receive, send_with_headers)
+        app = PlainTextResponse("Not Found", 404) if scope["path"].startswith(CLOSED) else self.app
+        await app(scope, receive, send_with_headers)

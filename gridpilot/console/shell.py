@@ -1,6 +1,7 @@
 """The UI script: page configuration, navigation, the status strip, and then the page.
 
-It is the only way into a page; `app.py` names it, so that a deep link cannot go around it.
+It is the only way into a page; `app.py` names it, so that a deep link cannot go around it. The sign-in gate comes
+before anything is drawn.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import Final
 import streamlit as st
 
 from gridpilot.console.server import ROOT
-from gridpilot.console.strip import render_failure, render_strip
+from gridpilot.console.strip import render_failure, render_stop_only, render_strip
 from gridpilot.console.theme import STYLE
-from gridpilot.errors import GridPilotError
+from gridpilot.console.widgets import inert
+from gridpilot.errors import ConfigError, GridPilotError, LedgerError
 
 TICK_S: Final = 2.0
 ICON: Final = ROOT / "gridpilot" / "data" / "icon.png"
@@ -36,19 +38,46 @@ PAGES: Final[dict[str, tuple[str, str]]] = {
 @st.fragment(run_every=TICK_S)
 def _strip() -> None:
     from gridpilot import views
+    from gridpilot.console import signin
 
+    who = signin.actor()
+    if who is None or signin.over(who):
+        st.rerun()  # the gate is in the page's body
     try:
         status = views.status()
     except GridPilotError as error:
-        render_failure(str(error))
+        stopped = isinstance(error, LedgerError) and views.stop_file() is not None
+        render_failure(str(error), who, stopped)
     else:
-        render_strip(status)
+        render_strip(status, who)
+
+
+def _gate() -> bool:
+    """Whether who is here may see the console. Whose sign-in is over may still stop the site."""
+    from gridpilot.console import signin
+
+    try:
+        signin.require_safe_start()
+        who = signin.actor()
+    except ConfigError as error:
+        st.error(inert(str(error)))
+        return False
+    if who is None:
+        signin.sign_in_page()
+        return False
+    why = signin.over(who)
+    if why:
+        with st.container(key="strip_bar"):
+            render_stop_only(why, who)
+        signin.sign_in_page(why)
+    return not why
 
 
 def main() -> None:
     """One run of the console."""
     st.set_page_config(page_title="GridPilot", page_icon=ICON, layout="wide")
     st.html(STYLE)
+    open_ = _gate()
     page = st.navigation(
         [
             st.Page(
@@ -56,8 +85,10 @@ def main() -> None:
             )
             for path, (title, question) in PAGES.items()
         ],
-        position="top",
+        position="top" if open_ else "hidden",
     )
+    if not open_:
+        return
     with st.container(key="strip_bar"):
         _strip()
     page.run()

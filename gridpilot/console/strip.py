@@ -1,13 +1,14 @@
 """The status strip on top of every page: mode and time, age of the prices, who is in control, alarms.
 
-`strip_html(status)` is the reading part, a pure function; `render_strip(status)` adds the clock of a
-replay and the emergency stop. Both take the `Status` that `views.status()` gives; what is pressed becomes
-a command row by `gridpilot.operate`.
+`strip_html(status)` is the reading part, a pure function; `render_strip(status, who)` adds the clock of a
+replay, who is signed in, and the emergency stop. Both take the `Status` that `views.status()` gives; what is pressed
+becomes a command row by `gridpilot.operate`, in the name of `who`.
 """
 
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ import streamlit as st
 
 from gridpilot.console import format as fmt
 from gridpilot.console.widgets import inert
+from gridpilot.dispatch.actor import LOCAL, OPERATOR, Actor
 from gridpilot.errors import GridPilotError
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def stale(status: Status) -> bool:
     return status.price_age_s is None or status.price_age_s >= 2.0 * status.step_s
 
 
-def strip_html(status: Status) -> str:
+def strip_html(status: Status, signed_in: bool = True) -> str:
     """The strip's text; every word that comes from outside is escaped."""
     when = fmt.local_date(status.at, status.timezone)
     mode = f"<b>{escape(status.mode)}</b> <span class='gp-muted'>{escape(when)}</span>"
@@ -54,7 +56,13 @@ def strip_html(status: Status) -> str:
     parts.append(_control(status))
     alarms = fmt.count(status.alarms, "alarm")
     parts.append(_chip(alarms, "alarm", "See Health") if status.alarms else f"<span class='gp-muted'>{alarms}</span>")
+    if status.proposals:
+        parts.append(
+            _chip(f"{status.proposals} to approve", "warning", "A command waits for a second person: Dispatch")
+        )
     parts.append(f"<span class='gp-site' title='{escape(status.source)}'>{escape(status.site)}</span>")
+    if not signed_in:
+        parts.append("<span class='gp-muted' title='Anyone at this machine may operate'>local, no sign-in</span>")
     if status.message:
         note = escape(status.message)
         parts.append(f"<span class='gp-note gp-muted' title='{note}'>{note}</span>")
@@ -82,39 +90,81 @@ def _chip(text: str, look: str, title: str) -> str:
     return f"<span class='gp-chip{kind}' title='{escape(title)}'>{escape(text)}</span>"
 
 
-def render_strip(status: Status, author: str = "console") -> None:
+def render_strip(status: Status, who: Actor) -> None:
     """Draw the strip; the emergency stop is ONE press, always there and never disabled."""
     with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
-        st.html(strip_html(status), width="stretch")
-        if status.mode == "REPLAY":
-            _clock(status)
-        _stop_button(status.control == "ESTOP", author)
-    trouble = st.session_state.pop(_TROUBLE, "")
-    if trouble:
-        st.error(f"The command was not accepted: {inert(trouble)}")
+        st.html(strip_html(status, who.source != LOCAL), width="stretch")
+        if status.mode == "REPLAY" and not who.lacks(OPERATOR, datetime.now(UTC)):
+            _clock(status, who)
+        if who.source != LOCAL:
+            _who(who)
+        _stop_button(status.control == "ESTOP", who)
+    _said()
 
 
-def render_failure(reason: str, author: str = "console") -> None:
-    """The strip when the state cannot be read at all. The stop stays: its command row may still get through."""
-    text = f"<div class='gp-strip'>{_chip('NO DATA', 'alarm', reason)}<span>{escape(reason)}</span></div>"
+def render_failure(reason: str, who: Actor, stopped: bool) -> None:
+    """The strip when the state cannot be read at all. The stop stays: where the ledger fails, a file latches it."""
+    control = _chip("E-STOP", "alarm", CONTROL["ESTOP"][2]) if stopped else ""
+    text = f"<div class='gp-strip'>{_chip('NO DATA', 'alarm', reason)}{control}<span>{escape(reason)}</span></div>"
     with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
         st.html(text, width="stretch")
-        _stop_button(False, author)
+        _stop_button(stopped, who)
+    _said()
 
 
-def _stop_button(stopped: bool, author: str) -> None:
+def render_stop_only(why: str, who: Actor) -> None:
+    """What is left of the strip for whose sign-in is over: they may still stop the site."""
+    with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
+        st.html(f"<div class='gp-strip'>{_chip('SIGNED OUT', 'warning', why)}</div>", width="stretch")
+        _stop_button(False, who)
+    _said()
+
+
+def _said() -> None:
+    """What became of the last press, where it did not go the usual way."""
+    trouble = st.session_state.pop(_TROUBLE, "")
+    if trouble:
+        st.error(inert(trouble))
+
+
+def _who(who: Actor) -> None:
+    """Who is signed in, with the way out."""
+    with st.popover(inert(f"{who.name}, {who.role}"), key="strip_who"):
+        st.text(f"Signed in as {who.name} until {fmt.utc(who.valid_until)}.")
+        st.button("Sign out", key="strip_sign_out", on_click=_sign_out)
+
+
+def _sign_out() -> None:
+    from gridpilot.console import signin
+
+    signin.sign_out()
+
+
+def _stop_button(stopped: bool, who: Actor) -> None:
     st.button(
         "Stopped" if stopped else "Emergency stop",
         key="strip_stop",
         help="Everything is off. Release it on Dispatch"
         if stopped
         else "Switches all machines and the battery off now",
-        on_click=_give,
-        args=("emergency_stop", author),
+        on_click=_stop,
+        args=(who,),
     )
 
 
-def _clock(status: Status) -> None:
+def _stop(who: Actor) -> None:
+    """One press; where it went another way than the ledger, that is said."""
+    from gridpilot import operate
+
+    try:
+        given = operate.emergency_stop(who)
+        if given.detail:
+            st.session_state[_TROUBLE] = f"Stopped, {given.detail}."
+    except GridPilotError as error:
+        st.session_state[_TROUBLE] = str(error)
+
+
+def _clock(status: Status, who: Actor) -> None:
     """The replay's clock. The pilot's speed is the truth; what was just asked shows until it has taken it."""
     speed = status.speed
     asked, until = st.session_state.get(_ASKED, (None, 0.0))
@@ -128,17 +178,18 @@ def _clock(status: Status) -> None:
         key="strip_speed",
         label_visibility="collapsed",
         on_change=_set_speed,
+        args=(who,),
     )
-    st.button("Step", key="strip_step", help="One interval forward", on_click=_give, args=("step_replay",))
+    st.button("Step", key="strip_step", help="One interval forward", on_click=_give, args=("step_replay", who))
 
 
-def _set_speed() -> None:
+def _set_speed(who: Actor) -> None:
     """The pressed speed; pressing the lit one again takes it back in the browser, and means it once more here."""
     speed = st.session_state["strip_speed"]
     if speed is None:
         return
     st.session_state[_ASKED] = (speed, time.monotonic() + ASKED_S)
-    _give("set_replay_speed", speed)
+    _give("set_replay_speed", speed, who)
 
 
 def _give(command: str, *values: Any) -> None:
@@ -148,4 +199,4 @@ def _give(command: str, *values: Any) -> None:
     try:
         getattr(operate, command)(*values)
     except GridPilotError as error:
-        st.session_state[_TROUBLE] = str(error)
+        st.session_state[_TROUBLE] = f"The command was not accepted: {error}"

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])")
+_ADDRESS: Final = re.compile(r"(?i)\b(https?|www)(?=\\[:.])")  # as _MARKDOWN leaves it; a word joiner breaks it
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+HAIR: Final = 1e-4  # a value this far beyond its limit is on it: the tolerance of the safety check
 _SEVERITY: Final = {"alarm": 0, "warn": 1, "info": 2}
 
 
@@ -31,8 +33,8 @@ _SEVERITY: Final = {"alarm": 0, "warn": 1, "info": 2}
 
 
 def inert(text: str) -> str:
-    """Text that Markdown shows as it is, for labels that cannot take `st.text`."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    """Text that Markdown shows as it is, for labels that cannot take `st.text`. An address becomes no link."""
+    return _ADDRESS.sub("\\1\u2060", _MARKDOWN.sub(r"\\\1", " ".join(text.split())))
 
 
 def foreign(text: str) -> None:
@@ -116,7 +118,8 @@ def limit_bar_html(
     """The bar as HTML."""
     low, high = limits
     shown = Quantity(fmt.compact(value), unit)
-    beyond = value is not None and fmt.known(value) and (value > high or (low is not None and value < low))
+    far = value if value is not None and fmt.known(value) else high
+    beyond = far > high + HAIR or (low is not None and far < low - HAIR)
     state = " <span class='gp-chip gp-alarm'>outside its limits</span>" if beyond else ""
     span = f"{fmt.compact(low)} to " if low is not None else "at most "
     marks = [m for m in (low, high) if m is not None and scale[0] < m < scale[1]]

@@ -24,6 +24,13 @@ class Record(Protocol):
         """Its content."""
 
 
+class StateReader(Protocol):
+    """Small values by name."""
+
+    def get_state(self, key: str) -> tuple[Any, int]:
+        """Value and version of a key; (None, 0) where there is none."""
+
+
 class Journal(Protocol):
     """Entries are on disk when `append` returns; with a `token`, only the pilot that holds the lease may append."""
 

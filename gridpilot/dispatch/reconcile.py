@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gridpilot.dispatch.gateway import MachineGateway
-from gridpilot.dispatch.journal import Journal, Record
+from gridpilot.dispatch.journal import Journal, Record, StateReader
 from gridpilot.domain import Dispatch, Reading
 from gridpilot.errors import GatewayError, Refused, SafetyError
 from gridpilot.values import iso
@@ -220,10 +220,10 @@ def hold(ledger: Journal, reason: str, now: datetime) -> None:
     _alarm(ledger, "HOLD", f"{reason}; the site is held until an operator resumes", now)
 
 
-def held(ledger: Journal) -> Mapping[str, Any] | None:
+def held(ledger: StateReader) -> Mapping[str, Any] | None:
     """Why and since when the site is held; None where it is not."""
     value: Mapping[str, Any] | None = ledger.get_state(HOLD_KEY)[0]
-    return value
+    return value or None
 
 
 def _alarm(ledger: Journal, code: str, message: str, now: datetime, cycle_id: str = "") -> None:

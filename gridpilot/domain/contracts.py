@@ -314,3 +314,17 @@ class CurtailmentTerms:
     def start(self, day: date, zone: ZoneInfo) -> datetime:
         """When it starts on a local day, in UTC."""
         return datetime.combine(day, time.fromisoformat(self.at), zone).astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """How far one operator may go alone: a command that moves the grid connection by more needs a second person."""
+
+    approve_above_kw: float = 0.0  # 0: none does
+
+    def __post_init__(self) -> None:
+        finite("operators.approve_above_kw", self.approve_above_kw, 0.0)
+
+    def second_person(self, before_kw: float, after_kw: float) -> bool:
+        """Whether a command with this effect on the grid connection needs one."""
+        return 0.0 < self.approve_above_kw < abs(after_kw - before_kw)

@@ -14,6 +14,7 @@ from gridpilot.domain.contracts import (
     CurtailmentTerms,
     Customer,
     FrequencyResponse,
+    Operators,
     Reserve,
     RiskAppetite,
     Room,
@@ -200,6 +201,7 @@ class Site:
     auction: AuctionTerms = field(default_factory=AuctionTerms)
     frequency: FrequencyResponse = field(default_factory=FrequencyResponse)
     simulation: Simulation = field(default_factory=Simulation)
+    operators: Operators = field(default_factory=Operators)
     ramp_kw_per_min: float = 0.0  # how fast the grid connection may change; 0: as fast as it likes
     demand_usd_per_kw: float = 0.0  # for each kW of the calendar month's highest import; 0: none
     usd_per_eur: float = 1.08  # the one conversion between a source in EUR and the screen

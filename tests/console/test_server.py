@@ -47,16 +47,55 @@ def test_plotly__served_from_the_wheel__cached_and_asked_again_cheaply(running: 
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize(("host", "status"), [("localhost", b"101"), ("evil.example", b"403")])
-def test_stream__host_of_the_request__only_ours_is_served(running: Server, host: str, status: bytes) -> None:
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("localhost", "http://localhost", b"101"),
+        ("evil.example", "http://evil.example", b"403"),
+        ("localhost", "http://evil.example", b"403"),
+        ("localhost", "null", b"403"),
+        ("localhost", "", b"403"),
+    ],
+)
+def test_F59_stream__another_site_or_no_browser__refused(
+    running: Server, host: str, origin: str, status: bytes
+) -> None:
     port = int(running.url.rsplit(":", 1)[1])
+    came_from = f"Origin: {origin}:{port}\r\n" if "//" in origin else f"Origin: {origin}\r\n" if origin else ""
     request = (
         f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Origin: http://{host}:{port}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n"
+        f"{came_from}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request.encode())
         assert connection.recv(100).split()[1] == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", "/_stcore/upload_file/session/file", 403),  # no XSRF token
+        ("DELETE", "/_stcore/upload_file/session/file", 403),
+        ("GET", "/_stcore/metrics", 404),
+        ("POST", "/_stcore/agent/interact", 404),
+        ("POST", "/_stcore/agent/mcp", 404),
+        ("GET", "/_stcore/agent/openapi.json", 404),
+    ],
+)
+def test_F59_routes__not_for_strangers__closed(running: Server, method: str, path: str, status: int) -> None:
+    reply = requests.request(method, running.url + path, files={"f": b"x"} if method == "PUT" else None, timeout=10)
+    assert reply.status_code == status
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_F59_cookies__of_another_site__are_no_xsrf_token(running: Server) -> None:
+    reply = requests.put(
+        f"{running.url}/_stcore/upload_file/session/file",
+        files={"f": b"x"},
+        headers={"X-Xsrftoken": "made-up", "Cookie": "_streamlit_xsrf=another"},
+        timeout=10,
+    )
+    assert reply.status_code == 403
 
 
 def test_server__sigterm__ends_cleanly(tmp_path: Path) -> None:

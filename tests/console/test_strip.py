@@ -9,6 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from gridpilot.console.strip import stale, strip_html
+from gridpilot.dispatch.actor import Actor, local
+from gridpilot.dispatch.override import Command
 from gridpilot.errors import LedgerError
 from gridpilot.views import Status
 
@@ -29,26 +31,33 @@ GOOD = Status(
 )
 
 
+EVA = local("eva")
+VIA = Actor("via@site.example", "viewer", "oidc", datetime(2100, 1, 1, tzinfo=UTC), "login-1")
+
+
 class Given:
     """Stands for `gridpilot.operate` and remembers the commands."""
 
     def __init__(self, refuse: bool = False) -> None:
         self.commands: list[tuple[Any, ...]] = []
         self.refuse = refuse
+        self.detail = ""  # where the stop is latched, when not in the ledger
 
     def _take(self, *command: Any) -> None:
         if self.refuse:
             raise LedgerError("the disk is full: free some space")
         self.commands.append(command)
 
-    def emergency_stop(self, author: str) -> None:
-        self._take("stop", author)
+    def emergency_stop(self, who: Actor) -> Command:
+        self._take("stop", who.name)
+        now = datetime.now(UTC)
+        return Command(now, who.name, "pressed", "estop", {}, now, 0, detail=self.detail)
 
-    def set_replay_speed(self, speed: float) -> None:
-        self._take("speed", speed)
+    def set_replay_speed(self, speed: float, who: Actor) -> None:
+        self._take("speed", speed, who.name)
 
-    def step_replay(self) -> None:
-        self._take("step")
+    def step_replay(self, who: Actor) -> None:
+        self._take("step", who.name)
 
 
 @pytest.fixture
@@ -64,13 +73,13 @@ def _install(stand_in: Given, monkeypatch: pytest.MonkeyPatch) -> Given:
     return stand_in
 
 
-def _run(status: Status) -> AppTest:
-    def script(status):  # its source is run alone, without this file's imports
+def _run(status: Status, who: Actor = EVA) -> AppTest:
+    def script(status, who):  # its source is run alone, without this file's imports
         from gridpilot.console.strip import render_strip
 
-        render_strip(status, author="eva")
+        render_strip(status, who)
 
-    app = AppTest.from_function(script, args=(status,)).run()
+    app = AppTest.from_function(script, args=(status, who)).run()
     assert not app.exception
     return app
 
@@ -144,7 +153,7 @@ def test_clock__replay__speed_and_step_become_commands(given: Given) -> None:
     assert speed.value == 60.0
     speed.set_value(0.0).run()
     app.button(key="strip_step").click().run()
-    assert given.commands == [("speed", 0.0), ("step",)]
+    assert given.commands == [("speed", 0.0, "eva"), ("step", "eva")]
 
 
 def test_clock__just_asked__shown_until_the_pilot_has_taken_it(given: Given) -> None:
@@ -159,13 +168,38 @@ def test_clock__live__not_offered() -> None:
         app.get_by_key("strip_speed")
 
 
-def test_failure__state_cannot_be_read__the_stop_stays(given: Given) -> None:
-    def script() -> None:
+def test_clock__for_a_viewer__not_offered_but_the_stop_is(given: Given) -> None:
+    app = _run(GOOD, VIA)
+    with pytest.raises(KeyError):
+        app.get_by_key("strip_speed")
+    app.button(key="strip_stop").click().run()
+    assert given.commands == [("stop", "via@site.example")]
+
+
+def test_who__local_or_signed_in__said_on_the_strip() -> None:
+    assert "local, no sign-in" in "".join(html.value for html in _run(GOOD).html)
+    assert _run(GOOD, VIA).button(key="strip_sign_out").label == "Sign out"
+
+
+def test_stop__latched_in_a_file__said_under_the_strip(given: Given) -> None:
+    given.detail = "latched in the file gridpilot.db.estop, because ledger is locked"
+    app = _run(GOOD).button(key="strip_stop").click().run()
+    assert "Stopped, latched in the file" in app.error[0].value
+
+
+def test_strip__commands_that_wait__said() -> None:
+    assert "2 to approve" in strip_html(replace(GOOD, proposals=2))
+
+
+@pytest.mark.parametrize(("stopped", "label"), [(False, "Emergency stop"), (True, "Stopped")])
+def test_failure__state_cannot_be_read__the_stop_stays(given: Given, stopped: bool, label: str) -> None:
+    def script(who, stopped) -> None:
         from gridpilot.console.strip import render_failure
 
-        render_failure("ledger <gone>")
+        render_failure("ledger <gone>", who, stopped)
 
-    app = AppTest.from_function(script).run()
+    app = AppTest.from_function(script, args=(EVA, stopped)).run()
     assert "ledger &lt;gone&gt;" in app.html[0].value
+    assert app.button(key="strip_stop").label == label
     app.button(key="strip_stop").click().run()
-    assert given.commands == [("stop", "console")]
+    assert given.commands == [("stop", "eva")]

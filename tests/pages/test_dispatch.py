@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from gridpilot import operate, views
+from gridpilot.config import Settings
+from gridpilot.cycle import open_engine, run_cycle
+from gridpilot.dispatch import stopfile
 from gridpilot.errors import Conflict, InputError
+from gridpilot.ledger.store import Ledger
+from gridpilot.market.replay import ReplaySource
 from tests.pages.conftest import OpenPage, words
+
+ANNA = operate.local("anna")
 
 
 def test_dispatch__empty_ledger__says_what_comes_and_offers_no_override(empty: OpenPage) -> None:
@@ -60,12 +68,10 @@ def test_dispatch__no_reason__one_clear_line_and_nothing_written(full: OpenPage)
 
 def test_F53_operate__after_31_seconds__is_void(full: OpenPage) -> None:
     full("dispatch")
-    from dataclasses import replace
-
     selected = operate.select("machines", {"gpu": 1})
     late = replace(selected, selected_at=datetime.now(UTC) - timedelta(seconds=31))
     with pytest.raises(InputError, match="select it again"):
-        operate.operate(late, author="anna", reason="late", minutes=30)
+        operate.operate(late, ANNA, {"gpu": 1}, reason="late", minutes=30)
 
 
 def test_F32_select__more_than_the_site_has__names_the_limit_and_cannot_be_operated(full: OpenPage) -> None:
@@ -73,16 +79,34 @@ def test_F32_select__more_than_the_site_has__names_the_limit_and_cannot_be_opera
     selected = operate.select("machines", {"hydro": 41})
     assert selected.violations == ("hydro: 41 machines, the site has 40",)
     with pytest.raises(InputError, match="break a limit"):
-        operate.operate(selected, author="anna", reason="greed", minutes=30)
+        operate.operate(selected, ANNA, {"hydro": 41}, reason="greed", minutes=30)
+    assert views.command_log() == []
+
+
+def test_F53_operate__another_value_than_selected__is_inconsistent_and_on_record(full: OpenPage) -> None:
+    full("dispatch")
+    selected = operate.select("machines", {"gpu": 1})
+    with pytest.raises(InputError, match="inconsistent: gpu 1 was selected, gpu 2 operated"):
+        operate.operate(selected, ANNA, {"gpu": 2}, reason="slip", minutes=30)
+    row = views.command_log()[0]
+    assert (row.status, row.detail[:12], views.override_in_force()) == ("refused", "inconsistent", None)
+
+
+def test_F53_dispatch__input_changed_after_the_selection__selection_is_dropped(full: OpenPage) -> None:
+    app = _select_and_name(full("dispatch"), 2)
+    app.number_input(key="count_gpu").set_value(3).run()
+    assert "Void in" not in words(app)
+    with pytest.raises(KeyError):
+        app.button(key="override_operate")
     assert views.command_log() == []
 
 
 def test_F52_operate__somebody_acted_in_between__refused_with_the_reason(full: OpenPage) -> None:
     full("dispatch")
     mine, theirs = operate.select("machines", {"gpu": 1}), operate.select("hold", {})
-    operate.operate(theirs, author="bert", reason="maintenance", minutes=30)
+    operate.operate(theirs, operate.local("bert"), {}, reason="maintenance", minutes=30)
     with pytest.raises(Conflict, match="somebody acted in between"):
-        operate.operate(mine, author="anna", reason="fan test", minutes=30)
+        operate.operate(mine, ANNA, {"gpu": 1}, reason="fan test", minutes=30)
 
 
 def test_dispatch__emergency_stop__one_press_and_two_steps_back(full: OpenPage) -> None:
@@ -104,3 +128,138 @@ def test_dispatch__stale_ledger__still_answers(stale: OpenPage) -> None:
     app = stale("dispatch")
     assert not app.exception
     assert "Prices are stale" in words(app)
+
+
+# --- other kinds -----------------------------------------------------------------------------
+
+
+def _choose(app: AppTest, kind: str) -> AppTest:
+    app.text_input(key="operator_name").set_value("anna").run()
+    app.text_input(key="override_reason").set_value("grid operator called").run()
+    return app.get_by_key("override_kind").set_value(kind).run()
+
+
+def _give(app: AppTest) -> views.Command:
+    app.button(key="override_select").click().run()
+    app.button(key="override_operate").click().run()
+    assert not app.exception and not app.error
+    given = views.override_in_force()
+    assert given is not None
+    return given
+
+
+def test_dispatch__curtail__in_kw_or_percent_of_the_connection(full: OpenPage) -> None:
+    app = _choose(full("dispatch"), "curtail")
+    app.number_input(key="curtail_kw").set_value(400.0).run()
+    app.button(key="override_select").click().run()
+    assert "Grid power" in words(app)
+    app.button(key="override_operate").click().run()
+    given = views.override_in_force()
+    assert given is not None and given.target == {"import_kw": 400.0}
+    assert "At most 400 kW from the grid" in "\n".join(warning.value for warning in app.warning)
+    app.get_by_key("curtail_unit").set_value("% of the connection").run()
+    app.number_input(key="curtail_percent").set_value(25.0).run()
+    assert _give(app).target == {"percent": 25.0}
+
+
+def test_dispatch__price_threshold__in_the_sources_unit(full: OpenPage) -> None:
+    app = _choose(full("dispatch"), "threshold")
+    app.number_input(key="threshold_price").set_value(90.0).run()
+    snap = views.snapshot()
+    assert snap is not None
+    price = 90.0 * snap.units.energy_usd_per_mwh
+    assert _give(app).target == {"type": "all miners", "energy_usd_per_mwh": pytest.approx(price)}
+    assert "all miners off while energy costs" in "\n".join(warning.value for warning in app.warning)
+
+
+def test_select__another_command_in_force__effect_is_over_the_plan_that_it_gives_way_to(full: OpenPage) -> None:
+    full("dispatch")
+    snap = views.snapshot()
+    assert snap is not None
+    wall = datetime.now(UTC)
+    with Ledger.open(views.settings().database_url()) as ledger:
+        first = operate.select("machines", {"gpu": 0})
+        operate.operate(first, ANNA, {"gpu": 0}, reason="fan test", minutes=60)
+        engine = open_engine(Settings(source="replay"), ledger)
+        assert isinstance(engine.source, ReplaySource)
+        engine.source.clock = replace(engine.source.clock, wall=wall, replay=snap.at, speed=0.0)
+        run_cycle(engine, wall)
+    now = views.snapshot()
+    assert now is not None and now.dispatch["machines"]["gpu"] == 0 and now.dispatch["origin"] == "override"
+    second = operate.select("battery_kw", {"battery_kw": now.cycle["planned"]["battery_kw"]})
+    assert second.before_kw == pytest.approx(now.dispatch["grid_kw"])
+    assert second.after_kw == pytest.approx(now.cycle["planned"]["grid_kw"])
+    assert second.after_kw > second.before_kw + 10.0, "the gpus come back with the plan"
+
+
+# --- a second person, a hold, a stop in a file -----------------------------------------------
+
+
+def _approve_above(kw: float) -> None:
+    ledger = views.ledger()
+    site = ledger.get_state("site").value
+    ledger.put_state("site", {**site, "operators": {"approve_above_kw": kw}})
+
+
+def test_dispatch__above_the_threshold__proposed_then_approved_by_another_name(full: OpenPage) -> None:
+    app = full("dispatch")
+    _approve_above(50.0)
+    app.text_input(key="override_reason").set_value("hall 3 floods").run()
+    app = _select_and_name(app, 0)
+    assert app.button(key="override_operate").label == "Propose"
+    app.button(key="override_operate").click().run()
+    assert views.override_in_force() is None
+    number = views.proposals()[0][0].id
+    assert app.button(key=f"approve_{number}").disabled, "anna may not approve her own"
+    app.text_input(key="operator_name").set_value("bert").run()
+    app.button(key=f"approve_{number}").click().run()
+    assert not app.exception and not app.error
+    given = views.override_in_force()
+    assert given is not None and (given.author, given.detail) == ("anna", "approved by bert")
+
+
+def test_dispatch__proposal__taken_back_by_its_author(full: OpenPage) -> None:
+    app = full("dispatch")
+    _approve_above(50.0)
+    operate.operate(operate.select("machines", {"gpu": 0}), ANNA, {"gpu": 0}, reason="test", minutes=30)
+    app.text_input(key="operator_name").set_value("anna").run()
+    number = views.proposals()[0][0].id
+    assert app.button(key=f"reject_{number}").label == "Take back"
+    app.button(key=f"reject_{number}").click().run()
+    assert views.proposals() == [] and views.command_log()[0].status == "released"
+
+
+def test_dispatch__on_hold__says_why_and_resumes_with_a_reason(full: OpenPage) -> None:
+    app = full("dispatch")
+    ledger = views.ledger()
+    ledger.put_state("hold", {"reason": "machines were changed from outside twice", "at": "2024-06-24T12:00:00Z"})
+    app.text_input(key="operator_name").set_value("anna").run()
+    assert "changed from outside twice" in words(app)
+    app.button(key="hold_resume").click().run()
+    assert "reason is empty" in app.error[0].value
+    app.text_input(key="hold_reason").set_value("electrician has left").run()
+    app.button(key="hold_resume").click().run()
+    assert not app.exception
+    assert views.on_hold() is None
+    assert (views.command_log()[0].kind, views.command_log()[0].author) == ("resume", "anna")
+
+
+def test_F56_dispatch__stop_latched_in_the_file_alone__strip_and_panel_say_stopped(full: OpenPage) -> None:
+    app = full("dispatch")
+    stopfile.press(views.settings().database_url(), author="anna", reason="smoke", at=datetime.now(UTC))
+    app.run()
+    assert app.button(key="strip_stop").label == "Stopped"
+    assert views.status().control == "ESTOP"
+    assert "Pressed by anna" in words(app)
+    assert "latched in a file" in app.warning[0].value
+
+
+def test_dispatch__name__kept_from_page_to_page(full: OpenPage) -> None:
+    app = full("dispatch")
+    app.text_input(key="operator_name").set_value("anna").run()
+    app.switch_page("../../pages/health.py").run()
+    app.button(key="strip_stop").click().run()
+    stop = views.stopped()
+    assert stop is not None and stop["author"] == "anna"
+    app.switch_page("../../pages/dispatch.py").run()
+    assert app.text_input(key="operator_name").value == "anna"

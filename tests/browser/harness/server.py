@@ -85,7 +85,7 @@ def _wait(server: Server) -> None:
         try:
             if requests.get(f"{server.url}/_stcore/health", timeout=2).ok:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             pass
         time.sleep(0.1)
     raise AssertionError(f"the server did not answer within {START_S:g} s:\n{server.log()}")
