@@ -185,21 +185,23 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         {**clock.ms, "total": (time.perf_counter() - started) * 1000.0},
     )
     if not dry_run:
-        orders = replace(decision.orders, cycle_id=cycle_id)
-        running = replace(in_force(known.running, orders, decision.state.machines, sent), at=now)
-        meter = _meter(engine, history, now)
-        planned = None if sent.origin == "plan" else report.dispatch_json(decision.planned)
-        with engine.ledger.transaction() as work:
-            work.put_state(settle.KEY, running.to_json())
-            work.append(
-                "cycle",
-                {**_summary(engine, orders, result, running, wall), "meter": meter, "planned": planned},
-                at=now,
-                cycle_id=cycle_id,
-                token=token,
-            )
-        override.note_sent(engine.ledger, sent, now)
+        _remember(engine, known, decision, result, wall, token)
     return result
+
+
+def _remember(
+    engine: Engine, known: Inputs, decision: Decision, result: CycleResult, wall: datetime, token: int | None
+) -> None:
+    """What is in force from now on, and the cycle's own entry."""
+    now, sent, orders = result.at, result.dispatch, replace(decision.orders, cycle_id=result.cycle_id)
+    running = replace(in_force(known.running, orders, decision.state.machines, sent), at=now)
+    meter = _meter(engine, known.history, now)
+    planned = None if sent.origin == "plan" else report.dispatch_json(decision.planned)
+    with engine.ledger.transaction() as work:
+        work.put_state(settle.KEY, running.to_json())
+        body = {**_summary(engine, orders, result, running, wall), "meter": meter, "planned": planned}
+        work.append("cycle", body, at=now, cycle_id=result.cycle_id, token=token)
+    override.note_sent(engine.ledger, sent, now)
 
 
 def _refuse_bad_data(history: PriceHistory) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -274,3 +275,79 @@ def test_plan__bad_rules_and_promises__one_line(
     said = capsys.readouterr().err
     assert seen in said
     assert said.count("\n") == 1
+
+
+# --- decisions and the site ------------------------------------------------------------------
+
+
+def test_replay__newest_decision__the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    cycle_id = ok(capsys, "cycle")["cycle_id"]
+    body = ok(capsys, "replay", "last")
+    assert (body["cycle_id"], body["same"], body["differences"], body["versions"]) == (cycle_id, True, [], {})
+    assert main(["replay", cycle_id]) == 0
+    assert f"{cycle_id}: the same" in capsys.readouterr().out
+
+
+def test_replay__tampered_with__says_where_and_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ok(capsys, "cycle")
+    with sqlite3.connect(tmp_path / "ledger.db") as raw:
+        raw.execute("DROP TRIGGER entries_no_update")
+        raw.execute("UPDATE entries SET body = replace(body, '\"n\":200', '\"n\":199') WHERE kind = 'risk'")
+    raw.close()
+    assert main(["replay", "last"]) == 1
+    seen = capsys.readouterr()
+    assert "risk.n: 199 was recorded, 200 now" in seen.out
+    assert seen.err.count("\n") == 1
+
+
+def test_replay__no_such_cycle__refused(capsys: pytest.CaptureFixture[str]) -> None:
+    ok(capsys, "cycle")
+    assert "cycle 'nothing' is not in the ledger" in refused(capsys, "replay", "nothing")
+
+
+def test_curtail__given_reported_and_cancelled(capsys: pytest.CaptureFixture[str]) -> None:
+    ok(capsys, "cycle")
+    event = ok(capsys, "curtail", "--percent", "25", "--minutes", "90", "--reason", "peak")["event"]
+    assert (event["percent"], event["status"], event["origin"]) == (25.0, "scheduled", "operator")
+    assert ok(capsys, "curtail", "--report", event["id"])["event"]["id"] == event["id"]
+    assert ok(capsys, "curtail", "--cancel", event["id"])["event"]["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give either import_kw"),
+        (["--percent", "25", "--import-kw", "3"], "give either import_kw"),
+        (["--percent", "250"], "percent is 250"),
+        (["--percent", "25", "--minutes", "-3"], "--minutes is -3"),
+        (["--percent", "25", "--minutes", "1e9"], "--minutes is 1e+09"),
+        (["--percent", "25", "--start", "tomorrow"], "tomorrow is not a time with a zone"),
+        (["--percent", "25", "--start", "2024-06-24T12:00:00"], "is not a time with a zone"),
+        (["--report", "x"], "no curtailment 'x'"),
+        (["--cancel", "x"], "curtailment 'x' is neither scheduled nor active"),
+    ],
+)
+def test_curtail__bad_input__one_line(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    ok(capsys, "cycle")
+    assert said in refused(capsys, "curtail", *words)
+
+
+def test_simulate__faults_until_the_next_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    ok(capsys, "cycle")
+    body = ok(capsys, "simulate", "--failed", "hydro=3", "--heat-c", "30", "--soc-lost")
+    assert (body["failed"], body["heat_c"], body["soc_lost"]) == ({"hydro": 3}, 30.0, True)
+    assert ok(capsys, "simulate")["failed"] == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--failed", "toaster=3"], "toaster=3: expected a whole number of air, immersion, hydro, gpu"),
+        (["--stuck", "hydro=1.5"], "hydro=1.5: expected a whole number"),
+        (["--failed", "hydro=-1"], "failed.hydro is -1"),
+        (["--cooling-frac", "3"], "cooling_frac is 3"),
+        (["--heat-c", "hot"], "invalid number value"),
+    ],
+)
+def test_simulate__bad_input__one_line(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    assert said in refused(capsys, "simulate", *words)

@@ -53,7 +53,9 @@ def test_run_cycle__replay__decides_records_and_sends(engine: Engine) -> None:
     assert result.dispatch.grid_kw <= engine.site.import_kw + 1e-6
     assert set(result.timings_ms) == {*STAGES, "total"}
     kinds = [entry.kind for entry in engine.ledger.entries(cycle_id=result.cycle_id, newest_first=False)]
-    assert kinds == ["forecast", "plan", "auction", "risk", "reading", "intent", "result", "cycle"]
+    assert kinds == [
+        "site", "inputs", "forecast", "plan", "auction", "risk", "reading", "intent", "result", "cycle",
+    ]  # fmt: skip
     assert engine.ledger.verify().ok
 
 

@@ -14,6 +14,7 @@ from gridpilot import evidence
 from gridpilot.config import Settings
 from gridpilot.cycle import Engine, open_engine, run_cycle
 from gridpilot.dispatch import curtailment, override
+from gridpilot.dispatch.actor import local
 from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.dispatch.override import Command
 from gridpilot.dispatch.simulator import Faults, SimulatedGateway
@@ -85,9 +86,8 @@ def test_replay__override_curtailment_and_faults__the_same(engine: Engine, ledge
     step(engine)
     now = engine.source.present(WALL)
     until = now + timedelta(hours=3)
-    override.submit(
-        ledger, Command(now, "anna", "fan test", "battery_kw", {"battery_kw": 40.0}, until, override.version(ledger))
-    )
+    command = Command(now, "anna", "fan test", "battery_kw", {"battery_kw": 40.0}, until, override.version(ledger))
+    override.submit(ledger, command, local("anna"), wall=WALL)
     curtailment.submit(ledger, Curtailment("e1", "utility", "grid", "peak", now, until, percent=30.0), now)
     gateway = engine.gateway
     assert isinstance(gateway, SimulatedGateway)
@@ -96,7 +96,7 @@ def test_replay__override_curtailment_and_faults__the_same(engine: Engine, ledge
         again = replay(ledger, cycle_id)
         assert again.differences == ()
     gateway.inject(Faults(soc_lost=True), engine.source.present(WALL))
-    override.submit(ledger, Command(now, "anna", "smoke", "estop", {}, now, 0))
+    override.submit(ledger, Command(now, "anna", "smoke", "estop", {}, now, 0), local("anna"), wall=WALL)
     for cycle_id in decide_some(engine, 1):
         assert replay(ledger, cycle_id).differences == ()
 

@@ -10,20 +10,7 @@ from pathlib import Path
 import pytest
 
 from gridpilot.cli import main
-from gridpilot.config import Settings, load_site
-from gridpilot.domain import (
-    AuctionTerms,
-    Battery,
-    Cooling,
-    Customer,
-    Job,
-    MachineType,
-    Reserve,
-    RiskAppetite,
-    Room,
-    Rule,
-    Tenant,
-)
+from gridpilot.config import ROWS, TABLES, Settings, load_site
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -73,6 +60,5 @@ def test_site_doc__all_its_examples_together__are_a_site_file(tmp_path: Path) ->
     site = load_site(path)
     assert (site.customers[0].name, site.rules[0].above, site.room.planned) == ("acme", 3, True)
     given = {key for block in blocks for key in re.findall(r"^(\w+) =", block, re.MULTILINE)}
-    kinds = (AuctionTerms, Battery, Cooling, Customer, Job, MachineType, Reserve, RiskAppetite, Room, Rule, Tenant)
-    known = {field.name for kind in kinds for field in dataclasses.fields(kind)} - {"note"}
+    known = {field.name for kind in (*TABLES.values(), *ROWS.values()) for field in dataclasses.fields(kind)} - {"note"}
     assert sorted(known - given - {"deadline"}) == []

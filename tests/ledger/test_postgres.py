@@ -227,6 +227,7 @@ def test_cycle__on_postgres__decides_sends_and_is_read_back(postgres_url: str) -
         assert snap is not None
         assert snap.plan["status"] == "optimal"
         parts = set(ledger.cycle(result.cycle_id))
-        assert parts == {"forecast", "plan", "auction", "risk", "intent", "result", "cycle"}
+        decided = {"site", "inputs", "forecast", "plan", "auction", "risk"}
+        assert parts == decided | {"reading", "intent", "result", "cycle"}
         assert ledger.price_id("replay") == len(ledger.prices("replay"))
         assert ledger.verify().ok

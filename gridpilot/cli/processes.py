@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 
+from gridpilot.cli import options
+from gridpilot.cli.options import Command
 from gridpilot.config import load_settings
 
-Run = Callable[[argparse.Namespace], None]
-Command = Callable[[str, Run, str, Callable[[object], str]], argparse.ArgumentParser]
 
-
-def add_processes(command: Command) -> None:
+def add(command: Command) -> None:
     """Add them to the command line."""
     sub = command("pilot", _pilot, "run a cycle each interval until stopped", str)
     sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
 
     sub = command("watchdog", _watchdog, "switch the site off when the pilot is silent", str)
     sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
-    sub.add_argument("--grace", type=float, default=60.0, metavar="S", help="seconds that a pilot has to start")
+    sub.add_argument(
+        "--grace", type=options.number, default=60.0, metavar="S", help="seconds that a pilot has to start"
+    )
 
     sub = command("up", _up, "console, pilot and watchdog together, until stopped", str)
     sub.add_argument("--port", type=int, default=8501)
@@ -28,7 +28,7 @@ def add_processes(command: Command) -> None:
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=8787)
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
+    sub.add_argument("--speed", type=options.number, default=1.0, help="simulated seconds per second")
 
 
 def _pilot(args: argparse.Namespace) -> None:

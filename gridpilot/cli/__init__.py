@@ -1,0 +1,68 @@
+"""The command line: `python -m gridpilot COMMAND`. Its names and JSON keys are a public contract.
+
+Exit code 0 on success, 2 on bad input, 1 on any other failure; a failure is one line on stderr. `studies` are the
+commands that read files, `processes` those that run until they are stopped, `records` those on the ledger and the site.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from gridpilot.cli import processes, records, studies
+from gridpilot.cli.options import Result
+from gridpilot.errors import GridPilotError, InputError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.removeprefix("gridpilot").strip()
+        where = f"{command}: " if command else ""
+        raise InputError(f"{where}{message}; see `python -m gridpilot --help`")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    try:
+        args = _parser().parse_args(argv)
+        result = args.run(args)
+        if result is not None:
+            _show(json.dumps(result, allow_nan=False) if args.json else args.text(result))
+        return 0
+    except InputError as error:
+        return _fail(str(error), 2)
+    except GridPilotError as error:
+        return _fail(str(error), 1)
+    except BrokenPipeError:
+        return 0
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"gridpilot: {' '.join(message.split())}\n")
+    return code
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="gridpilot", description="Decision engine for sites with flexible compute.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], Result | None], help_: str, text: Callable[[Result], str]
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help_, description=help_)
+        sub.add_argument("--json", action="store_true", help="print one JSON object")
+        sub.set_defaults(run=run, text=text)
+        return sub
+
+    studies.add(command)
+    processes.add(command)
+    records.add(command)
+    return parser

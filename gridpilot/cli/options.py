@@ -1,0 +1,71 @@
+"""What the commands share: values of options, read with one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+Result = dict[str, Any]
+Command = Callable[..., argparse.ArgumentParser]  # name, what it runs, help, its text for people
+
+
+def number(text: str) -> float:
+    """A finite number."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1 to 10,000."""
+    value = int(text)
+    if not 1 <= value <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 10000")
+    return value
+
+
+def amount(text: str) -> tuple[str, float]:
+    """NAME=NUMBER."""
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER, as gpus=64")
+    return name, number(value)
+
+
+def fraction(text: str) -> float:
+    """0 to 1."""
+    value = number(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not a fraction from 0 to 1 (68.7 % is 0.687)")
+    return value
+
+
+def day(text: str) -> date:
+    """A day."""
+    try:
+        return date.fromisoformat(text[:10])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a day, as 2024-01-01") from None
+
+
+def alpha(text: str) -> float:
+    """A confidence."""
+    value = number(text)
+    if not 0.5 <= value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not a confidence from 0.5 up to, not including, 1 (as 0.95)")
+    return value
+
+
+def moment(text: str) -> datetime:
+    """A time with a zone, in UTC."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text} is not a time with a zone, as 2024-06-24T15:00:00Z")
+    return found.astimezone(UTC)

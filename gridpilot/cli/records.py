@@ -1,0 +1,174 @@
+"""Commands on the ledger and the site: verify, export, prune, replay a decision, curtail, try faults."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gridpilot.cli import options, texts
+from gridpilot.cli.options import Command, Result
+from gridpilot.config import load_settings
+from gridpilot.errors import GridPilotError, InputError
+from gridpilot.values import to_jsonable
+
+
+def add(command: Command) -> None:
+    """Add them to the command line."""
+    sub = command("verify-ledger", _verify_ledger, "check the ledger's chain", texts.pairs)
+    sub.add_argument("--file", type=Path, metavar="F.parquet", help="check a file of exported entries instead")
+
+    sub = command("export-ledger", _export_ledger, "write entries, prices and commands as Parquet", texts.export)
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    sub.add_argument("--since", type=options.day, metavar="D", help="from this day on (UTC)")
+    sub.add_argument("--until", type=options.day, metavar="D", help="before this day (UTC)")
+
+    sub = command("prune-ledger", _prune_ledger, "move old entries into a Parquet file", texts.pairs)
+    sub.add_argument("--keep-days", type=options.count, required=True, metavar="N", help="2 or more")
+    sub.add_argument("--out", type=Path, metavar="FOLDER", help="default: the ledger's .archive folder")
+
+    sub = command("replay", _replay, "make a recorded decision again and compare it bit for bit", texts.replay)
+    sub.add_argument(
+        "cycle_id", metavar="CYCLE_ID", help="as `cycle --json` and the screens name it; `last`: the newest"
+    )
+
+    sub = command("curtail", _curtail, "draw less from the grid for a time, or see what came of it", texts.curtail)
+    sub.add_argument("--percent", type=options.number, metavar="P", help="of the baseline, that is left out")
+    sub.add_argument(
+        "--import-kw", type=options.number, metavar="KW", help="the most to be drawn, in place of --percent"
+    )
+    sub.add_argument("--start", type=options.moment, metavar="T", help="default: now, in the source's time")
+    sub.add_argument("--minutes", type=options.number, default=60.0, help="how long (default: 60)")
+    sub.add_argument("--ramp-s", type=options.number, default=0.0, help="seconds in which the limit falls")
+    sub.add_argument("--reason", default="by the command line")
+    sub.add_argument("--author", default="command line")
+    sub.add_argument("--cancel", metavar="ID", help="end one before its time")
+    sub.add_argument("--report", metavar="ID", help="what was metered")
+
+    sub = command("simulate", _simulate, "faults of the simulated site, in place of those before", texts.pairs)
+    for name, told in (("failed", "machines that stand still"), ("stuck", "machines that do not obey")):
+        sub.add_argument(f"--{name}", type=options.amount, action="append", metavar="TYPE=N", help=told)
+    for name, told in (
+        ("heat-c", "degrees that the hottest machine is hotter"),
+        ("cooling-frac", "the part of the cooling that works, 0..1"),
+        ("soc-frac", "what the battery's sensor says in place of the truth"),
+        ("frequency-hz", "the grid's frequency"),
+        ("import-kw", "the most that the site says its connection may draw"),
+    ):
+        sub.add_argument(f"--{name}", type=options.number, metavar="X", help=told)
+    sub.add_argument("--soc-lost", action="store_true", help="the battery's sensor is lost")
+
+
+def _verify_ledger(args: argparse.Namespace) -> Result:
+    from gridpilot.errors import LedgerError
+    from gridpilot.ledger.export import check_file
+    from gridpilot.ledger.store import Ledger
+
+    if args.file:
+        found = check_file(args.file)
+    else:
+        with Ledger.open(load_settings().database_url(), read_only=True) as ledger:
+            found = ledger.verify()
+    body: Result = to_jsonable(found)
+    if not found.ok:
+        sys.stdout.write((json.dumps(body) if args.json else texts.pairs(body)) + "\n")
+        raise LedgerError(f"{args.file or 'the ledger'} does not verify: {found.reason}")
+    return body
+
+
+def _export_ledger(args: argparse.Namespace) -> Result:
+    from gridpilot.ledger.export import export
+    from gridpilot.ledger.store import Ledger
+
+    with Ledger.open(load_settings().database_url(), read_only=True) as ledger:
+        return {"files": to_jsonable(export(ledger, args.out, args.since, args.until))}
+
+
+def _prune_ledger(args: argparse.Namespace) -> Result:
+    from gridpilot.ledger.prune import prune
+    from gridpilot.ledger.store import Ledger
+
+    with Ledger.open(load_settings().database_url()) as ledger:
+        body: Result = to_jsonable(prune(ledger, args.keep_days, datetime.now(UTC), args.out))
+    return body
+
+
+# --- decisions and the site ------------------------------------------------------------------
+
+
+def _replay(args: argparse.Namespace) -> Result:
+    from gridpilot.evidence import replay
+    from gridpilot.ledger.store import Ledger
+
+    with Ledger.open(load_settings().database_url(), read_only=True) as ledger:
+        newest = ledger.latest("cycle") if args.cycle_id == "last" else None
+        found = replay(ledger, newest.cycle_id if newest else args.cycle_id)
+    body: Result = to_jsonable(found)
+    if not found.same:
+        sys.stdout.write((json.dumps(body) if args.json else texts.replay(body)) + "\n")
+        raise GridPilotError(f"the decision is not the same: {found.differences[0][0]} and others differ")
+    return body
+
+
+def _curtail(args: argparse.Namespace) -> Result:
+    from gridpilot.dispatch import curtailment
+    from gridpilot.ledger.store import Ledger
+    from gridpilot.monitor.curtailments import audit, find
+    from gridpilot.monitor.health import PilotState
+
+    with Ledger.open(load_settings().database_url()) as ledger:
+        now = PilotState.load(ledger).present(datetime.now(UTC))
+        if args.report:
+            event = find(ledger, args.report)
+            found = audit(ledger, event, now)
+            measured = None if found is None else {**to_jsonable(found), "kept": found.kept}
+            return {"event": to_jsonable(event), "audit": measured}
+        if args.cancel:
+            done = curtailment.cancel(ledger, args.cancel, author=args.author, reason=args.reason, now=now)
+            return {"event": to_jsonable(done), "audit": None}
+        start = args.start or now
+        if not 0.0 < args.minutes <= 1440.0:
+            raise InputError(f"--minutes is {args.minutes:g}: expected more than 0 and at most 1440")
+        event = curtailment.Curtailment(
+            f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}",
+            "operator",
+            args.author,
+            args.reason,
+            start,
+            start + timedelta(minutes=args.minutes),
+            args.import_kw,
+            args.percent,
+            args.ramp_s,
+        )
+        return {"event": to_jsonable(curtailment.submit(ledger, event, now)), "audit": None}
+
+
+def _simulate(args: argparse.Namespace) -> Result:
+    from gridpilot.config import load_site
+    from gridpilot.dispatch.simulator import Faults, SimulatedGateway
+    from gridpilot.dispatch.way import open_gateway
+    from gridpilot.ledger.store import Ledger
+    from gridpilot.monitor.health import PilotState
+
+    settings = load_settings()
+    if settings.source == "mara":
+        raise InputError("the machines are MARA's and not simulated: unset GRIDPILOT_SOURCE, or use `mara-server`")
+    given = {name: dict(getattr(args, name) or ()) for name in ("failed", "stuck")}
+    site = load_site(settings.site_file())
+    types = [m.type for m in site.machines]
+    for counts in given.values():
+        for name, number in counts.items():
+            if name not in types or number != int(number):
+                raise InputError(f"{name}={number:g}: expected a whole number of {', '.join(types)}")
+    named = ("heat_c", "cooling_frac", "soc_frac", "frequency_hz", "import_kw")
+    said = {name: getattr(args, name) for name in named if getattr(args, name) is not None}
+    counts = {name: {type_: int(n) for type_, n in row.items()} for name, row in given.items()}
+    faults = Faults(**counts, **said, soc_lost=args.soc_lost)
+    with Ledger.open(settings.database_url()) as ledger:
+        gateway = open_gateway(site, ledger, None)
+        assert isinstance(gateway, SimulatedGateway)  # noqa: S101 - for the type checker
+        gateway.inject(faults, PilotState.load(ledger).present(datetime.now(UTC)))
+    body: Result = to_jsonable(faults)
+    return body

@@ -1,0 +1,304 @@
+"""Commands that read files (and one that decides): cycle, forecast, evaluate, backtest, plan, auction, risk."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from gridpilot import report
+from gridpilot.cli import options, texts
+from gridpilot.cli.options import Command, Result
+from gridpilot.config import DATA, Settings, load_settings, load_site
+from gridpilot.domain import DataFlag, PriceHistory, PriceOutlook, Site, SiteState
+from gridpilot.errors import MODEL_ERRORS, InputError
+from gridpilot.values import as_array, to_jsonable, to_utc
+
+BRIDGE_S = 3 * 86_400  # gaps in a file of past prices that a forecast fills rather than cutting the past off
+MOST_AUDITED = 5000  # bids that are cleared twice for each lie that is tried
+
+
+def add(command: Command) -> None:
+    """Add them to the command line."""
+    sub = command("cycle", _cycle, "one decision cycle", texts.cycle)
+    sub.add_argument("--source", help="replay, mara or csv:PATH (default: GRIDPILOT_SOURCE)")
+    sub.add_argument("--dry-run", action="store_true", help="decide, but write and send nothing")
+
+    sub = command("forecast", _forecast, "forecast the prices after the last row of a file", texts.forecast)
+    _price_options(sub)
+    sub.add_argument("--horizon", type=options.count, default=24, help="steps ahead (default: 24)")
+    sub.add_argument("--quick", action="store_true", help="do not fit the ensemble, which takes up to a minute")
+
+    sub = command("evaluate", _evaluate, "rolling-origin evaluation of forecasters, day-ahead", texts.evaluate)
+    _price_options(sub)
+    sub.add_argument("--start", type=options.day, required=True, metavar="D", help="first day, as 2024-01-01")
+    sub.add_argument("--end", type=options.day, required=True, metavar="D", help="last day")
+    sub.add_argument(
+        "--models", metavar="A,B", help="models to compare (default: the ensemble); the naives always join"
+    )
+    sub.add_argument("--timezone", default="UTC", metavar="ZONE", help="whose days are forecast (default: UTC)")
+    sub.add_argument("--out", type=Path, metavar="F.csv", help="write every forecast")
+
+    sub = command("backtest", _backtest, "trade a price history with nothing known before its time", texts.backtest)
+    _backtest_options(sub)
+
+    sub = command("plan", _plan, "the optimal plan for the prices of a file", texts.plan)
+    sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
+    sub.add_argument("--site", type=Path, default=DATA / "site-default.toml", metavar="SITE.toml")
+    sub.add_argument("--soc", type=options.fraction, required=True, help="state of charge at the start, 0..1")
+
+    sub = command("auction", _auction, "clear one auction", texts.auction)
+    _auction_options(sub)
+
+    sub = command("risk", _risk, "risk measures of a P&L sample", texts.pairs)
+    sub.add_argument("--pnl", type=Path, required=True, metavar="F.csv")
+    sub.add_argument("--alpha", type=options.alpha, default=0.95)
+
+
+def _price_options(sub: argparse.ArgumentParser, recorded: bool = False) -> None:
+    told = "default: what the ledger has recorded" if recorded else "required"
+    sub.add_argument("--prices", type=Path, required=not recorded, metavar="F.csv", help=told)
+    sub.add_argument("--target", metavar="COL", help="the column to forecast (default: energy_price)")
+    sub.add_argument("--exog", metavar="COL,..", help="exogenous columns, known a day ahead")
+    sub.add_argument("--country", metavar="CC", help="public holidays as a feature")
+
+
+def _auction_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--bids", type=Path, required=True, metavar="F.csv")
+    sub.add_argument("--capacity-kw", type=options.number, required=True)
+    sub.add_argument("--reserve", type=options.number, default=0.0, help="$/kWh")
+    for name, metavar, told in (
+        ("--resource", "NAME=X", "capacity of another resource that bids use"),
+        ("--cap", "SERVICE=KW", "the most that a service gets"),
+    ):
+        sub.add_argument(name, type=options.amount, action="append", default=[], metavar=metavar, help=told)
+    sub.add_argument("--core", action="store_true", help="core-selecting payments: not truthful, see the manual")
+    sub.add_argument("--audit", type=options.count, metavar="N", help="try N misreports and tell the best gain of one")
+
+
+def _backtest_options(sub: argparse.ArgumentParser) -> None:
+    _price_options(sub, recorded=True)
+    sub.add_argument("--site", type=Path, metavar="SITE.toml", help="default: the recorded or the built-in site")
+    sub.add_argument("--days", type=options.count, metavar="N", help="the newest N whole days, in place of --start")
+    sub.add_argument(
+        "--start", type=options.day, metavar="D", help="first day (default: the first that can be forecast)"
+    )
+    sub.add_argument("--end", type=options.day, metavar="D", help="last day (default: the last whole one)")
+    sub.add_argument("--forecaster", default="ensemble", metavar="M", help="default: ensemble")
+    sub.add_argument(
+        "--information", default="blind", metavar="I", help="blind, published or realtime (default: blind)"
+    )
+    sub.add_argument(
+        "--profiles", type=options.count, default=24, help="blind: day profiles to choose from (default: 24; 1: none)"
+    )
+    sub.add_argument("--out", type=Path, metavar="F.csv", help="write every step")
+    sub.add_argument("--progress", type=Path, metavar="F", help="write how far it is; ends when its parent ends")
+
+
+# --- commands --------------------------------------------------------------------------------
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    settings = load_settings()
+    source = getattr(args, "source", None)
+    return settings.model_copy(update={"source": source}) if source else settings
+
+
+def _cycle(args: argparse.Namespace) -> Result:
+    from gridpilot.pilot import one_cycle
+
+    return one_cycle(_settings(args), datetime.now(UTC), dry_run=args.dry_run).to_json()
+
+
+def _forecast(args: argparse.Namespace) -> Result:
+    from gridpilot.forecast.ensemble import forecast, prepare
+    from gridpilot.forecast.refit import fit_ensemble, worth_fitting
+    from gridpilot.market.csv_file import read_prices
+
+    site = load_site(DATA / "site-default.toml")
+    history = read_prices(args.prices, site, target=args.target, bridge_s=BRIDGE_S)
+    prepared = prepare(history, "UTC", exog=_columns(args.exog), country=args.country, horizon=args.horizon)
+    fits, series, flags = {}, prepared.clock, [*history.flags]
+    if not args.quick and worth_fitting(series):
+        try:
+            with _progress() as told:
+                fits = {"energy": fit_ensemble(series, lambda share: told("ensemble", share))}
+        except MODEL_ERRORS as error:
+            text = f"the ensemble could not be fitted, the quick models stand in: {type(error).__name__}: {error}"
+            flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
+    body = report.forecast_json(forecast(prepared, args.horizon, fits=fits))
+    body["flags"] = to_jsonable(flags) + body["flags"]
+    return body
+
+
+def _evaluate(args: argparse.Namespace) -> Result:
+    from dataclasses import replace
+
+    from gridpilot.forecast.days import longest_day
+    from gridpilot.forecast.ensemble import prepare
+    from gridpilot.forecast.evaluate import DEFAULT, evaluate
+    from gridpilot.forecast.registry import named
+    from gridpilot.market.csv_file import read_prices
+
+    models = named(args.models) if args.models else DEFAULT
+    history = read_prices(args.prices, load_site(DATA / "site-default.toml"), target=args.target, bridge_s=BRIDGE_S)
+    series = prepare(history, args.timezone, exog=_columns(args.exog), country=args.country).clock
+    if series.exog.shape[1]:  # the columns are day-ahead forecasts: at every midnight the day to come is known
+        series = replace(series, exog=series.exog[: len(series)], known_ahead=longest_day(series.step_s))
+    with _progress() as told:
+        found = evaluate(series, args.start, args.end, models, told)
+    if args.out:
+        _write_rows(args.out, found.rows())
+    flags = [*history.flags]
+    return {
+        "models": to_jsonable(found.table()),
+        "n_days": len(found.truth),
+        "failed": dict(found.failed),
+        "flags": to_jsonable(flags),
+    }
+
+
+def _backtest(args: argparse.Namespace) -> Result:
+    from dataclasses import replace
+
+    from gridpilot.backtest import Terms, backtest, default_days
+    from gridpilot.forecast.days import longest_day
+    from gridpilot.forecast.ensemble import prepare
+    from gridpilot.forecast.registry import named
+
+    names = named(args.forecaster)
+    if len(names) != 1:
+        raise InputError(f"--forecaster is {args.forecaster!r}: expected one name")
+    terms = Terms(names[0], args.information, args.profiles)
+    site, history = _traded(args)
+    country = args.country or site.country or None
+    series = prepare(history, site.timezone, exog=_columns(args.exog), country=country).clock
+    if series.exog.shape[1]:
+        series = replace(series, exog=series.exog[: len(series)], known_ahead=longest_day(series.step_s))
+    first, last = default_days(series, terms.forecaster)
+    end = args.end or last
+    start = args.start or (end - timedelta(days=args.days - 1) if args.days else first)
+    with _progress(args.progress) as told:
+        found = backtest(site, history, series, start, end, terms, told)
+    if args.out:
+        _write_rows(args.out, found.rows())
+    body = found.to_json()
+    body["flags"] = to_jsonable(history.flags) + body["flags"]
+    return body
+
+
+def _traded(args: argparse.Namespace) -> tuple[Site, PriceHistory]:
+    """Site and prices of a backtest: a file's, or what the ledger has recorded."""
+    from gridpilot.ledger.store import Ledger
+    from gridpilot.market.csv_file import read_prices
+    from gridpilot.monitor.recorded import BRIDGE_S as LONGEST_S
+    from gridpilot.monitor.recorded import recorded_prices
+
+    if args.prices:
+        site = load_site(args.site or DATA / "site-default.toml")
+        return site, read_prices(args.prices, site, target=args.target, bridge_s=LONGEST_S)
+    if args.target or args.exog:
+        raise InputError("--target and --exog name columns of a price file: give it with --prices")
+    with Ledger.open(load_settings().database_url(), read_only=True) as ledger:
+        site, history = recorded_prices(ledger)
+    return (load_site(args.site) if args.site else site), history
+
+
+@contextmanager
+def _progress(file: Path | None = None) -> Iterator[Callable[[str, float], None]]:
+    """A bar on the terminal's stderr; none where there is no terminal. `file` gets `share name` at each step."""
+    from tqdm import tqdm
+
+    parent = os.getppid()
+
+    with tqdm(total=1.0, disable=None, leave=False, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}") as bar:
+
+        def told(name: str, share: float) -> None:
+            bar.set_description_str(name, refresh=False)
+            bar.n = share
+            bar.refresh()
+            if file is not None:
+                file.write_text(f"{share:.4f} {name}")
+                if os.getppid() != parent:
+                    raise InputError("the process that asked for this is gone")
+
+        yield told
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer: csv.DictWriter[str] | None = None
+            for row in rows:
+                if writer is None:
+                    writer = csv.DictWriter(file, list(row), restval="")
+                    writer.writeheader()
+                writer.writerow(row)
+    except OSError as error:
+        raise InputError(
+            f"--out {path} cannot be written: {error.strerror}; give a path in a folder that exists"
+        ) from None
+
+
+def _columns(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _plan(args: argparse.Namespace) -> Result:
+    from gridpilot.market.csv_file import read_prices
+    from gridpilot.plan.loads import job_needs
+    from gridpilot.plan.solve import plan
+
+    site = load_site(args.site)
+    history = read_prices(args.prices, site)
+    outlook = PriceOutlook(
+        history.timestamp,
+        history.step_s,
+        history.energy_usd_per_mwh,
+        history.hash_price,
+        history.token_price,
+        history.units,
+        known=len(history),
+        outdoor_c=history.columns.get("outdoor_c", as_array([])),
+    )
+    first = to_utc(history.timestamp[0])
+    needs = job_needs(site, first, float(len(history) * history.step_s), {})
+    result = plan(site, SiteState(first, args.soc, jobs=needs), outlook)
+    body = report.plan_json(result)
+    body["flags"] = to_jsonable(history.flags) + body["flags"]
+    return body
+
+
+def _auction(args: argparse.Namespace) -> Result:
+    from dataclasses import replace
+
+    import numpy as np
+
+    from gridpilot.auction.bids import read_bids
+    from gridpilot.auction.book import Supply
+    from gridpilot.auction.mechanism import clear_book
+    from gridpilot.auction.proof import audit
+
+    if args.capacity_kw < 0:
+        raise InputError(f"--capacity-kw is {args.capacity_kw:g}: expected 0 or more")
+    book, refused = read_bids(args.bids)
+    supply = Supply(args.capacity_kw, args.reserve, dict(args.resource), dict(args.cap))
+    result = clear_book(book, supply, core=args.core).result()
+    body = report.auction_json(replace(result, rejected=(*refused, *result.rejected)))
+    if args.audit:
+        if len(book) > MOST_AUDITED:
+            raise InputError(f"--audit: {len(book)} bids are too many to clear over and over; at most {MOST_AUDITED}")
+        body["audit"] = to_jsonable(audit(book.bids(), supply, np.random.default_rng(0), args.audit))
+    return body
+
+
+def _risk(args: argparse.Namespace) -> Result:
+    from gridpilot.risk import measures
+    from gridpilot.risk.pnl_file import read_pnl
+
+    return report.risk_json(measures.report(read_pnl(args.pnl), args.alpha))
