@@ -25,12 +25,12 @@ from gridpilot.dispatch.simulator import advance
 from gridpilot.domain import DataFlag, Dispatch, GridLimit, Plan, PriceHistory, Reading, Site, SiteState, Switched
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import metering, settle
+from gridpilot.monitor.decision import GUARD
 from gridpilot.monitor.pnl import Prices, machine_kw
 from gridpilot.monitor.promises import Promises
 from gridpilot.values import to_jsonable
 
 FAR = timedelta(days=365)
-GUARD = "guard"  # kind of the entry of what was sent between two cycles
 HOLD = "hold"  # origin of a dispatch that leaves the machines as they are
 RECORD_S = 60.0  # between two readings on record, while nothing happens; each one counts in a curtailment
 SAMPLE_S = 10.0  # between two in a curtailment
@@ -71,7 +71,7 @@ class Control:
     sent: Dispatch | None = None
     memory: Memory = field(default_factory=Memory)
     followed: reconcile.Followed = field(default_factory=reconcile.Followed)
-    recorded_at: datetime | None = None
+    recorded: Reading | None = None  # the last one
 
     def look(self, site: Site, now: datetime, running: settle.Running | None, *, quiet: bool = False) -> Seen:
         """Read the site and bring curtailments to `now`; `quiet` writes nothing. GatewayError where it can't be read.
@@ -115,7 +115,7 @@ class Control:
     def record(self, reading: Reading, now: datetime, cycle_id: str) -> None:
         """Put a reading on record."""
         self.ledger.append(metering.KIND, metering.record(reading), at=now, cycle_id=cycle_id)
-        self.recorded_at = now
+        self.recorded = reading
 
     # --- between two cycles --------------------------------------------------------------------
 
@@ -139,13 +139,15 @@ class Control:
         return False
 
     def _worth_recording(self, seen: Seen, now: datetime) -> bool:
-        """Once a minute; more often in a curtailment, and with every look just after a command in one."""
-        if self.recorded_at is None or now < self.recorded_at:
+        """Once a minute and where machines have changed; more often in a curtailment, and with every look just after a
+        command in one."""
+        last = self.recorded
+        if last is None or now < last.at or seen.reading.machines != last.machines:
             return True
         active = any(limit.at(now) < math.inf for limit in seen.limits)
         moved = active and self.memory.sent_at is not None and now - self.memory.sent_at <= timedelta(seconds=SETTLE_S)
         every_s = 0.0 if moved else SAMPLE_S if active else RECORD_S
-        return now > self.recorded_at and now - self.recorded_at >= timedelta(seconds=every_s)
+        return now > last.at and now - last.at >= timedelta(seconds=every_s)
 
     def _keep(self, orders: Orders, seen: Seen, running: settle.Running, now: datetime, token: int | None) -> None:
         """Send again where the protocols ask for something else by now, or somebody else changed the machines."""

@@ -15,11 +15,12 @@ from typing import Any
 
 from gridpilot import report, views
 from gridpilot.dispatch import actor as people
-from gridpilot.dispatch import effects, override, stopfile
-from gridpilot.dispatch.actor import Actor
+from gridpilot.dispatch import curtailment, effects, override, stopfile
+from gridpilot.dispatch.actor import APPROVER, OPERATOR, Actor
+from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import Dispatch, SiteState
-from gridpilot.errors import InputError
+from gridpilot.errors import Forbidden, InputError
 from gridpilot.halt import emergency_stop
 from gridpilot.monitor.pnl import Prices, rate
 
@@ -28,6 +29,9 @@ __all__ = [
     "Actor",
     "Selected",
     "approve",
+    "approve_curtailment",
+    "cancel_curtailment",
+    "curtail",
     "effect",
     "emergency_stop",
     "local",
@@ -166,6 +170,44 @@ def release_stop(step: str, actor: Actor, *, reason: str) -> Command:
     stopfile.absorb(ledger, views.settings().database_url())
     command = Command(now, actor.name, reason, "estop_release", {"step": step}, now + VALID, override.version(ledger))
     return override.submit(ledger, command, actor, wall=now)
+
+
+# --- curtailments ----------------------------------------------------------------------------
+
+
+def curtail(
+    actor: Actor, *, target: Mapping[str, float], in_minutes: float, minutes: float, ramp_s: float, reason: str
+) -> Curtailment:
+    """A curtailment from `in_minutes` on: `target` is {"import_kw": x} or {"percent": p}. Above the threshold for one
+    person it waits for another's approval."""
+    now, ledger, snap = _source_now(), views.ledger(), views.snapshot()
+    override.require(ledger, actor, OPERATOR, reason, now=now, wall=_wall())
+    if snap is None:
+        raise InputError("there is no decision yet: wait for the first cycle")
+    start = now + timedelta(minutes=in_minutes)
+    end = start + timedelta(minutes=minutes)
+    name = f"{actor.name[:40]} {_wall():%Y-%m-%d %H:%M:%S.%f}"
+    asked = target.get("import_kw"), target.get("percent")
+    event = Curtailment(name, "operator", actor.name, reason, start, end, *asked, ramp_s)
+    grid_kw = float(snap.dispatch["grid_kw"])
+    propose = snap.site.operators.second_person(grid_kw, min(grid_kw, event.target_kw(grid_kw)))
+    return curtailment.submit(ledger, event, now, propose=propose)
+
+
+def approve_curtailment(actor: Actor, event: Curtailment) -> Curtailment:
+    """The second person's word on a proposed curtailment."""
+    now, ledger = _source_now(), views.ledger()
+    override.require(ledger, actor, APPROVER, f"approve curtailment {event.id}", now=now, wall=_wall())
+    if people.same_person(actor.name, event.author):
+        raise Forbidden(f"{actor.name} proposed it: another person must approve it")
+    return curtailment.approve(ledger, event.id, author=actor.name, now=now)
+
+
+def cancel_curtailment(actor: Actor, event_id: str, *, reason: str) -> Curtailment:
+    """End a curtailment before its time, whoever gave it."""
+    now, ledger = _source_now(), views.ledger()
+    override.require(ledger, actor, OPERATOR, f"cancel curtailment {event_id}", now=now, wall=_wall())
+    return curtailment.cancel(ledger, event_id, author=actor.name, reason=reason, now=now)
 
 
 # --- the replay clock ------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import command_inputs, day_parts, override_panel, promise_parts, widgets
+from gridpilot.console import command_inputs, curtailment_panel, day_parts, override_panel, promise_parts, widgets
 from gridpilot.console import format as fmt
 from gridpilot.errors import GridPilotError
 
@@ -17,7 +17,8 @@ def _machines(snap: views.Snapshot, sent: list[views.Sent]) -> pd.DataFrame:
     """Planned, sent and actual counts of each machine type beside its stock."""
     types, last = snap.site.machines, sent[0] if sent else None
     planned = (snap.cycle.get("planned") or snap.dispatch)["machines"]
-    actual = None if last is None or last.actual is None else last.actual
+    seen = views.shown()
+    actual = None if seen is None else seen.machines
     return pd.DataFrame(
         {
             "machines": [m.type for m in types],
@@ -108,7 +109,9 @@ def _log() -> None:
     if snap is None:
         return
     timezone = snap.site.timezone
-    commands, sent = st.tabs(["Operators' commands", "Commands to the machines"])
+    curtailments, commands, sent = st.tabs(["Curtailments", "Operators' commands", "Commands to the machines"])
+    with curtailments:
+        curtailment_panel.events()
     with commands:
         rows = views.command_log()
         if rows:
@@ -142,5 +145,6 @@ try:
             _log()
     with take:
         override_panel.panel(newest)
+        curtailment_panel.panel(newest)
 except GridPilotError as problem:
     st.error(widgets.inert(str(problem)))

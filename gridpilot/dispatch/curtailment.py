@@ -5,7 +5,7 @@ change of it is an entry. From `start` on the limit falls in a straight line ove
 `end`. The baseline is the mean of the metered import over the hour before the start; it is fixed then. Until then a
 percentage is taken of the import as it was metered over the last hour.
 
-scheduled -> active -> ended; or cancelled, before or while it is active.
+proposed (where a second person must approve) -> scheduled -> active -> ended; or cancelled, before or in between.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ KEY = "curtailments"  # of the ledger's state: the events that are not over, and
 ENTRY = "curtailment"
 ORIGINS = ("operator", "schedule", "utility")
 LIVE = ("scheduled", "active")
+PROPOSED = "proposed"
+OPEN = (PROPOSED, *LIVE)
 BASELINE = timedelta(hours=1)  # before the start
 LONGEST, AHEAD = timedelta(hours=24), timedelta(days=7)
 MOST_LIVE, KEPT = 50, 50
@@ -106,28 +108,41 @@ def events(ledger: CommandStore, statuses: Iterable[str] = ()) -> list[Curtailme
     return [event for event in rows if not wanted or event.status in wanted]
 
 
-def submit(ledger: CommandStore, event: Curtailment, now: datetime) -> Curtailment:
-    """Take an event over. The same one again changes nothing; Conflict for another one under the same id."""
+def submit(ledger: CommandStore, event: Curtailment, now: datetime, *, propose: bool = False) -> Curtailment:
+    """Take an event over; with `propose` it waits for a second person. The same one again changes nothing; Conflict for
+    another one under the same id."""
     check(event, now)
-    event = replace(event, status="scheduled", baseline_kw=None)
+    event = replace(event, status=PROPOSED if propose else "scheduled", baseline_kw=None)
     with ledger.transaction() as work:
         rows = _rows(work)
         known = next((row for row in rows if row.id == event.id), None)
         if known is not None:
-            if replace(known, status="scheduled", baseline_kw=None) != _stored(event):
+            if replace(known, status=event.status, baseline_kw=None) != _stored(event):
                 raise Conflict(f"curtailment {event.id!r} is known with other content: give the new one another id")
             return known
-        if sum(row.status in LIVE for row in rows) >= MOST_LIVE:
+        if sum(row.status in OPEN for row in rows) >= MOST_LIVE:
             raise InputError(f"{MOST_LIVE} curtailments are waiting already: cancel some first")
         _write(work, [*rows, event], [event], now)
     return event
+
+
+def approve(ledger: CommandStore, event_id: str, *, author: str, now: datetime) -> Curtailment:
+    """The second person's word on a proposed event; InputError where it does not wait for one, or its time is over."""
+    with ledger.transaction() as work:
+        rows = _rows(work)
+        found = next((row for row in rows if row.id == event_id and row.status == PROPOSED), None)
+        if found is None or found.end <= now:
+            raise InputError(f"curtailment {event_id!r} does not wait for an approval: look at the list on Dispatch")
+        done = replace(found, status="scheduled")
+        _write(work, [done if row is found else row for row in rows], [done], now, f"approved by {author}")
+    return done
 
 
 def cancel(ledger: CommandStore, event_id: str, *, author: str, reason: str, now: datetime) -> Curtailment:
     """End an event before its time; InputError where it is not waiting or active."""
     with ledger.transaction() as work:
         rows = _rows(work)
-        found = next((row for row in rows if row.id == event_id and row.status in LIVE), None)
+        found = next((row for row in rows if row.id == event_id and row.status in OPEN), None)
         if found is None:
             raise InputError(f"curtailment {event_id!r} is neither scheduled nor active: look at the list on Dispatch")
         end = now if found.status == "active" else found.end
@@ -153,7 +168,7 @@ def advance(ledger: CommandStore, site: Site, now: datetime, metered: Metered) -
     return bool(turned), tuple(row.limit(expected_kw) for row in live)
 
 
-_DUE = {("scheduled", True, False), ("scheduled", True, True), ("active", True, True)}
+_DUE = {("scheduled", True, False), *((status, True, True) for status in OPEN)}  # status, begun, over
 
 
 def _turn(ledger: CommandStore, due: Sequence[Curtailment], now: datetime, metered: Metered) -> list[Curtailment]:
@@ -164,8 +179,8 @@ def _turn(ledger: CommandStore, due: Sequence[Curtailment], now: datetime, meter
             if row.status == "scheduled" and now >= row.start and row.end > now:
                 baseline = metered(row.start - BASELINE, row.start)
                 rows[i] = replace(row, status="active", baseline_kw=baseline if math.isfinite(baseline) else None)
-            elif row.status in LIVE and now >= row.end:
-                rows[i] = replace(row, status="ended")
+            elif row.status in OPEN and now >= row.end:
+                rows[i] = replace(row, status="cancelled" if row.status == PROPOSED else "ended")
             if rows[i] is not row:
                 changed.append(rows[i])
         _write(work, rows, changed, now)
@@ -210,8 +225,8 @@ def _write(
     work: CommandWork, rows: Sequence[Curtailment], changed: Sequence[Curtailment], now: datetime, said: str = ""
 ) -> None:
     """Keep what is not over and the newest of what is, and put each change on record."""
-    over = [row for row in rows if row.status not in LIVE][-KEPT:]
-    kept = [row for row in rows if row.status in LIVE or row in over]
+    over = [row for row in rows if row.status not in OPEN][-KEPT:]
+    kept = [row for row in rows if row.status in OPEN or row in over]
     work.put_state(KEY, sorted(kept, key=lambda row: (row.start, row.id)))
     for row in changed:
         work.append(ENTRY, {**to_jsonable(row), "said": said}, at=now)

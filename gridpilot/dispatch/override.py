@@ -32,7 +32,7 @@ from gridpilot.domain import Dispatch, GridLimit, Site, SiteState
 from gridpilot.errors import Conflict, Forbidden, InputError
 from gridpilot.values import iso
 
-ACTS = (*KINDS, "approve", "release")  # every kind of row: the last two are written where they are refused
+ACTS = (*KINDS, "approve", "release", "curtailment")  # every kind of row: the last ones are written where refused
 LIVE = ("accepted", "active")  # accepted: waits for a cycle; active: a cycle has sent it
 PROPOSED = "proposed"
 VERSION_KEY = "dispatch_version"  # its version rises with each override, release, expiry and emergency stop
@@ -126,6 +126,17 @@ def release(ledger: CommandStore, command_id: int, actor: Actor, *, reason: str,
             return
         _refuse(work, "release", command_id, actor, lacking, now)
     raise Forbidden(lacking)
+
+
+def require(ledger: CommandStore, actor: Actor, role: str, act: str, *, now: datetime, wall: datetime) -> None:
+    """Forbidden, on record, for who may not do something that is no command of its own: `act` says what."""
+    with ledger.transaction() as work:
+        lacking = _lacks(work, actor, role, wall)
+        if lacking:
+            present = work.get_state(VERSION_KEY)[1]
+            _write(work, Command(now, actor.name, act, "curtailment", {}, now, present), "refused", lacking, actor)
+    if lacking:
+        raise Forbidden(lacking)
 
 
 def resume(

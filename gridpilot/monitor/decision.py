@@ -23,9 +23,12 @@ from gridpilot.domain import (
     Units,
     value_usd_per_kwh,
 )
+from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
 from gridpilot.values import Array, Times, as_array, as_times, to_utc
 
+GUARD = "guard"  # kind of the entry of what was sent between two cycles
+PROTOCOLS = ("FREQUENCY", "SOC_UNKNOWN", "SOC_LIMIT", "SHED", "CURTAILED", "UNSEEN_LOAD", "HOT", "HOT_COOLING")
 SITE = "site"  # key of the ledger's state: the site as the last cycle used it
 
 
@@ -97,6 +100,20 @@ def state_from_json(body: Mapping[str, Any]) -> SiteState:
     )
 
 
+def flags_now(ledger: Ledger, cycle: Entry) -> tuple[DataFlag, ...]:
+    """What is to be said of a cycle, as its emergency protocols see it by now."""
+    newest = ledger.latest(GUARD)
+    return _flags(cycle, newest if newest is not None and newest.cycle_id == cycle.cycle_id else None)
+
+
+def _flags(cycle: Entry, since: Entry | None) -> tuple[DataFlag, ...]:
+    said = [DataFlag(**flag) for flag in cycle.body["flags"]]
+    if since is None:
+        return tuple(said)
+    protocols = [DataFlag(**flag) for flag in since.body["flags"]]
+    return (*(flag for flag in said if flag.code not in PROTOCOLS), *protocols)
+
+
 def _grid_limit(body: Mapping[str, Any]) -> GridLimit:
     return GridLimit(**{**body, **{name: datetime.fromisoformat(body[name]) for name in ("start", "end")}})
 
@@ -108,9 +125,8 @@ def load(ledger: Ledger, cycle_id: str = "") -> Snapshot | None:
     if entry is None or site is None:
         return None
     parts = ledger.cycle(entry.cycle_id)
-    since = parts.get("guard")  # what the emergency protocols sent since
+    since = parts.get(GUARD)  # what the emergency protocols sent since
     later = {} if since is None else {k: since.body[k] for k in ("dispatch", "rate", "always_on")}
-    said = [] if since is None else since.body["flags"]
     return Snapshot(
         cycle_id=entry.cycle_id,
         at=entry.at,
@@ -121,7 +137,7 @@ def load(ledger: Ledger, cycle_id: str = "") -> Snapshot | None:
         plan=parts["plan"].body,
         auction=parts["auction"].body,
         risk=parts["risk"].body,
-        flags=tuple(DataFlag(**flag) for flag in [*entry.body["flags"], *said]),
+        flags=_flags(entry, since),
     )
 
 

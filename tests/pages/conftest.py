@@ -88,6 +88,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in range(CYCLES):
             source.clock = source.clock.stepped(wall).with_speed(wall, 0.0)
             run_cycle(engine, wall)
+        engine.control.follow(source.present(wall) + timedelta(seconds=15), token=None)  # the machines obey by then
         PilotState(AUTO, "", clock=source.clock).save(ledger)
         ledger.acquire_lease("pilot", "test:1", LEASE_S, wall)
     return path

@@ -1,4 +1,4 @@
-"""What the screens ask. The only engine module that pages import; everything here comes from the ledger.
+"""What the screens ask. The only engine package that pages import; everything here comes from the ledger.
 
 Reading never waits for the pilot and never computes a decision. What an operator wants goes the other way
 as a command row, which the pilot picks up and checks again.
@@ -6,7 +6,6 @@ as a command row, which the pilot picks up and checks again.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,20 +16,31 @@ import numpy as np
 import numpy.typing as npt
 
 from gridpilot.auction.book import Supply
-from gridpilot.config import Settings, load_settings, load_site, site_from_json
-from gridpilot.dispatch import override, reconcile, stopfile
 from gridpilot.dispatch.override import Command
-from gridpilot.domain import Site, Units
+from gridpilot.domain import Units
 from gridpilot.ledger.chain import Entry
-from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision, reading
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
-from gridpilot.monitor.health import ESTOP, PilotState
-from gridpilot.monitor.latch import seen, silence
+from gridpilot.monitor.latch import seen
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
+from gridpilot.views import base
+from gridpilot.views.base import ledger, moment, reset, settings
+from gridpilot.views.commanded import (
+    Sent,
+    Shown,
+    command_log,
+    machine_log,
+    on_hold,
+    override_in_force,
+    proposals,
+    shown,
+    stop_file,
+    stopped,
+)
+from gridpilot.views.standing import Alarm, Status, alarms, current_site, status
 
 if TYPE_CHECKING:
     from gridpilot.explain.fact import Fact, Facts
@@ -38,164 +48,51 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "Alarm",
     "Change",
     "Command",
     "Held",
     "PlanParts",
     "Question",
     "Reason",
+    "Sent",
     "SeriesStats",
+    "Shown",
     "Snapshot",
+    "Status",
     "Strike",
     "Supply",
     "Track",
+    "alarms",
     "bid_rows",
+    "command_log",
+    "current_site",
     "curtailable",
     "customer_standings",
+    "ledger",
     "load_values",
+    "machine_log",
+    "moment",
     "next_changes",
+    "on_hold",
+    "override_in_force",
     "plan_parts",
+    "proposals",
+    "reset",
     "rule_standings",
     "series_stats",
+    "settings",
+    "shown",
+    "status",
+    "stop_file",
+    "stopped",
     "strikes",
     "times",
     "values",
     "why",
 ]
 
-# --- the ledger behind every view ------------------------------------------------------------
-
-
-@functools.cache
-def settings() -> Settings:
-    """The settings in force, for the life of the process."""
-    return load_settings()
-
-
-@functools.cache
-def ledger() -> Ledger:
-    """One ledger for the whole process: SQLAlchemy's pool serves all threads."""
-    return Ledger.open(settings().database_url())
-
-
-def reset() -> None:
-    """Forget settings and ledger; for tests that change the environment."""
-    settings.cache_clear()
-    ledger.cache_clear()
-
-
-def _wall() -> datetime:
-    return datetime.now(UTC)
-
-
-def moment(stamp: str) -> datetime:
-    """One ISO time of a ledger body."""
-    return datetime.fromisoformat(stamp)
-
-
-# --- status ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The status strip. `control` is AUTO, HOLD, OVERRIDE, FAILSAFE or ESTOP."""
-
-    mode: str  # REPLAY, LIVE, FILE
-    source: str
-    simulated: bool
-    at: datetime | None  # the source's time now
-    price_age_s: float | None  # since the start of the newest price interval, in source time
-    step_s: int
-    control: str
-    alarms: int
-    site: str
-    timezone: str
-    speed: float | None  # of the replay clock
-    pilot_alive: bool
-    message: str
-    proposals: int = 0  # commands that wait for a second person
-
-
-MODES = {"replay": "REPLAY", "csv": "FILE"}
-
-
-def status() -> Status:
-    """Who is in control, how old the prices are, and what time it is at the source."""
-    store, wall = ledger(), _wall()
-    pilot = PilotState.load(store)
-    cycle = store.latest("cycle")
-    alive = store.lease_holder("pilot", wall) is not None
-    site = current_site()
-    runs_on = alive and not (cycle and cycle.body["source"] == "csv")  # a file's time is its newest row
-    at = pilot.present(wall) if runs_on else (cycle.at if cycle else None)
-    price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
-    source = cycle.body["source"] if cycle else settings().source.partition(":")[0]
-    stop = stopped()
-    return Status(
-        mode=MODES.get(source, "LIVE"),
-        source=source,
-        simulated=bool(cycle.body["simulated"]) if cycle else source == "replay",
-        at=at,
-        price_age_s=max(0.0, (at - price_at).total_seconds()) if at and price_at else None,
-        step_s=int(cycle.body["step_s"]) if cycle else 3600,
-        control=ESTOP if stop else pilot.control,
-        alarms=len(alarms()),
-        site=site.name,
-        timezone=site.timezone,
-        speed=pilot.speed,
-        pilot_alive=alive,
-        message=pilot.message,
-        proposals=len(override.proposals(store, at, wall)) if at and not stop else 0,
-    )
-
-
-def current_site() -> Site:
-    """The site as the pilot last used it (with an API's inventory), or the site file before the first cycle."""
-    body = ledger().get_state("site").value
-    return site_from_json(body) if body else load_site(settings().site_file())
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """Something that wants an operator's eye."""
-
-    at: datetime
-    code: str
-    severity: str  # warn or alarm
-    message: str
-    advice: str
-
-
-def alarms() -> list[Alarm]:
-    """What is wrong now: the pilot's standing alarm, and the flags of the newest decision that warn."""
-    store = ledger()
-    out = []
-    pilot = PilotState.load(store)
-    if pilot.alarm:
-        out.append(Alarm(pilot.alarm_at or _wall(), "PILOT", "alarm", pilot.alarm, pilot.advice))
-    if silent := silence(store.heartbeat(), _wall()):
-        out.append(Alarm(_wall(), "SILENT", "alarm", silent, ADVICE["SILENT"]))
-    cycle = store.latest("cycle")
-    if cycle is not None:
-        for flag in cycle.body["flags"]:
-            if flag["severity"] != "info":
-                out.append(
-                    Alarm(cycle.at, flag["code"], flag["severity"], flag["message"], ADVICE.get(flag["code"], ""))
-                )
-    return out
-
-
 STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch", "ledger", "total")
-
-ADVICE = {
-    "STALE": "Check the price source on Health; the last safe set points hold meanwhile.",
-    "SUSPECT": "Compare the price with another source before acting on it.",
-    "FALLBACK": "The plan is not the optimum: see its attempts on Plan.",
-    "SOC_UNKNOWN": "The battery is held at 0 kW until a state of charge is read.",
-    "SILENT": "See whether a pilot runs, and in its log whether the ledger has room and can be written.",
-    "REPLAY_END": "Set GRIDPILOT_REPLAY_START and restart to replay again.",
-}
-
 
 # --- the decision ----------------------------------------------------------------------------
 
@@ -215,7 +112,7 @@ def facts() -> Facts:
     """The facts of the newest decision, with their ages by now; empty before the first one."""
     from gridpilot.explain.facts import gather
 
-    return gather(ledger(), _wall())
+    return gather(ledger(), base.wall())
 
 
 def now_sentence() -> Sentence:
@@ -423,73 +320,6 @@ def suggestions() -> tuple[str, ...]:
     return SUGGESTIONS
 
 
-# --- what was commanded ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One command to the machines: what was asked, what they showed afterwards."""
-
-    at: datetime
-    origin: str
-    status: str
-    desired: Mapping[str, int]
-    actual: Mapping[str, int] | None
-    detail: str
-
-
-def machine_log(limit: int = 50) -> list[Sent]:
-    """The newest commands to the machines with their outcome, newest first."""
-    entries = ledger().entries("result", limit=limit)
-    return [
-        Sent(
-            entry.at,
-            entry.body["desired"]["origin"],
-            entry.body["status"],
-            entry.body["desired"]["machines"],
-            entry.body["actual"],
-            entry.body["detail"],
-        )
-        for entry in entries
-    ]
-
-
-def command_log(limit: int = 100) -> list[Command]:
-    """Operators' commands, newest first; the replay clock's are left out."""
-    kinds = [kind for kind in override.ACTS if kind != "clock"]
-    return [Command(**row) for row in ledger().commands(kinds=kinds, limit=limit)]
-
-
-def override_in_force() -> Command | None:
-    """The override that holds now, whether a cycle has sent it yet or not."""
-    now = status().at
-    return override.active_override(ledger(), now) if now else None
-
-
-def proposals() -> list[tuple[Command, datetime]]:
-    """Commands that wait for a second person, newest first, each with the wall-clock time until when they do."""
-    now = status().at
-    return override.proposals(ledger(), now, _wall()) if now else []
-
-
-def stopped() -> Mapping[str, Any] | None:
-    """Who pressed the emergency stop, why and when; None while it is latched neither in the ledger nor in its file.
-
-    LedgerError only where the ledger cannot be read and there is no file.
-    """
-    return stop_file() or override.stopped(ledger())
-
-
-def stop_file() -> Mapping[str, Any] | None:
-    """The same where it was latched in a file, because the ledger could not be written."""
-    return stopfile.pressed(settings().database_url())
-
-
-def on_hold() -> Mapping[str, Any] | None:
-    """Why and since when the site is on hold after outside changes; None while it is not."""
-    return reconcile.held(ledger())
-
-
 # --- risk ------------------------------------------------------------------------------------
 
 
@@ -577,7 +407,7 @@ def verify_ledger() -> tuple[bool, str]:
 
 def health(cycles: int = 200) -> Health:
     """Latencies of the last cycles, the ledger's head, and who runs."""
-    store, wall = ledger(), _wall()
+    store, wall = ledger(), base.wall()
     found = list(reversed(store.entries("cycle", limit=cycles)))
     stages = [name for name in STAGES if found and name in found[-1].body["timings_ms"]]
     head, beat = store.head(), store.last_beat()

@@ -1,0 +1,37 @@
+"""The settings, the ledger and the clocks behind every view."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime
+
+from gridpilot.config import Settings, load_settings
+from gridpilot.ledger.store import Ledger
+
+
+@functools.cache
+def settings() -> Settings:
+    """The settings in force, for the life of the process."""
+    return load_settings()
+
+
+@functools.cache
+def ledger() -> Ledger:
+    """One ledger for the whole process: SQLAlchemy's pool serves all threads."""
+    return Ledger.open(settings().database_url())
+
+
+def reset() -> None:
+    """Forget settings and ledger; for tests that change the environment."""
+    settings.cache_clear()
+    ledger.cache_clear()
+
+
+def wall() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def moment(stamp: str) -> datetime:
+    """One ISO time of a ledger body."""
+    return datetime.fromisoformat(stamp)
