@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 
@@ -19,7 +20,8 @@ def add_processes(command: Command) -> None:
 
     sub = command("watchdog", _watchdog, "switch the site off when the pilot is silent", str)
     sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
-    sub.add_argument("--grace", type=float, default=60.0, metavar="S", help="seconds that a pilot has to start")
+    sub.add_argument("--grace", type=_number, default=60.0, metavar="S", help="seconds that a pilot has to start")
+    sub.add_argument("--check", choices=("pilot", "watchdog"), help="say whether it is well, and end")
 
     sub = command("up", _up, "console, pilot and watchdog together, until stopped", str)
     sub.add_argument("--port", type=int, default=8501)
@@ -28,7 +30,14 @@ def add_processes(command: Command) -> None:
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=8787)
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
+    sub.add_argument("--speed", type=_number, default=1.0, help="simulated seconds per second")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
 
 
 def _pilot(args: argparse.Namespace) -> None:
@@ -38,8 +47,11 @@ def _pilot(args: argparse.Namespace) -> None:
 
 
 def _watchdog(args: argparse.Namespace) -> None:
-    from gridpilot.watchdog import run_watchdog
+    from gridpilot.watchdog import check, run_watchdog
 
+    if args.check:
+        check(load_settings(), args.check)
+        return
     run_watchdog(load_settings(), exit_with_parent=args.exit_with_parent, grace_s=args.grace)
 
 
