@@ -113,6 +113,14 @@ def test_compose__secrets__none_in_the_file_and_only_the_console_on_this_machine
     }
 
 
+def test_compose__console__starts_with_a_sign_in_only() -> None:
+    console = COMPOSE["services"]["console"]
+    assert "--secrets.files=/run/secrets/secrets.toml" in console["command"]
+    assert console["secrets"] == [{"source": "sign-in", "target": "secrets.toml"}]
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {"deploy/secrets.toml", ".env"} <= set(ignored)
+
+
 def test_dockerfile__what_it_copies__is_there_and_passes_the_ignore_file() -> None:
     copied = re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     names = {name for line in copied for name in line.split()}
