@@ -5,7 +5,7 @@ PYTHON ?= python3
 PORT ?= 8501
 BIN := .venv/bin
 
-.PHONY: console test quick lint types unit browser format lock screenshots clean
+.PHONY: console test soak quick lint types unit browser format lock screenshots clean
 
 console: .venv/console.stamp
 	$(BIN)/streamlit run app.py --server.port $(PORT)
@@ -13,10 +13,15 @@ console: .venv/console.stamp
 test: lint types unit
 
 # Tests run side by side: one BLAS thread each.
-test quick unit browser: export OPENBLAS_NUM_THREADS = 1
+test soak quick unit browser: export OPENBLAS_NUM_THREADS = 1
 
 quick: lint types .venv/dev.stamp
 	$(BIN)/pytest -q -n auto -m "not slow and not browser"
+
+# The fault tests that repeat themselves, at length: every kill 50 times.
+soak: export GRIDPILOT_SOAK_ROUNDS = 50
+soak: .venv/dev.stamp
+	$(BIN)/pytest -n auto tests/fault
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

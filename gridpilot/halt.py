@@ -24,6 +24,7 @@ from gridpilot.dispatch.override import MAX_TEXT, Command
 from gridpilot.domain import SiteState
 from gridpilot.errors import GridPilotError, LedgerError
 from gridpilot.ledger.store import Ledger
+from gridpilot.market.mara_key import known_key
 
 if TYPE_CHECKING:
     from gridpilot.cycle import Engine
@@ -104,8 +105,8 @@ def _see_to_it(settings: Settings) -> None:
 
 def _watch(settings: Settings) -> None:
     begun, engine, ledger = time.monotonic(), None, None
-    if settings.source == "mara" and settings.mara_api_key is None:
-        log.warning("a site without GRIDPILOT_MARA_API_KEY can be reached by its pilot alone")
+    if settings.source == "mara" and known_key(settings) is None:
+        log.warning("no key of a MARA site is known here: its pilot alone can reach it")
         return
     while True:
         try:

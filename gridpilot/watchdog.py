@@ -230,6 +230,19 @@ def _all_off(desired: Mapping[str, Any]) -> bool:
     return not any(desired["machines"].values()) and not desired["battery_kw"]
 
 
+def check(settings: Settings, what: str) -> None:
+    """GridPilotError unless the pilot's heartbeat is young, or (`what` is watchdog) a watchdog is at work."""
+    wall = datetime.now(UTC)
+    with Ledger.open(settings.database_url(), read_only=True) as ledger:
+        beat = ledger.heartbeat()
+        if what == "watchdog":
+            said = "" if latches.seen(ledger, wall) else "no watchdog has looked for some time: start one"
+        else:
+            said = latches.silence(beat, wall) if beat else "no good cycle yet: see the pilot's log"
+    if said:
+        raise GridPilotError(said)
+
+
 def run_watchdog(settings: Settings, *, exit_with_parent: bool = False, grace_s: float = GRACE_S) -> None:
     """Look twice a second until SIGTERM or SIGINT (exit code 0), or until the starting process is gone.
 

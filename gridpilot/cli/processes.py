@@ -20,6 +20,7 @@ def add(command: Command) -> None:
     sub.add_argument(
         "--grace", type=options.number, default=60.0, metavar="S", help="seconds that a pilot has to start"
     )
+    sub.add_argument("--check", choices=("pilot", "watchdog"), help="say whether it is well, and end")
 
     sub = command("up", _up, "console, pilot and watchdog together, until stopped", str)
     sub.add_argument("--port", type=int, default=8501)
@@ -38,8 +39,11 @@ def _pilot(args: argparse.Namespace) -> None:
 
 
 def _watchdog(args: argparse.Namespace) -> None:
-    from gridpilot.watchdog import run_watchdog
+    from gridpilot.watchdog import check, run_watchdog
 
+    if args.check:
+        check(load_settings(), args.check)
+        return
     run_watchdog(load_settings(), exit_with_parent=args.exit_with_parent, grace_s=args.grace)
 
 

@@ -50,19 +50,21 @@ class Site:
     ledger: Ledger
     puts: list[Put] = field(default_factory=list)
     on_put: Callable[[], bool] = lambda: False
+    url: str = ""
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, **options: Any) -> Iterator[Self]:
-        with Ledger.open(f"sqlite:///{folder / 'ledger.db'}") as ledger:
-            site = cls(_Server(api_key="fault-test", **options), ledger)
+    def open(cls, folder: Path, url: str = "", **options: Any) -> Iterator[Self]:
+        url = url or f"sqlite:///{folder / 'ledger.db'}"
+        with Ledger.open(url) as ledger:
+            site = cls(_Server(api_key="fault-test", **options), ledger, url=url)
             site.server.site = site  # type: ignore[attr-defined]
             with site.server:
                 yield site
 
     @property
     def settings(self) -> dict[str, str]:
-        return {"source": "mara", "mara_url": self.server.url, "mara_api_key": "fault-test"}
+        return {"source": "mara", "mara_url": self.server.url, "mara_api_key": "fault-test", "db_url": self.url}
 
     @property
     def machines(self) -> dict[str, int]:

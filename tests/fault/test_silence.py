@@ -34,7 +34,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def settings(site: Site) -> Settings:
-    return Settings(db_url=f"sqlite:///{site.ledger.name}", refit=False, **site.settings)
+    return Settings(refit=False, **site.settings)
 
 
 def test_F44_pilot__two_hours_away__old_set_points_expired_all_off_then_a_fresh_plan(
