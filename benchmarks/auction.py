@@ -107,7 +107,7 @@ def row(name: str, book: Book, supply: Supply, plain: Plain | None, winners: int
     off = "-" if plain is None else f"{error(cleared, plain, winners):.1e}"
     served = int((cleared.power > 0.0).sum())
     method = cleared.method.split(",")[0]
-    print(f"{name:<34} {len(book):>9,} {served:>9,} {statistics.median(times):>9.1f} {off:>9}  {method}", flush=True)
+    print(f"{name:<38} {len(book):>9,} {served:>9,} {statistics.median(times):>9.1f} {off:>9}  {method}", flush=True)
 
 
 def random_rows(most: int) -> None:
@@ -122,6 +122,8 @@ def random_rows(most: int) -> None:
         book = random_book(n, whole=True, own=1)
         plain = whole if n <= 1_000 else None  # the mixed-integer program takes minutes beyond
         row("all or nothing, 1 MW", book, Supply(min(1000.0, 0.5 * book.kw.sum())), plain, winners=3)
+        if n >= 100_000:
+            row("all or nothing, half of what is asked", book, Supply(0.5 * float(book.kw.sum())), None)
     for n in (n for n in sizes if n <= 100_000):
         book = random_book(n, 6)
         power = min(1000.0, 0.5 * float(book.kw.sum()))
@@ -167,7 +169,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=1_000_000, help="rows of the largest auction")
     parser.add_argument("--jobs", type=Path, help="a trace of cluster jobs (CSV, may be gzipped)")
     args = parser.parse_args()
-    print(f"{'auction':<34} {'bids':>9} {'winners':>9} {'ms':>9} {'error $/h':>9}  mechanism")
+    print(f"{'auction':<38} {'bids':>9} {'winners':>9} {'ms':>9} {'error $/h':>9}  mechanism")
     random_rows(args.most)
     if args.jobs:
         job_rows(args.jobs)

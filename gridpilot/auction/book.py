@@ -144,6 +144,14 @@ def total(bidder: Ints, amount: Array, n: int) -> Array:
     return np.asarray(np.bincount(bidder, weights=amount, minlength=n), dtype=np.float64)
 
 
+def each(bidders: Ints, bidder: Ints, amount: Array) -> Array:
+    """Sum of an amount (rows,) for each of some bidders (sorted)."""
+    place = np.searchsorted(bidders, bidder)
+    mine = np.flatnonzero(place < len(bidders))
+    mine = mine[bidders[place[mine]] == bidder[mine]]
+    return total(place[mine], amount[mine], len(bidders))
+
+
 def _coded(names: Sequence[str]) -> Coded:
     place: dict[str, int] = {}
     return place.keys(), np.array([place.setdefault(name, len(place)) for name in names], dtype=np.int64)
@@ -169,8 +177,9 @@ def admit(book: Book, supply: Supply) -> tuple[Bools, list[Refused]]:
     floor = supply.reserve_usd_per_kwh * power
     missing = [i for i, name in enumerate(book.resources) if i and name not in supply.others]
     zero, negative, below = book.kw <= 0.0, book.price < 0.0, book.price < floor
-    unknown = (book.uses[:, missing] > 0.0).any(axis=1)
-    out = zero | negative | below | unknown
+    out = zero | negative | below
+    if missing:
+        out |= (book.uses[:, missing] > 0.0).any(axis=1)
     refused = []
     for i in np.flatnonzero(out).tolist():
         if zero[i]:
@@ -210,6 +219,11 @@ class Problem:
         """Which rows are all or nothing (n,)."""
         return self.least_kw >= self.kw
 
+    def worth(self, x: Array) -> float:
+        """Value of an allocation (n,) [$/h]; by the rows that got something, as most of a million get nothing."""
+        got = np.flatnonzero(x > 0.0)
+        return float((x[got] * self.value[got]).sum())
+
     def without(self, bidder: int) -> Problem:
         """The same without one bidder."""
         return self.take(self.bidder != bidder)
@@ -237,12 +251,13 @@ def problem(book: Book, supply: Supply, rows: Bools) -> Problem:
     for name in supply.caps_kw:
         mine = np.array([service == name for service in book.services], dtype=float)
         use = np.column_stack([use, mine[book.service[take]] if len(mine) else np.zeros(len(use))])
-    scarce = [r for r, most in enumerate(capacity) if float(kw @ use[:, r]) > most]
+    asked = np.einsum("i,ir->r", kw, use)  # not a product by BLAS, whose threads may take longer to wake
+    scarce = [r for r, most in enumerate(capacity) if asked[r] > most]
     return Problem(
         book.bidder[take],
         kw,
         book.price[take] - supply.reserve_usd_per_kwh * book.uses[take, 0],
-        use[:, scarce],
+        use if len(scarce) == use.shape[1] else use[:, scarce],
         np.array([capacity[r] for r in scarce]),
         book.least_kw[take],
         tuple(names[r] for r in scarce),

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridpilot.auction import integer, knapsack, linear, merit
-from gridpilot.auction.book import KW, POWER, Book, Bools, Ints, Problem, Refused, Supply, admit, problem, total
+from gridpilot.auction.book import KW, POWER, Book, Bools, Ints, Problem, Refused, Supply, admit, each, problem, total
 from gridpilot.domain import Allocation, AuctionResult, Bid
 from gridpilot.errors import DataError
 from gridpilot.values import Array
@@ -122,8 +122,10 @@ def clear_book(book: Book, supply: Supply, *, time_limit_s: float = TIME_LIMIT_S
     taking_part, refused = admit(book, supply)
     p = problem(book, supply, taking_part)
     found = _solve(p, book, time_limit_s)
-    kw = np.zeros(len(book))
-    kw[taking_part] = found.x
+    kw = found.x
+    if len(p) < len(book):
+        kw = np.zeros(len(book))
+        kw[taking_part] = found.x
     price = supply.reserve_usd_per_kwh + (_price(p, found.x) if found.price is None else found.price)
     ms = (time.perf_counter() - start) * 1000.0
     exact, method, lost = found.method != GREEDY, found.method, found.lost
@@ -147,23 +149,23 @@ def _solve(p: Problem, book: Book, time_limit_s: float) -> _Solved:
     n = len(book.bidders)
     scarce, lumpy = len(p.capacity), bool((p.least_kw > 0.0).any())
     if scarce == 0:
-        return _Solved(p.kw, np.zeros(n), MERIT, float(p.kw @ p.value))
+        return _Solved(p.kw, np.zeros(n), MERIT, p.worth(p.kw))
     if scarce == 1 and not lumpy:
         x, lost, margin = merit.clear(p, n)
-        return _Solved(x, lost, MERIT, float(x @ p.value), margin if p.resources == (POWER,) else 0.0)
+        return _Solved(x, lost, MERIT, p.worth(x), margin if p.resources == (POWER,) else 0.0)
     try:
         if scarce == 1 and bool((p.whole | (p.least_kw <= 0.0)).all()):
             table = knapsack.Knapsack(p)
             x = table.allocate()
             winners = _winners(p, x, book)
             lost = _lost(p, x, winners, table.removals(winners), n)
-            return _Solved(x, lost, KNAPSACK, float(x @ p.value))
+            return _Solved(x, lost, KNAPSACK, p.worth(x))
         if not lumpy:
             x, prices = linear.allocate(p)
             winners = _winners(p, x, book)
             lost = _lost(p, x, winners, linear.removals(p, prices, winners), n)
             power = dict(zip(p.resources, prices.tolist(), strict=True)).get(POWER, 0.0)
-            return _Solved(x, lost, LINEAR, float(x @ p.value), power)
+            return _Solved(x, lost, LINEAR, p.worth(x), power)
     except (knapsack.TooLarge, linear.NotSolved):
         pass
     return _integer(p, book, integer.Deadline(time_limit_s))
@@ -201,9 +203,10 @@ def _winners(p: Problem, x: Array, book: Book) -> Ints:
 
 def _lost(p: Problem, x: Array, winners: Ints, without: Array, n: int) -> Array:
     """The value of the others without each winner, less what they have with it; never below zero but for rounding."""
-    worth = total(p.bidder, x * p.value, n)
+    got = np.flatnonzero(x > 0.0)
+    worth = x[got] * p.value[got]
     lost = np.zeros(n)
-    lost[winners] = np.maximum(without - (float(x @ p.value) - worth[winners]), 0.0)
+    lost[winners] = np.maximum(without - (float(worth.sum()) - each(winners, p.bidder[got], worth)), 0.0)
     return lost
 
 
@@ -235,7 +238,8 @@ def _price(p: Problem, x: Array) -> float:
     if POWER not in p.resources:
         return 0.0
     use, most = p.use[:, p.resources.index(POWER)], float(p.capacity[p.resources.index(POWER)])
-    losing = (p.least_kw <= 0.0) & (x < p.kw - KW) & (use > 0.0)
-    if float(x @ use) < most - KW or not losing.any():
+    rows = np.flatnonzero(p.least_kw <= 0.0)
+    losing = rows[(x[rows] < p.kw[rows] - KW) & (use[rows] > 0.0)]
+    if not len(losing) or float((x * use).sum()) < most - KW:
         return 0.0
     return float((p.value[losing] / use[losing]).max())

@@ -32,7 +32,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stack:
+class Stack:
     """The merit order where it matters.
 
     `rows` are those around the margin, in order; all dearer ones are served whole, all cheaper ones not at all. The
@@ -48,14 +48,14 @@ class _Stack:
 
 def allocate(p: Problem) -> Array:
     """kW of each row (n,): the most value. Ties go to the earlier row."""
-    return _stack(p, 0.0).x
+    return stacked(p, 0.0).x
 
 
 def clear(p: Problem, n_bidders: int) -> tuple[Array, Array, float]:
     """kW of each row (n,), the value that the others lose by each bidder (n_bidders,) [$/h], and the density
     at the margin."""
     asked = total(p.bidder, p.kw * p.use[:, 0], n_bidders)
-    stack = _stack(p, float(asked.max()))  # a winner and its own rows below displace no deeper than it asks in all
+    stack = stacked(p, float(asked.max()))  # a winner and its own rows below displace no deeper than it asks in all
     losing = stack.rows[stack.served :]
     left, density = stack.amount[losing], stack.density[losing]
     if len(losing):
@@ -72,7 +72,7 @@ def clear(p: Problem, n_bidders: int) -> tuple[Array, Array, float]:
     return stack.x, lost, float(density[0]) if len(losing) else 0.0
 
 
-def _stack(p: Problem, deeper: float) -> _Stack:
+def stacked(p: Problem, deeper: float) -> Stack:
     """The rows in merit order down to `deeper` below the margin at least; all of them where there are few."""
     use, capacity = p.use[:, 0], float(p.capacity[0])
     amount = p.kw * use
@@ -90,7 +90,7 @@ def _stack(p: Problem, deeper: float) -> _Stack:
     if served < len(rows):
         i = rows[served]
         x[i] = min(p.kw[i], max(capacity - (filled[served] - amount[i]), 0.0) / use[i])
-    return _Stack(x, amount, density, rows, served)
+    return Stack(x, amount, density, rows, served)
 
 
 def _window(density: Array, amount: Array, capacity: float, deeper: float) -> tuple[float, float]:
