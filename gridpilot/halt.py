@@ -25,6 +25,7 @@ from gridpilot.domain import SiteState
 from gridpilot.errors import GridPilotError, LedgerError
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara_key import known_key
+from gridpilot.monitor.health import PilotState
 
 if TYPE_CHECKING:
     from gridpilot.cycle import Engine
@@ -105,11 +106,11 @@ def _see_to_it(settings: Settings) -> None:
 
 def _watch(settings: Settings) -> None:
     begun, engine, ledger = time.monotonic(), None, None
-    if settings.source == "mara" and known_key(settings) is None:
-        log.warning("no key of a MARA site is known here: its pilot alone can reach it")
-        return
     while True:
         try:
+            if settings.source == "mara" and known_key(settings) is None:
+                log.warning("there is no site yet whose machines could be switched off: no key was set or kept")
+                break
             ledger = ledger or _ledger(settings)
             if ledger is not None and (_is_off(ledger) or _released(ledger, settings)):
                 break
@@ -160,7 +161,7 @@ def _open(settings: Settings, ledger: Ledger | None) -> Engine:
 
 def _send_off(engine: Engine, ledger: Ledger | None, settings: Settings) -> bool:
     """The off state by the gateway, with INTENT and RESULT where the ledger takes them; True when it is read back."""
-    now = datetime.now(UTC)
+    now = _present(engine, ledger)
     off = emergency.failsafe(engine.site, SiteState(now, float("nan")), now, now + VALID, "estop")
     if ledger is not None and stopfile.pressed(settings.database_url()) is None:
         try:
@@ -169,4 +170,11 @@ def _send_off(engine: Engine, ledger: Ledger | None, settings: Settings) -> bool
         except LedgerError as error:
             log.warning("emergency stop: sent without an entry in the ledger (%s)", error)
     engine.gateway.put(off, now)
-    return not any(engine.gateway.read(now).machines.values())
+    return not any(engine.gateway.read(now).target.values())
+
+
+def _present(engine: Engine, ledger: Ledger | None) -> datetime:
+    """The source's time: the replay's clock is the pilot's."""
+    wall = datetime.now(UTC)
+    clock = None if ledger is None else PilotState.load(ledger).clock
+    return engine.source.present(wall) if clock is None else clock.at(wall)

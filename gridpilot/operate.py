@@ -152,8 +152,8 @@ def approve(command_id: int, actor: Actor) -> Command:
 
 
 def release(command_id: int, actor: Actor, *, reason: str) -> None:
-    """End an override before its time, or take a proposal back."""
-    override.release(views.ledger(), command_id, actor, reason=reason, now=_source_now(), wall=_wall())
+    """End an override before its time, or take a proposal back. One press, without a name too: the plan is safe."""
+    override.release(views.ledger(), command_id, _named(actor), reason=reason, now=_source_now(), wall=_wall())
 
 
 def resume(actor: Actor, *, reason: str) -> Command:
@@ -224,9 +224,14 @@ def step_replay(actor: Actor) -> None:
 
 
 def _clock(target: Mapping[str, Any], actor: Actor) -> None:
-    now, who = _wall(), actor if actor.name else replace(actor, name=people.NO_NAME)
+    now, who = _wall(), _named(actor)
     command = Command(now, who.name, "replay clock", "clock", target, now + VALID, 0)
     override.submit(views.ledger(), command, who, wall=now)
+
+
+def _named(actor: Actor) -> Actor:
+    """Whoever gave no name on a local console is the console."""
+    return actor if actor.name else replace(actor, name=people.NO_NAME)
 
 
 # --- small parts -----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,11 +13,15 @@ import pytest
 import requests
 
 from gridpilot import halt, operate, views
+from gridpilot.cycle import open_engine, run_cycle
 from gridpilot.dispatch import override, stopfile
 from gridpilot.dispatch.actor import Actor
 from gridpilot.errors import LedgerError
 from gridpilot.ledger.store import Ledger
 from gridpilot.mara_server import MaraServer
+from gridpilot.market.mara_key import key_file
+from gridpilot.market.replay import ReplaySource
+from gridpilot.monitor.health import AUTO, PilotState
 
 pytestmark = pytest.mark.slow  # real waits for a pilot that does not come
 
@@ -143,11 +148,36 @@ def test_release_stop__latched_in_the_file__takes_the_two_steps_too(url: str, ma
     assert views.stopped() is None
 
 
-def test_stop__site_whose_key_only_the_pilot_has__no_second_site_is_made(
+def test_stop__key_that_the_pilot_kept__reaches_its_site_and_makes_no_other(
     url: str, mara: MaraServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GRIDPILOT_MARA_API_KEY")
     views.reset()
     operate.emergency_stop(ANNA)
-    assert halt.finish(5.0)
+    assert halt.finish(5.0) and running(mara) == 3, "no key was kept: there is no site to reach"
+    body = {"url": mara.url, "api_key": KEY}
+    key_file(views.settings()).write_text(json.dumps(body), "utf-8")
+    operate.emergency_stop(ANNA)
+    assert halt.finish(WAIT_S)
+    assert running(mara) == 0
     assert ("POST", "/sites") not in mara.requests
+
+
+def test_F56_stop__no_pilot_on_the_replay__off_in_the_replays_own_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRIDPILOT_DB_URL", f"sqlite:///{tmp_path / 'replay.db'}")
+    views.reset()
+    ledger, wall = views.ledger(), datetime.now(UTC)
+    engine = open_engine(views.settings(), ledger)
+    assert isinstance(engine.source, ReplaySource)
+    engine.source.clock = engine.source.clock.with_speed(wall, 0.0)
+    assert sum(run_cycle(engine, wall).dispatch.machines.values()) > 0
+    PilotState(AUTO, "", clock=engine.source.clock).save(ledger)
+    operate.emergency_stop(ANNA)
+    assert halt.finish(WAIT_S)
+    result = ledger.latest("result")
+    assert result is not None and (result.body["status"], set(result.body["actual"].values())) == ("applied", {0})
+    assert result.at == engine.source.present(wall), "no jump by two years"
+    ledger.close()
+    views.reset()

@@ -133,7 +133,7 @@ def test_pilot__heartbeat__is_good_for_an_interval_of_the_wall_clock_at_every_sp
         assert every_s() == pytest.approx(60.0)
         for speed, expected_s in ((0.0, 5.0), (1.0, 3600.0), (3600.0, 1.0)):
             now = datetime.now(UTC)
-            override.submit(ledger, Command(now, "anna", "replay clock", "clock", {"speed": speed}, now, 0))
+            give(ledger, Command(now, "anna", "replay clock", "clock", {"speed": speed}, now, 0))
             assert every_s() == pytest.approx(expected_s)
         pilot.close(datetime.now(UTC))
 

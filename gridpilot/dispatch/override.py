@@ -27,7 +27,7 @@ from gridpilot.dispatch.actor import APPROVER, OPERATOR, Actor, hidden, same_per
 from gridpilot.dispatch.effects import KINDS, OVERRIDES, apply_override, check_target, import_limit_kw
 from gridpilot.dispatch.emergency import failsafe
 from gridpilot.dispatch.journal import CommandStore, CommandWork
-from gridpilot.dispatch.reconcile import HOLD_KEY, held
+from gridpilot.dispatch.reconcile import HOLD_KEY, SENT, held
 from gridpilot.domain import Dispatch, GridLimit, Site, SiteState
 from gridpilot.errors import Conflict, Forbidden, InputError
 from gridpilot.values import iso
@@ -272,9 +272,9 @@ def note_sent(ledger: CommandStore, sent: Dispatch, now: datetime) -> None:
     command = active_override(ledger, now)
     if command is None or sent.origin == "estop" or held(ledger) is not None:
         return
-    if sent.origin not in ("override", "hold"):
+    if sent.origin == "plan":
         settle(ledger, command.id, "refused", "it would break a limit of the site: the plan was followed", now)
-    elif command.status == "accepted" and sent.status in ("applied", "recovered"):
+    elif command.status == "accepted" and sent.origin in ("override", "hold") and sent.status in SENT:
         settle(ledger, command.id, "active", f"sent for {iso(sent.at)}", now)
 
 

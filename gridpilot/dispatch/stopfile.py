@@ -101,7 +101,7 @@ def _written(path: Path) -> datetime:
 def _places(url: str) -> list[Path]:
     """Where the file may lie, the best place first. The name tells ledgers apart, and no password."""
     try:
-        parsed = make_url(url)
+        parsed = make_url(url).set(query={})
         name = parsed.render_as_string(hide_password=True)
         beside = parsed.database if parsed.get_backend_name() == "sqlite" else None
     except ArgumentError:

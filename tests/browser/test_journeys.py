@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from gridpilot.ledger.store import Ledger
 from tests.browser.harness.server import Server, serve
 from tests.browser.harness.watch import Watched
 
@@ -42,22 +43,64 @@ def test_journey__override__selected_looked_at_operated_and_released(
 ) -> None:
     watched = new_page()
     page = watched.open(f"{own_console.url}/dispatch", "[data-testid='stDataFrame']")
-    page.get_by_role("textbox", name="Your name").fill("anna")
-    gpu = page.get_by_label("gpu, of 12")
-    gpu.fill("3")
-    gpu.press("Enter")
-    page.get_by_role("button", name="Select").click()
-    expect(page.get_by_text("Void in")).to_be_visible(timeout=WAIT_MS)
-    reason = page.get_by_role("textbox", name="Reason")
-    reason.fill("fan test in hall 2")
-    reason.press("Enter")
+    _select_gpus(page, 3, "anna")
     page.get_by_role("button", name="Operate").click()
     _said(page, "OVERRIDE")
-    expect(page.get_by_text("In force: Machines, gpu 3")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_text("In force: Machines: gpu 3")).to_be_visible(timeout=WAIT_MS)
     page.reload()
     page.locator("[data-testid='stDataFrame']").first.wait_for(timeout=WAIT_MS)
     page.get_by_role("button", name="Release").click()
     _said(page, "AUTO")
+    watched.clean()
+
+
+def _select_gpus(page: Page, count: int, name: str) -> None:
+    """Choose, say who and why, and look at the effect."""
+    for label, text in (("Your name", name), ("Reason", "fan test in hall 2")):
+        field = page.get_by_role("textbox", name=label)
+        field.fill(text)
+        field.press("Enter")
+    gpu = page.get_by_label("gpu, of 12")
+    gpu.fill(str(count))
+    gpu.press("Enter")
+    page.get_by_role("button", name="Select").click()
+    expect(page.get_by_text("Void in")).to_be_visible(timeout=WAIT_MS)
+
+
+def test_F53_journey__two_tabs_double_clicks_and_reloads__each_command_once(
+    own_console: Server, new_page: Callable[..., Watched]
+) -> None:
+    first, second = new_page(), new_page()
+    one = first.open(f"{own_console.url}/dispatch", "[data-testid='stDataFrame']")
+    two = second.open(f"{own_console.url}/dispatch", "[data-testid='stDataFrame']")
+    _select_gpus(one, 3, "anna")
+    _select_gpus(two, 5, "bert")
+    one.get_by_role("button", name="Operate").dblclick()
+    expect(one.get_by_text("was accepted")).to_be_visible(timeout=WAIT_MS)
+    two.get_by_role("button", name="Operate").dblclick()
+    expect(two.get_by_text("somebody acted in between").first).to_be_visible(timeout=WAIT_MS)
+    for page in (one, two):
+        page.reload()
+        expect(page.get_by_text("In force: Machines: gpu 3")).to_be_visible(timeout=WAIT_MS)
+    two.get_by_role("button", name="Release").dblclick()
+    _said(two, "AUTO")
+    expect(two.get_by_text("was released")).to_be_visible(timeout=WAIT_MS)
+    with Ledger.open(f"sqlite:///{own_console.log_file.parent / 'gridpilot.db'}") as ledger:
+        rows = [(row["author"], row["kind"], row["status"]) for row in ledger.commands() if row["kind"] != "clock"]
+    assert rows == [("bert", "machines", "refused"), ("anna", "machines", "released")]
+    first.clean()
+    second.clean()
+
+
+def test_F53_journey__selection_left_alone__void_after_half_a_minute(
+    own_console: Server, new_page: Callable[..., Watched]
+) -> None:
+    watched = new_page()
+    page = watched.open(f"{own_console.url}/dispatch", "[data-testid='stDataFrame']")
+    _select_gpus(page, 3, "anna")
+    expect(page.get_by_text("void after 30 s")).to_be_visible(timeout=45_000)
+    assert page.get_by_role("button", name="Operate").count() == 0
+    assert page.get_by_role("textbox", name="Reason").input_value() == "fan test in hall 2", "what was typed stays"
     watched.clean()
 
 
