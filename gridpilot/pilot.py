@@ -104,6 +104,7 @@ def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
         except _Left:
             _leave(pilot, in_time=time.monotonic() < due + 0.5)
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)  # an alarm on the way out would kill the process
             faulthandler.cancel_dump_traceback_later()
             pilot.end_fits()
 

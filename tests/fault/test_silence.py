@@ -106,7 +106,7 @@ def test_F45_pilot__hangs_in_a_dispatch__off_within_three_intervals_and_the_slee
         assert not any(site.machines.values())
         assert PilotState.load(site.ledger).control == FAILSAFE
         assert site.ledger.heartbeat() == beat, "the heartbeat was not kicked"
-        assert site.ledger.lease_holder("pilot", now()) is None, "the lease is free for a new pilot"
+        until(lambda: site.ledger.lease_holder("pilot", now()) is None, "the lease to be free for a new pilot")
         running, intents, puts = settle.load(site.ledger), len(site.ledger.entries("intent")), len(site.puts)
         assert running is not None and running.valid_until <= site.server.now()
 
