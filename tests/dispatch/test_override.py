@@ -462,30 +462,3 @@ def test_resume__without_a_hold_or_by_a_viewer_is_refused(ledger: Ledger) -> Non
     with pytest.raises(Forbidden):
         override.resume(ledger, VIA, reason="seen to", base_version=0, now=T0, wall=T0)
     assert override.held(ledger) is not None
-
-
-# --- many at once ----------------------------------------------------------------------------
-
-
-@pytest.mark.slow  # 200 durable transactions, one after another
-def test_F52_submit__200_overrides_from_10_threads_one_winner_a_version_and_200_rows(ledger: Ledger) -> None:
-    def work(thread: int) -> list[int]:
-        won = []
-        for n in range(20):
-            drawn_on = override.version(ledger)
-            try:
-                give(ledger, command(author=f"operator {thread}", target={"hydro": n}, base_version=drawn_on))
-            except Conflict:
-                continue
-            won.append(drawn_on)
-        return won
-
-    with ThreadPoolExecutor(10) as pool:
-        winners = sorted(version for won in pool.map(work, range(10)) for version in won)
-    rows = ledger.commands(limit=1000)
-    assert len(rows) == 200
-    assert winners == list(range(len(winners))), "each version has exactly one winner"
-    assert override.version(ledger) == len(winners)
-    counts = {status: sum(row["status"] == status for row in rows) for status in ("accepted", "superseded", "refused")}
-    assert counts == {"accepted": 1, "superseded": len(winners) - 1, "refused": 200 - len(winners)}
-    assert ledger.verify().ok
