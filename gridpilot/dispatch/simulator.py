@@ -21,6 +21,7 @@ from gridpilot.values import to_jsonable
 START_SOC = 0.5  # of the simulated battery, the first time it is used
 NOMINAL_HZ = 50.0
 STEP_S, MOST_STEPS = 30.0, 200  # of the heat's integration
+Moving = tuple[str, int, datetime]  # type, machines on or (negative) off, when done
 Load = Callable[[], Mapping[str, Any] | None]
 Save = Callable[[dict[str, Any]], object]
 
@@ -76,12 +77,12 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """What the site was told, and what it did at `at`. `moving`: (type, machines on or, negative, off, when done)."""
+    """What the site was told, and what it did at `at`."""
 
     at: datetime
     told: Mapping[str, int] = field(default_factory=dict)
     on: Mapping[str, int] = field(default_factory=dict)
-    moving: tuple[tuple[str, int, datetime], ...] = ()
+    moving: tuple[Moving, ...] = ()
     battery_kw: float = 0.0
     others_kw: float = 0.0  # jobs and tenants
     room_kw: float = 0.0
@@ -145,11 +146,9 @@ class SimulatedGateway:
             if not 0 <= count <= stock:
                 raise Refused(f"{count} {name} machines were asked for, the site has {stock}: ask for fewer", 400)
         state, battery = self._now(now), self._site.battery
-        changed = {name for name, count in dispatch.machines.items() if state.told.get(name, 0) != count}
-        moving = [row for row in state.moving if row[0] not in changed]
-        moving += [
-            row for name in sorted(changed) if (row := self._switched(state, name, dispatch.machines[name], now))
-        ]
+        moving = list(state.moving)
+        for name in sorted(dispatch.machines):
+            moving = self._switched(state, moving, name, dispatch.machines[name], now)
         told = replace(
             state,
             told={**state.told, **dispatch.machines},
@@ -175,13 +174,19 @@ class SimulatedGateway:
     def _stock(self, name: str) -> int:
         return next((m.count for m in self._site.machines if m.type == name), 0)
 
-    def _switched(self, state: _Site, name: str, wanted: int, now: datetime) -> tuple[str, int, datetime] | None:
-        """The machines of a type that change, and when that is done."""
+    def _switched(self, state: _Site, moving: list[Moving], name: str, wanted: int, now: datetime) -> list[Moving]:
+        """What is under way once a type is told how many: machines that go the same way go on, others turn round."""
         on, stuck, most = state.on.get(name, 0), state.faults.stuck.get(name, 0), self._stock(name)
         most -= state.faults.failed.get(name, 0)
-        change = min(max(wanted, min(on, stuck)), max(on, most - stuck)) - on
-        times = self._site.simulation
-        return (name, change, now + timedelta(seconds=times.on_s if change > 0 else times.off_s)) if change else None
+        aim = min(max(wanted, min(on, stuck)), max(on, most - stuck))
+        others, mine = [row for row in moving if row[0] != name], [row for row in moving if row[0] == name]
+        change = aim - on - sum(n for _, n, _ in mine)
+        if any(n * change < 0 for _, n, _ in mine):
+            mine, change = [], aim - on
+        if change:
+            times = self._site.simulation
+            mine.append((name, change, now + timedelta(seconds=times.on_s if change > 0 else times.off_s)))
+        return others + mine
 
     def _now(self, now: datetime) -> _Site:
         """The site carried forward to a moment; as it was where the clock went back."""

@@ -111,6 +111,17 @@ def test_simulated__the_same_again_while_it_switches__does_not_start_anew() -> N
     assert site.read(after(10.0)).machines["hydro"] == 10
 
 
+def test_simulated__fewer_and_fewer__each_goes_off_in_its_own_time_and_a_turn_begins_anew() -> None:
+    site = simulated()
+    site.put(dispatch({"hydro": 10}), T0)
+    for second, count in ((20, 8), (22, 5)):
+        site.put(dispatch({"hydro": count}), after(second))
+    assert [site.read(after(s)).machines["hydro"] for s in (23.9, 24.0, 25.9, 26.0)] == [10, 8, 8, 5]
+    site.put(dispatch({"hydro": 2}), after(30.0))
+    site.put(dispatch({"hydro": 9}), after(32.0))
+    assert [site.read(after(s)).machines["hydro"] for s in (34.0, 41.9, 42.0)] == [5, 5, 9]
+
+
 def test_simulated__kept_in_a_ledger__goes_on_after_a_restart(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
 

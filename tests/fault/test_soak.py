@@ -85,7 +85,6 @@ class Day:
         at = now()
         override.submit(self.ledger, Command(at, "anna", "soak", "estop", {}, at, 0), ANNA, wall=at)
         self.tick()
-        assert sum(self.site.machines.values()) == 0 or self.site.server.faults != type(self.site.server.faults)()
         for step in ("request", "confirm"):
             version = override.version(self.ledger)
             command = Command(now(), "anna", "soak", "estop_release", {"step": step}, now(), version)
