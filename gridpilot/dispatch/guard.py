@@ -35,7 +35,7 @@ ORIGIN = "emergency"
 UNTOUCHED = ("estop", "failsafe")  # everything is off: there is nothing left to do
 BROKEN_KW = 1.0  # by so much the meter must be over the limit, to be more than rounding
 SETTLE_S = 15.0  # after a command the meter is believed: machines take their time
-WAIT_KW = 0.01  # over the limit for a moment: rounding
+WAIT_KW = 1e-4  # over the limit for a moment: rounding
 
 
 @dataclass(frozen=True, slots=True)
