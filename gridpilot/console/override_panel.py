@@ -56,10 +56,14 @@ def _act_once(name: str, number: int, act: Callable[[Actor], str]) -> None:
     _act(once)
 
 
-def _select(snap: views.Snapshot, kind: str) -> None:
+def _select(snap: views.Snapshot) -> None:
+    """What the inputs show at the press: a page that lags behind may know another kind."""
+    kind = st.session_state[KIND]
     try:
         st.session_state[SELECTED] = operate.select(kind, command_inputs.target(snap, kind))
         st.session_state.pop(SAID, None)
+    except KeyError:
+        _say("error", "The inputs have just changed: select again.")
     except GridPilotError as error:
         _say("error", str(error))
 
@@ -212,9 +216,7 @@ def _override_panel(snap: views.Snapshot, who: Actor) -> None:
         command_inputs.inputs(snap, kind, _drop)
         st.text_input("Reason", key=REASON, max_chars=500)
         st.number_input("Ends after, minutes of site time", 5, 1440, 60, step=5, key=MINUTES)
-        st.button(
-            "Select", key="override_select", on_click=_select, args=(snap, kind), disabled=not _may(who, OPERATOR)
-        )
+        st.button("Select", key="override_select", on_click=_select, args=(snap,), disabled=not _may(who, OPERATOR))
         selected = st.session_state.get(SELECTED)
         if selected is not None:
             _preview(snap, selected)
