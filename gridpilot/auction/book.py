@@ -255,10 +255,19 @@ def problem(book: Book, supply: Supply, rows: Bools) -> Problem:
     scarce = [r for r, most in enumerate(capacity) if asked[r] > most]
     return Problem(
         book.bidder[take],
-        kw,
+        _possible(kw, book.least_kw[take], use[:, scarce], np.array([capacity[r] for r in scarce])),
         book.price[take] - supply.reserve_usd_per_kwh * book.uses[take, 0],
         use if len(scarce) == use.shape[1] else use[:, scarce],
         np.array([capacity[r] for r in scarce]),
         book.least_kw[take],
         tuple(names[r] for r in scarce),
     )
+
+
+def _possible(kw: Array, least_kw: Array, use: Array, capacity: Array) -> Array:
+    """kW of each row (n,), a divisible one's no more than the capacities alone allow it: what is beyond changes nothing
+    but how everything else is rounded."""
+    if not len(kw) or not len(capacity) or bool(np.all(kw.max() * use.max(axis=0) <= capacity)):
+        return kw
+    most = np.min(np.divide(capacity, use, out=np.full(use.shape, np.inf), where=use > 0.0), axis=1)
+    return np.where(least_kw < kw, np.maximum(np.minimum(kw, most), least_kw), kw)

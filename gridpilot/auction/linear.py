@@ -15,6 +15,7 @@ from gridpilot.values import Array
 
 COLUMNS = 250  # rows in the first core: those nearest to the margin
 TIGHT = 1e-12
+TIE = 1e-9  # of the largest price: what rounding may make of equality
 OPTIONS = {  # the finest tolerances that HiGHS takes
     "output_flag": False,
     "presolve": "off",
@@ -107,31 +108,46 @@ class _Core:
         self.p, self.size = p, columns
         self._open(guess)
         _, self.price = self.program.solve(p.capacity - self.taken)
-        fits = bool(np.all(self.taken <= p.capacity + TIGHT))
-        while not (fits and self._holds(self.price)):
+        while not (self._fits() and self._holds(self.price)):
+            fits = self._fits()
             self.size *= 2 if fits else 4
             self._open(self.price if fits else self.centre)  # prices of a core that does not fit mean nothing
             _, self.price = self.program.solve(p.capacity - self.taken)
-            fits = bool(np.all(self.taken <= p.capacity + TIGHT))
-        self.size = columns
-        self._open(self.price)  # centred on the optimum: what is asked next is near it
+        best, self.size = self.price, columns
+        self._open(best)  # centred on the optimum: what is asked next is near it
         self.found, self.price = self.program.solve(p.capacity - self.taken)
+        while not (self._fits() and self._holds(self.price)):  # rounding at the margin: more of it into the core
+            self.size *= 2
+            self._open(best)
+            self.found, self.price = self.program.solve(p.capacity - self.taken)
 
     def _open(self, price: Array) -> None:
-        """Choose the rows nearest to equality at `price`; the others stand as they do there."""
+        """Choose the rows nearest to equality at `price`, with all that are equal but for rounding; the others stand as
+        they do there."""
         p = self.p
         gain = p.value - p.use @ price
         distance = np.abs(gain) / np.maximum(p.use.sum(axis=1), 1e-300)
         n = min(self.size, len(p))
-        near = np.argpartition(distance, n - 1)[:n] if n < len(p) else np.arange(len(p))
-        self.centre, self.rows = price, np.sort(near)
-        self.reach = float(distance[self.rows].max()) if n < len(p) else np.inf
+        reach = np.inf if n == len(p) else max(float(np.partition(distance, n - 1)[n - 1]), self._tie(price))
+        near = distance <= reach
+        self.centre, self.rows = price, np.flatnonzero(near)
+        self.reach = reach if not near.all() else np.inf
         self.place = np.full(len(p), -1)
-        self.place[self.rows] = np.arange(n)
-        self.served = (self.place < 0) & (gain > 0.0)
+        self.place[self.rows] = np.arange(len(self.rows))
+        self.served = ~near & (gain > 0.0)
         self.taken = p.kw[self.served] @ p.use[self.served]
         self.worth = float(p.kw[self.served] @ p.value[self.served])
         self.program = _Program(p.value[self.rows], p.kw[self.rows], p.use[self.rows])
+
+    @staticmethod
+    def _tie(price: Array) -> float:
+        """How far from equality rounding may put a row that is at the margin."""
+        return TIE * max(1.0, float(np.abs(price).max(initial=0.0)))
+
+    def _fits(self) -> bool:
+        """Whether the rows that stand as served leave something, or just nothing."""
+        capacity = self.p.capacity
+        return bool(np.all(self.taken <= capacity + TIGHT * np.maximum(1.0, capacity)))
 
     def _holds(self, price: Array) -> bool:
         """Whether no row outside changes sides between centre and price: |change of u y| <= u.1 max |change of y|."""
@@ -140,7 +156,9 @@ class _Core:
     def x(self) -> Array:
         """kW of each row; the open ones exactly on the capacity, not within a solver's tolerance."""
         x = np.where(self.served, self.p.kw, 0.0)
-        x[self.rows] = _exact(self.p.use[self.rows], self.p.kw[self.rows], self.found, self.p.capacity - self.taken)
+        p, rows = self.p, self.rows
+        found = _exact(p.use[rows], p.kw[rows], self.found, p.capacity - self.taken)
+        x[rows] = _in_order(np.column_stack([p.value[rows], p.use[rows]]), p.kw[rows], found)
         return x
 
     def without(self, mine: Ints) -> float | None:
@@ -181,4 +199,15 @@ def _exact(use: Array, kw: Array, x: Array, left: Array) -> Array:
             x[i] -= cut
             if use[:, r] @ x <= left[r]:
                 break
+    return x
+
+
+def _in_order(kind: Array, kw: Array, x: Array) -> Array:
+    """The same kW for each kind of row (n, K), but the earlier rows of a kind first: they can stand for each other."""
+    _, group, count = np.unique(kind, axis=0, return_inverse=True, return_counts=True)
+    group = group.reshape(-1)
+    for g in np.flatnonzero(count > 1).tolist():
+        rows = np.flatnonzero(group == g)
+        before = np.concatenate([[0.0], np.cumsum(kw[rows])[:-1]])
+        x[rows] = np.clip(float(x[rows].sum()) - before, 0.0, kw[rows])
     return x

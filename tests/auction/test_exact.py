@@ -165,6 +165,61 @@ def test_clear_book__twenty_thousand_rows__equal_the_whole_linear_program(resour
         assert cleared.lost[b] == pytest.approx(lost, abs=1e-8 * max(1.0, value * 1e-4))
 
 
+def tied(rng: np.random.Generator) -> tuple[Book, Supply]:
+    """Bids of one, two or some prices on several resources, often more of them at the margin than a core holds."""
+    n, resources = int(rng.integers(20, 900)), int(rng.integers(2, 5))
+    uses = (
+        rng.choice([0.0, 0.25, 0.5, 1.0, 1.5], (n, resources))
+        if rng.random() < 0.5
+        else rng.uniform(0, 2, (n, resources))
+    )
+    uses[:, 0] = 1.0
+    prices = rng.choice([0.1, 0.2, 0.25, 0.3, 0.5], int(rng.integers(1, 4)))
+    kw, names = rng.choice([1.0, 5.0, 7.5], n), [f"b{i}" for i in range(int(rng.integers(2, 12)))]
+    book = Book.of_columns(
+        (names, rng.integers(0, len(names), n)),
+        (["x"], np.zeros(n, dtype=np.int64)),
+        kw,
+        rng.choice(prices, n),
+        uses=uses,
+        resources=("power", *(f"r{k}" for k in range(1, resources))),
+    )
+    most = rng.uniform(0.01, 0.6, resources) * (kw @ uses)
+    return book, Supply(float(most[0]), 0.0, {f"r{k}": float(most[k]) for k in range(1, resources)})
+
+
+def test_clear_book__many_ties_on_several_resources__within_the_capacities_and_paid_by_removal(rounds: int) -> None:
+    rng = np.random.default_rng(17)
+    for _ in range(8 * rounds):
+        book, supply = tied(rng)
+        cleared = clear_book(book, supply)
+        used = book.uses.T @ cleared.kw
+        most = np.array([supply.power_kw, *supply.others.values()])
+        assert np.all(used <= most + 1e-9 * np.maximum(1.0, most))
+        whole = optimum(book, supply)
+        assert cleared.welfare == pytest.approx(whole, rel=1e-9, abs=1e-9)
+        worth = np.bincount(book.bidder, weights=cleared.kw * book.price, minlength=len(book.bidders))
+        assert np.all(cleared.pays <= worth + 1e-8) and np.all(cleared.pays >= 0.0)
+        b = int(rng.integers(len(book.bidders)))
+        if cleared.power[b] > 0.0:
+            lost = optimum(book, supply, b) - (whole - cleared.value[b])
+            assert cleared.lost[b] == pytest.approx(lost, abs=1e-7)
+
+
+def test_clear_book__alike_on_several_resources__the_earlier_bidder_first_and_the_house_last() -> None:
+    bids = [Bid(name, "x", 10.0, 0.2, uses={"gpus": 1.0}, house=name == "a") for name in ("d", "a", "c", "b")]
+    result = clear_book(Book.of(bids), Supply(25.0, 0.0, {"gpus": 25.0 + 1e-3})).result()
+    assert {row.bidder: row.kw for row in result.allocation} == {"b": 10.0, "c": 10.0, "d": 5.0, "a": 0.0}
+
+
+def test_clear_book__asks_for_far_more_than_there_is__served_as_far_as_it_goes() -> None:
+    for asked in (5e4, 5e8, 1e9):
+        bids = [Bid("a", "x", asked, 0.5), Bid("b", "y", 100.0, 0.1), Bid("c", "y", 80.0, 0.2)]
+        result = clear_book(Book.of(bids), Supply(100.0, 0.0, {}, {"x": 40.0})).result()
+        assert {row.bidder: row.kw for row in result.allocation} == pytest.approx({"a": 40.0, "b": 0.0, "c": 60.0})
+        assert result.welfare_usd_per_h == pytest.approx(32.0)
+
+
 @pytest.mark.slow
 def test_clear_book__compiled_and_plain__give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
