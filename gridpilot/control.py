@@ -33,16 +33,21 @@ from gridpilot.values import to_jsonable
 FAR = timedelta(days=365)
 HOLD = "hold"  # origin of a dispatch that leaves the machines as they are
 RECORD_S = 60.0  # between two readings on record, while nothing happens; each one counts in a curtailment
+LOOK_AHEAD_S = 120.0  # of the gap between two looks, at the most
 SAMPLE_S = 10.0  # between two in a curtailment
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A reading, the limits of the connection that hold or will hold, and whether a curtailment began or ended."""
+    """A reading, the limits of the connection that hold or will hold, and whether a curtailment began or ended.
+
+    `ahead_s` is how soon something must be told to be done by the next look and in its own time.
+    """
 
     reading: Reading
     limits: tuple[GridLimit, ...] = ()
     turned: bool = False
+    ahead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Control:
     memory: Memory = field(default_factory=Memory)
     followed: reconcile.Followed = field(default_factory=reconcile.Followed)
     recorded: Reading | None = None  # the last one
+    looked_at: datetime | None = None
 
     def look(self, site: Site, now: datetime, running: settle.Running | None, *, quiet: bool = False) -> Seen:
         """Read the site and bring curtailments to `now`; `quiet` writes nothing. GatewayError where it can't be read.
@@ -90,7 +96,9 @@ class Control:
             turned, limits = curtailment.advance(self.ledger, site, now, mean_kw)
         if reading.import_kw is not None and math.isfinite(reading.import_kw):
             limits = (*limits, GridLimit(now, now + FAR, max(0.0, reading.import_kw)))
-        return Seen(reading, limits, turned)
+        gap_s = 0.0 if self.looked_at is None else (now - self.looked_at).total_seconds()
+        self.looked_at = now
+        return Seen(reading, limits, turned, min(max(gap_s, 0.0), LOOK_AHEAD_S) + site.simulation.off_s)
 
     def carry_out(self, orders: Orders, seen: Seen, now: datetime, *, token: int | None) -> Dispatch:
         """Send a cycle's orders and keep to them from now on. Where the site is held, nothing is sent but what the
@@ -192,7 +200,7 @@ def within(orders: Orders, seen: Seen) -> Orders:
     """Orders with `decided` brought within the emergency protocols: always something that may be sent, everything off
     if need be. Writes nothing."""
     site, state, decided = orders.site, orders.state, orders.decided
-    done = guard(site, state, decided, seen.reading, orders.memory, _terms(orders))
+    done = guard(site, state, decided, seen.reading, orders.memory, _terms(orders, seen.ahead_s))
     out = done.dispatch
     if not out.constraints_satisfied and out is not decided:
         safer = (
@@ -203,11 +211,11 @@ def within(orders: Orders, seen: Seen) -> Orders:
     return replace(orders, dispatch=out, flags=done.flags, memory=done.memory)
 
 
-def _terms(orders: Orders) -> Terms:
+def _terms(orders: Orders, ahead_s: float) -> Terms:
     plan = orders.plan
     reserve = float(plan.reserve_up_kw[0]), float(plan.reserve_down_kw[0])
     worth = {offer.of: offer.worth_usd_per_kwh for offer in plan.offers}
-    return Terms(reserve, worth or None, orders.site.simulation.off_s)
+    return Terms(reserve, worth or None, ahead_s)
 
 
 def draw_kw(site: Site, machines: Mapping[str, int], running: settle.Running) -> float:

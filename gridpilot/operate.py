@@ -22,6 +22,7 @@ from gridpilot.dispatch.override import Command
 from gridpilot.domain import Dispatch, SiteState
 from gridpilot.errors import Forbidden, InputError
 from gridpilot.halt import emergency_stop
+from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.pnl import Prices, rate
 
 __all__ = [
@@ -184,7 +185,7 @@ def curtail(
     override.require(ledger, actor, OPERATOR, reason, now=now, wall=_wall())
     if snap is None:
         raise InputError("there is no decision yet: wait for the first cycle")
-    start = now + timedelta(minutes=in_minutes)
+    start = now + max(timedelta(minutes=in_minutes), PilotState.load(ledger).notice)
     end = start + timedelta(minutes=minutes)
     name = f"{actor.name[:40]} {_wall():%Y-%m-%d %H:%M:%S.%f}"
     asked = target.get("import_kw"), target.get("percent")

@@ -15,9 +15,8 @@ REFRESH_S = 2.0
 
 def _machines(snap: views.Snapshot, sent: list[views.Sent]) -> pd.DataFrame:
     """Planned, sent and actual counts of each machine type beside its stock."""
-    types, last = snap.site.machines, sent[0] if sent else None
+    types, last, seen = snap.site.machines, sent[0] if sent else None, views.shown()
     planned = (snap.cycle.get("planned") or snap.dispatch)["machines"]
-    seen = views.shown()
     actual = None if seen is None else seen.machines
     return pd.DataFrame(
         {
@@ -41,7 +40,8 @@ def _others(snap: views.Snapshot) -> pd.DataFrame:
 def _limits(snap: views.Snapshot) -> None:
     dispatch, site, battery = snap.dispatch, snap.site, snap.site.battery
     grid = (-site.export_kw, site.import_kw)
-    widgets.limit_bar("Grid", dispatch["grid_kw"], "kW", grid, grid, "grid")
+    most_kw = curtailment_panel.most_kw(site.import_kw)
+    widgets.limit_bar("Grid", dispatch["grid_kw"], "kW", (grid[0], most_kw), grid, "grid")
     power = (-battery.discharge_kw, battery.charge_kw)
     widgets.limit_bar("Battery", dispatch["battery_kw"], "kW", power, power, "battery")
     soc = snap.cycle["soc_frac"]

@@ -119,7 +119,8 @@ def _curtail(args: argparse.Namespace) -> Result:
     from gridpilot.monitor.health import PilotState
 
     with Ledger.open(load_settings().database_url()) as ledger:
-        now = PilotState.load(ledger).present(datetime.now(UTC))
+        pilot = PilotState.load(ledger)
+        now = pilot.present(datetime.now(UTC))
         if args.report:
             event = find(ledger, args.report)
             found = audit(ledger, event, now)
@@ -128,7 +129,7 @@ def _curtail(args: argparse.Namespace) -> Result:
         if args.cancel:
             done = curtailment.cancel(ledger, args.cancel, author=args.author, reason=args.reason, now=now)
             return {"event": to_jsonable(done), "audit": None}
-        start = args.start or now
+        start = args.start or now + pilot.notice
         if not 0.0 < args.minutes <= 1440.0:
             raise InputError(f"--minutes is {args.minutes:g}: expected more than 0 and at most 1440")
         event = curtailment.Curtailment(

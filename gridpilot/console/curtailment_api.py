@@ -32,6 +32,7 @@ from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.errors import Conflict, GridPilotError, InputError
 from gridpilot.monitor.curtailments import audit, find
+from gridpilot.monitor.health import PilotState
 from gridpilot.values import to_jsonable
 
 MOST_BYTES: Final = 10_000
@@ -79,7 +80,7 @@ def _key(secret: str) -> bytes:
 def _submit(message_id: str, body: Mapping[str, Any]) -> Any:
     now = _now()
     _only(body, FIELDS)
-    start = _moment(body, "start") or now
+    start = _moment(body, "start") or now + PilotState.load(views.ledger()).notice
     minutes = _number(body, "minutes")
     end = _moment(body, "end") or (None if minutes is None else start + timedelta(minutes=min(minutes, 1e5)))
     if end is None:

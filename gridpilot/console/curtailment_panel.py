@@ -40,9 +40,16 @@ def events() -> None:
     st.dataframe(_table(shown, found, snap.site.timezone), hide_index=True, column_config=_NUMBERS)
 
 
+def most_kw(site_kw: float) -> float:
+    """The most that the connection may draw now, by itself `site_kw` [kW]."""
+    now = views.status().at
+    rows = curtailment.events(views.ledger(), ("active",))
+    return site_kw if now is None else min([site_kw, *(row.limit(site_kw).at(now) for row in rows)])
+
+
 _WHOLE: Final = st.column_config.NumberColumn(format="%.0f")
 _NUMBERS: Final = {
-    **dict.fromkeys(("baseline, kW", "target, kW", "mean, kW", "highest, kW", "reached, s"), _WHOLE),
+    **dict.fromkeys(("baseline, kW", "target, kW", "mean, kW", "highest, kW", "reached within, s"), _WHOLE),
     "delivered": st.column_config.NumberColumn(format="percent"),
 }
 
@@ -77,7 +84,7 @@ def _table(rows: list[Curtailment], found: dict[str, Audit | None], timezone: st
             "target, kW": [of(row, "target_kw") for row in rows],
             "mean, kW": [of(row, "mean_kw") for row in rows],
             "highest, kW": [of(row, "highest_kw") for row in rows],
-            "reached, s": [of(row, "reached_s") for row in rows],
+            "reached within, s": [of(row, "reached_s") for row in rows],
             "delivered": [of(row, "delivered_frac") for row in rows],
             "by": [f"{row.author} ({row.origin})" for row in rows],
             "reason": [row.reason for row in rows],

@@ -37,7 +37,8 @@ class Window:
 class Audit:
     """A curtailment's record. Powers in kW, positive imports; NaN where nothing was metered.
 
-    `reached_s` is how long after the end of the ramp the meter was at or under the target for good (0: by then).
+    `reached_s` is how long after the end of the ramp the meter was at or under the target for good (0: by then), and
+    `resolution_s` how long before that reading the one before it was: it may have been reached so much sooner.
     `delivered_frac` is the mean reduction over the promised one, from the end of the ramp on.
     """
 
@@ -48,6 +49,7 @@ class Audit:
     mean_kw: float
     highest_kw: float
     reached_s: float
+    resolution_s: float
     delivered_frac: float
     reduced_kwh: float
     samples: int
@@ -56,7 +58,11 @@ class Audit:
     @property
     def kept(self) -> bool:
         """Whether the target was reached in time and every settlement interval was kept."""
-        return self.samples > 0 and self.reached_s <= GRACE_S and all(window.kept for window in self.windows)
+        return (
+            self.samples > 0
+            and self.reached_s - self.resolution_s <= GRACE_S
+            and all(window.kept for window in self.windows)
+        )
 
 
 def find(ledger: Ledger, event_id: str) -> Curtailment:
@@ -92,7 +98,7 @@ def audit(ledger: Ledger, event: Curtailment, now: datetime) -> Audit | None:
         target,
         mean,
         float(held.max()) if len(held) else math.nan,
-        _reached_s(edges[:-1], kw, target, due, until),
+        *_reached_s(edges[:-1], kw, target, due, until),
         (baseline - mean) / promised if promised > 0.0 else math.nan,
         float(seconds @ (baseline - kw)) / 3600.0 if len(kw) else math.nan,
         int(np.sum(stamps.astype(np.int64) >= int(event.start.timestamp()))),
@@ -100,16 +106,18 @@ def audit(ledger: Ledger, event: Curtailment, now: datetime) -> Audit | None:
     )
 
 
-def _reached_s(begin: Array, kw: Array, target: float, due: datetime, until: datetime) -> float:
-    """Seconds from `due` to the reading from which on all are within the target; infinite where there is none."""
+def _reached_s(begin: Array, kw: Array, target: float, due: datetime, until: datetime) -> tuple[float, float]:
+    """Seconds from `due` to the reading from which on all are within the target, infinite where there is none; and from
+    the reading before that one."""
     over = np.flatnonzero(kw > target * (1.0 + TOLERANCE) + 0.05)
     if not len(kw) or not math.isfinite(target):
-        return math.nan
+        return math.nan, 0.0
     if not len(over):
-        return 0.0
+        return 0.0, 0.0
     if over[-1] == len(kw) - 1:
-        return math.inf
-    return max(0.0, float(begin[over[-1] + 1]) - due.timestamp())
+        return math.inf, 0.0
+    first = float(begin[over[-1] + 1])
+    return max(0.0, first - due.timestamp()), first - max(float(begin[over[-1]]), due.timestamp())
 
 
 def _windows(edges: Array, kw: Array, start: datetime, until: datetime, allowed_kw: float) -> list[Window]:

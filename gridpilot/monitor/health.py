@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gridpilot.ledger.store import Ledger
@@ -30,6 +30,11 @@ class PilotState:
     def speed(self) -> float | None:
         """Replayed seconds per second; None when live."""
         return self.clock.speed if self.clock else None
+
+    @property
+    def notice(self) -> timedelta:
+        """A second of the wall clock, in the source's time: a pilot has seen by then what was just written."""
+        return timedelta(seconds=max(1.0, self.speed or 0.0))
 
     def present(self, wall: datetime) -> datetime:
         """The source's time."""
