@@ -252,11 +252,11 @@ class Pilot:
         if engine is None or time.monotonic() < self.look_at:
             return False
         self.look_at = time.monotonic() + engine.gateway.look_s
-        if override.stopped(self.ledger) is not None:
-            return False
-        present = engine.source.present(wall)
+        present, stopped = engine.source.present(wall), override.stopped(self.ledger) is not None
         try:
-            asked = engine.control.follow(present, token=self.token)
+            if stopped or self.off_until is not None:
+                self._stay_off("estop" if stopped else "failsafe", present)
+            asked = not stopped and engine.control.follow(present, token=self.token)
         except (GatewayError, SafetyError) as error:
             if not self.blind:
                 body = {"code": "UNREADABLE", "severity": "alarm", "stage": "pilot", "message": str(error)}
@@ -265,6 +265,14 @@ class Pilot:
             return False
         self.blind = False
         return asked
+
+    def _stay_off(self, origin: str, present: datetime) -> None:
+        """Where everything is to be off and somebody switches something on, it goes off again."""
+        engine = self.engine
+        assert engine is not None  # noqa: S101 - for the type checker
+        if any(engine.gateway.read(present).target.values()):
+            self.off_until = None
+            self._send_off(origin, present)
 
     def _open(self, wall: datetime) -> None:
         engine = open_engine(self.settings, self.ledger)

@@ -55,16 +55,12 @@ _NUMBERS: Final = {
 
 
 def _progress(snap: views.Snapshot, row: Curtailment, found: Audit | None) -> None:
-    """An active one, as a bar of the import against its target."""
+    """An active one: its target, and whether it is kept."""
     target = row.target_kw(row.baseline_kw if row.baseline_kw is not None else snap.site.import_kw)
     ends = fmt.local(row.end, snap.site.timezone, with_date=False)
     kept = found is not None and found.kept
     state = "kept so far" if kept else "not kept" if found is not None and found.samples else "begins"
     widgets.finding(f"Curtailed to {fmt.power(target)} until {ends}: {state}")
-    most = snap.site.import_kw
-    widgets.limit_bar(
-        "Grid", float(snap.dispatch["grid_kw"]), "kW", (0.0, target), (min(0.0, -snap.site.export_kw), most), "grid"
-    )
 
 
 def _table(rows: list[Curtailment], found: dict[str, Audit | None], timezone: str) -> pd.DataFrame:
