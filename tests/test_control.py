@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from gridpilot.config import DATA, Settings
-from gridpilot.dispatch import curtailment, reconcile
+from gridpilot.dispatch import curtailment, override, reconcile
+from gridpilot.dispatch.actor import local
 from gridpilot.dispatch.curtailment import Curtailment
+from gridpilot.dispatch.override import Command
 from gridpilot.dispatch.simulator import Faults, SimulatedGateway
 from gridpilot.domain import Reading, Reserve
 from gridpilot.ledger.store import Ledger
@@ -19,6 +21,7 @@ from gridpilot.market.replay import ReplaySource
 from gridpilot.monitor import metering, settle
 from gridpilot.monitor.curtailments import audit, find
 from gridpilot.monitor.decision import load
+from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.standing import customer_standings
 from gridpilot.pilot import Pilot
 
@@ -274,3 +277,59 @@ def test_curtailment__ramp__followed_down_in_whole_machines(stage: Stage, ledger
         assert seen.grid_kw is not None and seen.grid_kw <= limit.at(stage.now) + 1e-6, stage.now
     assert stage.read().grid_kw > 150.0, "no more is shed than asked"
     assert audit(ledger, find(ledger, "e1"), stage.now).reached_s == 0.0  # type: ignore[union-attr]
+
+
+# --- rows of the fault table that concern a whole pilot ----------------------------------------
+
+
+def test_F31_site_without_machines__battery_alone_and_nothing_divides_by_zero(ledger: Ledger, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text("machines = []\n[battery]\ncapacity_kwh = 0\n")
+    pilot = Pilot(Settings(db_url=f"sqlite:///{tmp_path / 'ledger.db'}", refit=False, site=site), ledger)
+    pilot.tick(WALL)
+    newest = ledger.latest("cycle")
+    assert newest is not None
+    assert (newest.body["dispatch"]["status"], newest.body["dispatch"]["total_power_kw"]) == ("applied", 0.0)
+    pilot.close(WALL)
+
+
+def test_F31_machines_disappear__planned_over_what_exists(stage: Stage, ledger: Ledger) -> None:
+    engine = stage.pilot.engine
+    assert engine is not None
+    engine.site = replace(engine.site, machines=tuple(m for m in engine.site.machines if m.type != "hydro"))
+    engine.control.gateway = SimulatedGateway(engine.site, stage.gateway._load, stage.gateway._save)
+    stage.pilot.interval = None
+    stage.pass_(30.0)
+    newest = ledger.latest("cycle")
+    assert newest is not None and "hydro" not in newest.body["dispatch"]["machines"]
+    assert newest.body["dispatch"]["status"] == "applied"
+
+
+def test_F36_auction__no_capacity__nobody_is_served_and_nothing_raises(stage: Stage, ledger: Ledger) -> None:
+    stage.gateway.inject(Faults(import_kw=0.0), stage.now)
+    stage.pilot.interval = None
+    stage.pass_(30.0)
+    newest = ledger.latest("auction")
+    assert newest is not None
+    assert all(row["kw"] <= 0.3 for row in newest.body["allocation"] if row["bidder"] not in ("battery", "grid"))
+    assert stage.read().grid_kw <= 1e-6
+
+
+def test_F54_override__expires_while_the_pilot_is_down__not_applied_when_it_returns(
+    stage: Stage, ledger: Ledger
+) -> None:
+    until, version = stage.now + timedelta(minutes=10), override.version(ledger)
+    given = Command(stage.now, "anna", "fan test", "machines", {"hydro": 1}, until, version)
+    override.submit(ledger, given, local("anna"), wall=stage.wall)
+    stage.pass_(2.0)
+    assert stage.read().target["hydro"] == 1
+    stage.pilot.close(stage.wall)
+    state = PilotState.load(ledger)
+    assert state.clock is not None
+    stage.wall += timedelta(minutes=30)
+    later = replace(state.clock, wall=stage.wall, replay=state.clock.replay + timedelta(minutes=30))
+    replace(state, clock=later).save(ledger)
+    stage.pilot = Pilot(stage.pilot.settings, ledger)
+    stage.pass_(20.0)
+    assert ledger.commands(kinds=("machines",))[0]["status"] == "expired"
+    assert stage.read().target["hydro"] > 1

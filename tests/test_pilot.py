@@ -166,7 +166,7 @@ def test_pilot__replay_clock__steps_and_speed_follow_commands_and_survive_a_rest
         again.close(later)
 
 
-def test_pilot__override__is_followed_until_it_expires(url: str) -> None:
+def test_F54_pilot__override__is_followed_until_it_expires(url: str) -> None:
     with Ledger.open(url) as ledger:
         pilot = Pilot(Settings(db_url=url, refit=False, replay_speed=0.0), ledger)
         wall = datetime.now(UTC)

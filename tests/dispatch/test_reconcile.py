@@ -143,7 +143,7 @@ def test_execute__ledger_that_cannot_be_written_sends_nothing(ledger: Ledger) ->
     assert rig.puts == []
 
 
-def test_execute__lost_acknowledgement_is_settled_by_reading(ledger: Ledger) -> None:
+def test_F38_execute__lost_acknowledgement_is_settled_by_reading(ledger: Ledger) -> None:
     rig = Rig([GatewayError("timed out")])
     assert execute(ledger, rig, dispatch(), T0, cycle_id="c1").status == "recovered"
     assert len(rig.puts) == 1
@@ -222,7 +222,7 @@ def test_F42_follow__a_day_later__is_a_first_time_again(ledger: Ledger) -> None:
     assert alarms(ledger) == ["OUTSIDE_CHANGE", "OUTSIDE_CHANGE"] and held(ledger) is None
 
 
-def test_execute__refusal_is_not_tried_again(ledger: Ledger) -> None:
+def test_F40_execute__refusal_is_not_tried_again(ledger: Ledger) -> None:
     rig = Rig([Refused("409 not now", 409)])
     assert execute(ledger, rig, dispatch(), T0, cycle_id="c1").status == "refused"
     assert len(rig.puts) == 1
