@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, cast
 from gridpilot import views
 from gridpilot.config import Settings
 from gridpilot.dispatch import emergency, override, reconcile, stopfile
-from gridpilot.dispatch.actor import NO_NAME, Actor, shown
+from gridpilot.dispatch.actor import NO_NAME, Actor
 from gridpilot.dispatch.override import MAX_TEXT, Command
 from gridpilot.domain import SiteState
 from gridpilot.errors import GridPilotError, LedgerError
+from gridpilot.foreign import shown
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara_key import known_key
 from gridpilot.monitor.health import PilotState

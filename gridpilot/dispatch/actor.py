@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from gridpilot.foreign import shown
+
 VIEWER, OPERATOR, APPROVER = ROLES = ("viewer", "operator", "approver")  # each may do what those before it may
 LOCAL, OIDC = "local", "oidc"
 NO_NAME = "console"  # who presses the stop on a local console without giving a name
-MARK = "\ufffd"  # in place of a character that cannot be shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +66,6 @@ def signed_in(claims: Mapping[str, Any], operators: Iterable[str], approvers: It
     marks = "|".join(str(claims.get(key, "")) for key in ("iss", "sub", "iat", "nonce"))
     login = hashlib.sha256(marks.encode("utf-8", "replace")).hexdigest()[:16]
     return Actor(name, role, OIDC, _moment(claims.get("exp")), login)
-
-
-def shown(text: str, most: int = 200) -> str:
-    """A text from outside as one plain line: what cannot be seen, or would move what is around it, becomes a mark."""
-    return "".join(MARK if hidden(c) else c for c in text.strip()[:most])
-
-
-def hidden(character: str) -> bool:
-    """Whether a character is a control, has no shape of its own, or ends a line."""
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def same_person(one: str, other: str) -> bool:

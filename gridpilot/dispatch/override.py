@@ -23,13 +23,14 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gridpilot.dispatch.actor import APPROVER, OPERATOR, Actor, hidden, same_person
+from gridpilot.dispatch.actor import APPROVER, OPERATOR, Actor, same_person
 from gridpilot.dispatch.effects import KINDS, OVERRIDES, apply_override, check_target, import_limit_kw
 from gridpilot.dispatch.emergency import failsafe
 from gridpilot.dispatch.journal import CommandStore, CommandWork
 from gridpilot.dispatch.reconcile import HOLD_KEY, SENT, held
 from gridpilot.domain import Dispatch, GridLimit, Site, SiteState
 from gridpilot.errors import Conflict, Forbidden, InputError
+from gridpilot.foreign import JOINERS, hidden
 from gridpilot.values import iso
 
 ACTS = (*KINDS, "approve", "release", "curtailment")  # every kind of row: the last ones are written where refused
@@ -43,7 +44,6 @@ MAX_TEXT = 500
 MAX_VALID = timedelta(hours=24)
 CONFIRM_WITHIN = timedelta(seconds=30)
 APPROVE_WITHIN = timedelta(minutes=10)
-JOINERS = "\u200c\u200d"  # invisible, but some scripts need them
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from gridpilot.dispatch import override
-from gridpilot.dispatch.actor import LOCAL, VIEWER, Actor, shown
+from gridpilot.dispatch.actor import LOCAL, VIEWER, Actor
 from gridpilot.dispatch.journal import CommandStore
 from gridpilot.errors import LedgerError
+from gridpilot.foreign import shown
 from gridpilot.values import iso
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import random
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gridpilot.auction.bids import parse_bids, read_bids
+from gridpilot.auction.bids import listed, parse_bids, read_bids, read_rows
+from gridpilot.auction.book import Book
 from gridpilot.domain import Bid
 from gridpilot.errors import DataError
+from gridpilot.foreign import unquoted
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -150,3 +156,114 @@ def test_read_bids__many_rows__memory_bounded(tmp_path: Path) -> None:
 def test_F35_parse_bids__bad_optional_value__its_own_reason(changes: dict[str, Any], said: str) -> None:
     _, refused = parse_bids([row(**changes)])
     assert said in refused[0][1]
+
+
+# --- what an attack found ----------------------------------------------------------------------
+
+
+def test_F35_parse_bids__house_in_one_row_only__each_row_of_that_name_refused() -> None:
+    bids, refused = parse_bids([row(house="yes"), row(bidder="b"), row(), row(bidder="own", house=True)])
+    assert [(bid.bidder, bid.house) for bid in bids] == [("b", False), ("own", True)]
+    assert [reason.partition(":")[0] for _, reason in refused] == ["row 1", "row 3"]
+    assert all("is the house in one row and not in another" in reason for _, reason in refused)
+
+
+def test_F35_read_bids__house_in_one_row_only__nobody_gets_power_for_nothing(tmp_path: Path) -> None:
+    rows = ["a,x,5,0.2,", "b,y,5,0.2,", "a,z,1,0.1,yes", "own,x,9,0.05,yes", "c,x,many,0.1,"]
+    book, refused = read_bids(file_of(tmp_path, "\n".join([HEADER + ",house", *rows]) + "\n"))
+    assert (book.bidders, book.services, book.house.tolist()) == (("b", "own"), ("x", "y"), [False, True])
+    assert [reason.partition(":")[0] for _, reason in refused] == ["row 1", "row 3", "row 5"]
+    assert [bid.bidder for bid in book.bids()] == ["b", "own"]
+
+
+def test_F35_read_bids__one_house_row_for_a_name_of_many__the_rest_is_counted(tmp_path: Path) -> None:
+    rows = ["a,x,5,0.2,"] * 3000 + ["a,x,5,0.2,yes", "b,x,5,0.2,"]
+    book, refused = read_bids(file_of(tmp_path, "\n".join([HEADER + ",house", *rows]) + "\n"))
+    assert book.bidders == ("b",) and len(book) == 1
+    assert refused[0][1].startswith("row 1: ") and refused[-1] == (
+        "others",
+        "2001 more rows are refused; the first 1000 say why",
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (HEADER + ",kw", "column 'kw' is there 2 times"),
+        (HEADER + ",divisble", "unknown column 'divisble'; expected bidder,service,kw,price_usd_per_kwh"),
+        ("_index," + HEADER, "unknown column '_index'"),
+        (HEADER + ",", "unknown column ''"),
+        (HEADER + ",uses_", "unknown column 'uses_'"),
+        (HEADER.replace(",", ";"), "has semicolons between its columns"),
+        (HEADER.replace(",", "\t"), "has tabs between its columns"),
+        (HEADER.replace("k", "k\0"), "has NUL bytes"),
+        (HEADER + "".join(f",uses_r{k}" for k in range(33)), "has 33 columns of uses_: at most 32"),
+        (HEADER + "".join(f",uses_r{k}" for k in range(1000)), "has 1004 columns: at most 64"),
+    ],
+)
+def test_F35_read_bids__header_that_is_none__one_clear_line(tmp_path: Path, header: str, said: str) -> None:
+    with pytest.raises(DataError, match=re.escape(said)) as raised:
+        read_bids(file_of(tmp_path, f"{header}\na,x,1,0.1\n"))
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("number", ["1_0", "\uff11\uff10", "\u0661", "1\u00a0"])
+def test_F35_number__not_plainly_one__refused_in_a_table_and_in_a_file(tmp_path: Path, number: str) -> None:
+    bids, refused = parse_bids([row(kw=number), row(price_usd_per_kwh=number)])
+    assert bids == () and len(refused) == 2
+    book, refused = read_bids(file_of(tmp_path, f"{HEADER}\na,x,{number},0.1\nb,x,1,0.1\n"))
+    assert book.bidders == ("b",) and "expected a number" in refused[0][1]
+
+
+def test_F35_read_bids__nul_byte_in_a_name__that_row_refused(tmp_path: Path) -> None:
+    book, refused = read_bids(file_of(tmp_path, f"{HEADER}\na\0,x,1,0.1\nb,x,1,0.1\n"))
+    assert book.bidders == ("b",) and "bidder has a NUL byte" in refused[0][1]
+
+
+OPTIONS = HEADER + ",divisible,min_kw,house,uses_power,uses_gpus"
+ODD = [
+    "",
+    ",,,,,,,,",
+    "a,x,5,0.1,perhaps,,,,",
+    "a,x,5,0.1,,6,,,",
+    "a,x,5,0.1,,,,-1,",
+    "'=a,x,5,0.1,,,,,",
+    "a,x,1e1,0.1",
+]
+
+
+def test_read_bids__at_once_or_row_by_row__the_same_bids(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    pick = rng.choice
+    rows = [
+        f"{pick('abc')},{pick('xy')},{pick(['5', ' 7.5', '0'])},{pick(['.1', '-2e-1'])},{pick(['', 'NO', 'true'])},"
+        f"{pick(['', '0', '0.0'])},,{pick(['', '1.25'])},{pick(['', '3'])}"
+        for _ in range(1200)
+    ]
+    rows += [f"own,x,5,.1,false,{pick(['', '5'])},yes,1,"] * 5 + ODD
+    for shift in (0, 700):
+        mixed = rows[shift:] + rows[:shift]
+        book, refused = read_bids(file_of(tmp_path, "\n".join([OPTIONS, *mixed]) + "\n"))
+        names = OPTIONS.split(",")
+        table = [dict(itertools.zip_longest(names, map(unquoted, line.split(",")))) for line in mixed]
+        bids, said = parse_bids(table)
+        assert refused == said
+        assert book.bids() == Book.of(bids).bids()
+
+
+def test_F35_read_rows__more_values_than_the_header__left_out_with_a_reason() -> None:
+    text = f"{HEADER}\nz,a,x,5,.1\nb,x,6,.2\n\nc,x\n'=1+1,x,1,.1\n"
+    rows, refused = read_rows(io.StringIO(text, newline=""), "b.csv", 10)
+    assert refused == (("z", "row 1: 5 values: expected 4, as in the header"),)
+    assert [(r["bidder"], r["kw"]) for r in rows] == [("b", "6"), ("c", ""), ("=1+1", "1")]
+    with pytest.raises(DataError, match="has more than 2 rows"):
+        read_rows(io.StringIO(text, newline=""), "b.csv", 2)
+    with pytest.raises(DataError, match="unknown column '_index'"):
+        read_rows(io.StringIO("_index," + text, newline=""), "b.csv", 2)
+
+
+def test_listed__many_that_take_no_part__a_thousand_and_a_count() -> None:
+    many = [("a", "asks for 0 kW")] * 5000
+    assert listed([("r", "x")], many[:999]) == (("r", "x"), *many[:999])
+    out = listed([("r", "x")] * 600, many)
+    assert len(out) == 1001 and out[-1] == ("others", "4600 more bids take no part")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gridpilot.dispatch.actor import APPROVER, OPERATOR, VIEWER, local, same_person, shown, signed_in
+from gridpilot.dispatch.actor import APPROVER, OPERATOR, VIEWER, local, same_person, signed_in
+from gridpilot.foreign import shown
 
 T0 = datetime(2026, 6, 12, 14, tzinfo=UTC)
 CLAIMS = {

@@ -1,0 +1,40 @@
+"""Text from outside: made visible on a line, and told from a spreadsheet's formulas in a file."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+MARK: Final = "\ufffd"  # in place of a character that cannot be shown
+JOINERS: Final = "\u200c\u200d"  # invisible, but some scripts need them
+_UNSEEN: Final = r"\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+_SIGN: Final = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b"  # ASCII, fullwidth, small
+_FORMULA: Final = re.compile(rf"'*(?:[\t\r\n]|[{_UNSEEN}]*[{_SIGN}])")
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+
+
+def hidden(character: str) -> bool:
+    """Whether a character is a control, has no shape of its own, or ends a line."""
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def shown(text: str, most: int = 200) -> str:
+    """A text from outside as one plain line: what cannot be seen, or would move what is around it, becomes a mark."""
+    return "".join(MARK if hidden(c) else c for c in text.strip()[:most])
+
+
+def line(text: str) -> str:
+    """A text of any length as one line: blanks in a row are one; what cannot be seen becomes a mark, joiners stay."""
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(MARK if hidden(c) and c not in JOINERS else c for c in text)
+
+
+def quoted(text: str) -> str:
+    """A cell of a CSV file: what a spreadsheet would run as a formula gets a ' before it; a plain number does not."""
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def unquoted(cell: str) -> str:
+    """The text that `quoted` made this cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
