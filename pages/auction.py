@@ -65,7 +65,7 @@ def _result() -> None:
             st.caption("A payment covers the power of the cooling too. The site's own alternatives pay nothing.")
             rejected = snap.auction["rejected"]
             if rejected:
-                st.caption("Not served: " + widgets.inert("; ".join(f"{r['bidder']} {r['reason']}" for r in rejected)))
+                st.caption("Not served: " + widgets.inert(parts.unserved(rejected)))
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 
@@ -106,6 +106,7 @@ def _externality() -> None:
     st.markdown(widgets.inert(text))
     rows = parts.externality_table(payment, money)
     st.dataframe(rows, hide_index=True, column_config=parts.numbers(rows))
+    widgets.download_csv(rows, "payment.csv", key="payment_csv")
 
 
 st.subheader("Who gets the power, and what do they pay?")

@@ -30,6 +30,7 @@ MAX_RESOURCES = 32
 CHUNK = 50_000  # rows that are read at once
 FEW = 500  # rows that are looked at one by one where one of them is not good at first sight
 MOST_REASONS = 1000  # rows refused with a reason each; the others are counted
+OTHERS = "others"  # the name of a row that only counts
 Refusal = tuple[str, str]  # bidder (or row), reason
 MIXED = "the bidder is the house in one row and not in another: say so in all of its rows or in none"
 _YES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -73,24 +74,25 @@ def read_bids(path: Path) -> tuple[Book, tuple[Refusal, ...]]:
             return columns.book()
 
 
-def read_rows(file: TextIO, name: str, most: int) -> tuple[list[dict[str, str]], tuple[Refusal, ...]]:
-    """Rows of such a file as text, for a table that people edit; DataError where it has more than `most`.
+def read_rows(file: TextIO, name: str, most: int) -> tuple[list[str], list[list[str]], tuple[Refusal, ...]]:
+    """Header and rows of such a file as text, for a table that people edit; DataError where it has more than `most`.
 
     Only rows with more values than the header are refused here, the others by `parse_bids`.
     """
-    rows: list[dict[str, str]] = []
+    rows: list[list[str]] = []
     refused = _Refusals()
     with _clear_errors(name):
         header, reader = _opened(file, name)
         for number, row in enumerate(reader, 1):
             if number > most:
                 raise DataError(f"{name} has more than {most} rows: use the command line for more")
-            body = {column: unquoted(cell) for column, cell in itertools.zip_longest(header, row, fillvalue="")}
+            cells = [unquoted(cell) for cell in row[: len(header)]]
             if len(row) > len(header):
+                body = dict(zip(header, cells, strict=True))
                 refused.add(number, _name(body, number), _too_many(row, header))
             elif row:
-                rows.append(body)
-    return rows, refused.told()
+                rows.append(cells + [""] * (len(header) - len(row)))
+    return header, rows, refused.told()
 
 
 def listed(refused: Sequence[Refusal], unserved: Sequence[Refusal]) -> tuple[Refusal, ...]:
@@ -98,7 +100,7 @@ def listed(refused: Sequence[Refusal], unserved: Sequence[Refusal]) -> tuple[Ref
     room = max(MOST_REASONS - len(refused), 0)
     if len(unserved) <= room:
         return (*refused, *unserved)
-    return (*refused, *unserved[:room], ("others", f"{len(unserved) - room} more bids take no part"))
+    return (*refused, *unserved[:room], (OTHERS, f"{len(unserved) - room} more bids take no part"))
 
 
 # --- files -----------------------------------------------------------------------------------
@@ -174,7 +176,7 @@ class _Refusals:
         """By row."""
         out = [(name, f"row {number}: {reason}") for number, name, reason in self.first]
         if self.more:
-            out.append(("others", f"{self.more} more rows are refused; the first {MOST_REASONS} say why"))
+            out.append((OTHERS, f"{self.more} more rows are refused; the first {MOST_REASONS} say why"))
         return tuple(out)
 
 

@@ -279,7 +279,7 @@ def _auction(args: argparse.Namespace) -> Result:
 
     import numpy as np
 
-    from gridpilot.auction.bids import read_bids
+    from gridpilot.auction.bids import listed, read_bids
     from gridpilot.auction.book import Supply
     from gridpilot.auction.mechanism import clear_book
     from gridpilot.auction.proof import audit
@@ -289,7 +289,7 @@ def _auction(args: argparse.Namespace) -> Result:
     book, refused = read_bids(args.bids)
     supply = Supply(args.capacity_kw, args.reserve, dict(args.resource), dict(args.cap))
     result = clear_book(book, supply, core=args.core).result()
-    body = report.auction_json(replace(result, rejected=(*refused, *result.rejected)))
+    body = report.auction_json(replace(result, rejected=listed(refused, result.rejected)))
     if args.audit:
         if len(book) > MOST_AUDITED:
             raise InputError(f"--audit: {len(book)} bids are too many to clear over and over; at most {MOST_AUDITED}")

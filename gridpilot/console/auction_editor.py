@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from gridpilot import report, views
+from gridpilot.auction.bids import OTHERS, Refusal, read_rows
+from gridpilot.auction.proof import Outcome
 from gridpilot.console import auction_parts as parts
 from gridpilot.console import format as fmt
 from gridpilot.console import widgets
 from gridpilot.errors import DataError, GridPilotError
 
 BASE, LAST, PAST, ROUND, RESULT = "bids_base", "bids_last", "bids_past", "bids_round", "bids_result"
-COLUMNS = ["bidder", "service", "kw", "price_usd_per_kwh", "divisible", "min_kw", "house", "uses_power"]
-NEEDED = COLUMNS[:4]
+FILE, LEFT_OUT, OTHERWISE = "bids_file", "bids_left_out", "bids_otherwise"
 MOST_BYTES = 2_000_000
 MOST_ROWS = 2_000
 MOST_UNDO = 50
+MOST_UNASKED = 200  # rows: more are cleared with another bid only when asked
 TRIES = 200
 
 
@@ -28,7 +30,8 @@ def _show(table: pd.DataFrame) -> None:
     """Put a table into the editor, which starts anew with it."""
     st.session_state[BASE] = st.session_state[LAST] = table
     st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
-    st.session_state.pop(RESULT, None)
+    for key in (RESULT, LEFT_OUT):
+        st.session_state.pop(key, None)
 
 
 def _remember() -> None:
@@ -49,24 +52,17 @@ def _undo() -> None:
         _show(past.pop())
 
 
-def _read(upload: Any) -> pd.DataFrame:
-    """A CSV of bids, every cell as text: the engine refuses bad rows one by one."""
+def _read(upload: Any) -> tuple[pd.DataFrame, Sequence[Refusal]]:
+    """A CSV of bids, every cell as text, and the rows that fit no table; the engine refuses others one by one."""
     raw = upload.getvalue()
     if len(raw) > MOST_BYTES:
         raise DataError(
             f"{upload.name} has {len(raw) / 1e6:.1f} MB: at most {MOST_BYTES / 1e6:.0f} MB are taken here; "
             "`python -m gridpilot auction` takes more"
         )
-    try:
-        table = pd.read_csv(io.BytesIO(raw), dtype=str, nrows=MOST_ROWS + 1, encoding="utf-8-sig", na_filter=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{upload.name} is not a CSV file of bids: {error}") from None
-    missing = [name for name in NEEDED if name not in table]
-    if missing:
-        raise DataError(f"{upload.name}: no column {missing[0]!r}; expected {', '.join(NEEDED)}")
-    if len(table) > MOST_ROWS:
-        raise DataError(f"{upload.name} has more than {MOST_ROWS} rows: use the command line for more")
-    return table
+    with io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8-sig", newline="") as file:
+        header, rows, left_out = read_rows(file, upload.name, MOST_ROWS)
+    return pd.DataFrame(rows, columns=header, dtype=str), left_out
 
 
 def _table() -> pd.DataFrame:
@@ -84,11 +80,29 @@ def _table() -> pd.DataFrame:
 
 def _upload() -> None:
     upload = st.file_uploader("Bids from a CSV file", type="csv", key="bids_upload")
-    if upload is not None and st.session_state.get("bids_file") != upload.file_id:
-        st.session_state["bids_file"] = upload.file_id
-        table = _read(upload)
+    if upload is not None and st.session_state.get(FILE) != upload.file_id:
+        try:
+            table, left_out = _read(upload)
+        except DataError as error:
+            st.error(widgets.inert(str(error)))
+            return
+        st.session_state[FILE] = upload.file_id
         _remember()
         _show(table)
+        st.session_state[LEFT_OUT] = left_out
+    _warn(st.session_state.get(LEFT_OUT, ()))
+
+
+def _warn(refused: Sequence[Refusal]) -> None:
+    """Rows that are refused, the first of them with their reasons."""
+    counted = [reason for name, reason in refused[-1:] if name == OTHERS]
+    told = refused[: len(refused) - len(counted)]
+    for name, reason in told[: parts.MOST_SHOWN]:
+        st.warning(widgets.inert(f"{name}: {reason}"))
+    if len(told) > parts.MOST_SHOWN:
+        st.warning(f"and {len(told) - parts.MOST_SHOWN:,} more.")
+    for reason in counted:
+        st.warning(widgets.inert(reason))
 
 
 def _supply(snap: views.Snapshot) -> views.Supply:
@@ -142,10 +156,8 @@ def _answer(snap: views.Snapshot, result: Mapping[str, Any]) -> None:
         widgets.tile("Method", exact, result["method"])
     table = parts.result_table(result, money)
     st.dataframe(table, hide_index=True, column_config=parts.numbers(table))
-    for row in result["rejected"][:20]:
-        st.warning(widgets.inert(f"{row['bidder']}: {row['reason']}"))
-    if len(result["rejected"]) > 20:
-        st.warning(f"and {len(result['rejected']) - 20} more rows are refused.")
+    widgets.download_csv(table, "cleared.csv", key="bids_result_csv", label="Download result")
+    _warn([(row["bidder"], row["reason"]) for row in result["rejected"]])
 
 
 def _otherwise(snap: views.Snapshot, question: views.Question) -> None:
@@ -158,7 +170,30 @@ def _otherwise(snap: views.Snapshot, question: views.Question) -> None:
         who = st.selectbox("Bidder", question.bidders, key="lie_of")
         price = st.number_input("Its prices, %", 0.0, 1000.0, 80.0, step=5.0, key="lie_price")
         kw = st.number_input("Its kW, %", 0.0, 1000.0, 100.0, step=5.0, key="lie_kw")
-    honest, lying = question.otherwise(who, price / 100.0, kw / 100.0)
+    asked = (question, who, price, kw)
+    known, answer = st.session_state.get(OTHERWISE, (None, None))
+    if known != asked:
+        many = len(question.bids)
+        if many > MOST_UNASKED and not st.button(f"Clear the {many:,} bids with and without it", key="lie_clear"):
+            answer = None
+        else:
+            with st.spinner("Clearing both"):
+                answer = question.otherwise(who, price / 100.0, kw / 100.0)
+            st.session_state[OTHERWISE] = (asked, answer)
+    if answer is not None:
+        _verdict(snap, who, *answer)
+    if st.button(f"Try {TRIES} random lies", key="lie_audit"):
+        with st.spinner("Clearing each of them"):
+            found = question.audit(TRIES)
+        if found.best_gain_usd_per_h > 0.0:
+            gain = fmt.money(found.best_gain_usd_per_h, snap.units.money, "h")
+            st.warning(widgets.inert(f"One of {found.tried} lies paid: {found.bidder} gained {gain}."))
+        else:
+            st.success(f"{found.tried} lies tried, none paid.")
+
+
+def _verdict(snap: views.Snapshot, who: str, honest: Outcome, lying: Outcome) -> None:
+    """What a bidder gets by its bids, and told otherwise."""
     money = snap.units.money
     more = lying.gain_usd_per_h - honest.gain_usd_per_h
     if abs(more) < 0.005:
@@ -172,11 +207,3 @@ def _otherwise(snap: views.Snapshot, question: views.Question) -> None:
             f"{verdict}, by what the power is worth to it."
         )
     )
-    if st.button(f"Try {TRIES} random lies", key="lie_audit"):
-        with st.spinner("Clearing each of them"):
-            found = question.audit(TRIES)
-        if found.best_gain_usd_per_h > 0.0:
-            gain = fmt.money(found.best_gain_usd_per_h, money, "h")
-            st.warning(widgets.inert(f"One of {found.tried} lies paid: {found.bidder} gained {gain}."))
-        else:
-            st.success(f"{found.tried} lies tried, none paid.")

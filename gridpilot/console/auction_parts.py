@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,8 @@ from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
 from gridpilot.values import to_utc
+
+MOST_SHOWN = 20  # refusals
 
 
 def numbers(table: pd.DataFrame) -> dict[str, Any]:
@@ -109,6 +111,12 @@ def result_table(auction: Mapping[str, Any], money: str) -> pd.DataFrame:
         for row in auction["allocation"]
     ]
     return pd.DataFrame(rows)
+
+
+def unserved(rejected: Sequence[Mapping[str, Any]]) -> str:
+    """Bids that took no part and why, the first of them."""
+    first = "; ".join(f"{row['bidder']} {row['reason']}" for row in rejected[:MOST_SHOWN])
+    return first + (f"; and {len(rejected) - MOST_SHOWN:,} more" if len(rejected) > MOST_SHOWN else "")
 
 
 def externality_table(payment: Mapping[str, Any], money: str) -> pd.DataFrame:

@@ -177,6 +177,8 @@ STYLE: Final = """<style>
 .gp-empty { border: 1px dashed color-mix(in srgb, currentColor 35%, transparent); border-radius: 0.4rem;
   padding: 1.4rem 1.2rem; }
 .gp-empty strong { display: block; margin-bottom: 0.25rem; }
+/* A table's own download leaves formulas as they are; ours (`widgets.download_csv`) quotes them. */
+[data-testid="stElementToolbarButton"]:has([aria-label^="Download as CSV"]) { display: none; }
 /* Amber and red mean something here: a chat's faces are grey. */
 [data-testid^="stChatMessageAvatar"] { background: color-mix(in srgb, currentColor 14%, transparent) !important;
   color: inherit !important; }

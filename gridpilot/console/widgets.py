@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import streamlit as st
 
@@ -17,6 +17,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console.format import Quantity
 from gridpilot.console.theme import HUE, hue_name
 from gridpilot.domain import DataFlag
+from gridpilot.foreign import line, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])")
 _ADDRESS: Final = re.compile(r"(?i)\b(https?|www)(?=\\[:.])")  # as _MARKDOWN leaves it; a word joiner breaks it
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 HAIR: Final = 1e-4  # a value this far beyond its limit is on it: the tolerance of the safety check
 _SEVERITY: Final = {"alarm": 0, "warn": 1, "info": 2}
 
@@ -33,8 +33,11 @@ _SEVERITY: Final = {"alarm": 0, "warn": 1, "info": 2}
 
 
 def inert(text: str) -> str:
-    """Text that Markdown shows as it is, for labels that cannot take `st.text`. An address becomes no link."""
-    return _ADDRESS.sub("\\1\u2060", _MARKDOWN.sub(r"\\\1", " ".join(text.split())))
+    """Text that Markdown shows as it is, for labels that cannot take `st.text`. An address becomes no link.
+
+    What cannot be seen, or would turn the text around it, becomes a visible mark.
+    """
+    return _ADDRESS.sub("\\1\u2060", _MARKDOWN.sub(r"\\\1", line(text)))
 
 
 def foreign(text: str) -> None:
@@ -184,14 +187,13 @@ def flags_html(ordered: Sequence[DataFlag], limit: int) -> str:
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """The table as CSV. Text that a spreadsheet would run as a formula gets a ' before it; numbers stay."""
-    safe = table.map(_quoted)
-    safe.columns = [_quoted(str(name)) for name in table.columns]
-    return safe.to_csv(index=False)
+    """The table as CSV. Text that a spreadsheet would run as a formula gets a ' before it; numbers stay.
 
-
-def _quoted(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA) else cell
+    `foreign.unquoted` takes it off again, so that bids that are read back are the same.
+    """
+    safe = table.map(lambda cell: quoted(cell) if isinstance(cell, str) else cell)
+    safe.columns = [quoted(str(name)) for name in table.columns]
+    return safe.to_csv(index=False, lineterminator="\r\n")  # as RFC 4180: a lone CR or LF in a name is quoted too
 
 
 def download_csv(table: pd.DataFrame, file_name: str, key: str, label: str = "Download CSV") -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gridpilot.auction.bids import USES, Refusal, parse_bids
+from gridpilot.auction.bids import USES, Refusal, listed, parse_bids
 from gridpilot.auction.book import POWER, Book, Supply
 from gridpilot.auction.mechanism import clear_book
 from gridpilot.auction.proof import Audit, Outcome, audit, probe
@@ -41,7 +41,7 @@ class Question:
     def clear(self) -> AuctionResult:
         """Who would get what, and pay what."""
         result = clear_book(Book.of(self.bids), self.supply).result()
-        return replace(result, rejected=(*self.refused, *result.rejected))
+        return replace(result, rejected=listed(self.refused, result.rejected))
 
     def otherwise(self, bidder: str, price_factor: float, kw_factor: float) -> tuple[Outcome, Outcome]:
         """What a bidder gets with its bids, and with these multiples of its prices and kW; both by its true bids."""

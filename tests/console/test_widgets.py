@@ -1,18 +1,71 @@
 from __future__ import annotations
 
+import io
 import math
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from gridpilot.auction.bids import read_rows
 from gridpilot.console import widgets
 from gridpilot.domain import DataFlag
+from gridpilot.foreign import quoted
 
 
 def test_inert__markdown_and_latex__shown_as_it_is() -> None:
     assert widgets.inert("a*b_c $1 [x](y)") == r"a\*b\_c \$1 \[x\]\(y\)"
     assert widgets.inert("two\n lines") == "two lines"
+
+
+def test_inert__what_cannot_be_seen__a_mark_and_joiners_stay() -> None:
+    assert widgets.inert("\u202egpu\u200b a\0\x1b[31mb") == "\ufffdgpu\ufffd a\ufffd\ufffd\\[31mb"
+    assert widgets.inert("\u0915\u094d\u200d\u0937") == "\u0915\u094d\u200d\u0937"
+
+
+FORMULAS = [
+    "  =1",
+    "\n=1",
+    "\t=1",
+    "\r+1a",
+    "\u00a0=1",
+    "\u2003-a",
+    "\u200b@a",
+    "\ufeff=1",
+    "\u202e=1",
+    "\uff1d1",
+    "\u2003\uff20a",
+]
+
+
+def test_csv_text__formulas_after_any_blank__quoted_and_plain_numbers_not() -> None:
+    assert [quoted(text) for text in FORMULAS] == [f"'{text}" for text in FORMULAS]
+    plain = ["-0.5", "+1", "-1e-3", ".5", "a=1", "a-b", "", "'tis", "5"]
+    assert [quoted(text) for text in plain] == plain
+
+
+def test_csv_text__read_back__the_same_bids() -> None:
+    names = [
+        *FORMULAS,
+        "=cmd|'/c calc'!A0",
+        "'=a",
+        "''=a",
+        "'tis",
+        '"q"',
+        "a,b",
+        "a\rb",
+        "a\r\nb",
+        "\uff1da\n",
+        "-0.5",
+        "'-0.5",
+    ]
+    table = pd.DataFrame(
+        {"bidder": names, "service": "x", "kw": "5", "price_usd_per_kwh": ["-0.5"] + ["1"] * (len(names) - 1)}
+    )
+    header, rows, refused = read_rows(io.StringIO(widgets.csv_text(table), newline=""), "b.csv", 100)
+    assert (header, refused) == (list(table.columns), ())
+    assert [row[0] for row in rows] == names
+    assert rows == table.to_numpy().tolist()
 
 
 def test_csv_text__formulas__quoted_and_numbers_kept() -> None:

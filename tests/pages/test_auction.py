@@ -90,3 +90,48 @@ def test_auction__history__the_course_of_the_clearing_price(full: OpenPage) -> N
     assert held is not None and snap is not None
     assert held.clearing_usd_per_kwh[-1] == pytest.approx(snap.auction["clearing_price"])
     assert held.revenue_usd_per_h[-1] == pytest.approx(snap.auction["revenue"])
+
+
+HEADER = "bidder,service,kw,price_usd_per_kwh"
+
+
+def uploaded(app: AppTest, text: str) -> AppTest:
+    """The page with a file of bids."""
+    app.file_uploader[0].set_value(("b.csv", text.encode(), "text/csv"))
+    return app.run()
+
+
+def test_F35_auction__row_longer_than_the_header__left_out_with_a_reason(full: OpenPage) -> None:
+    app = uploaded(full("auction"), f"{HEADER}\nz,a,x,500,.1\nb,x,6,.2\n")
+    assert not app.exception and not app.error
+    assert [box.value.replace("\\", "") for box in app.warning] == ["z: row 1: 5 values: expected 4, as in the header"]
+    app.button(key="bids_clear").click().run()
+    assert tables(app)[-1][["bidder", "asked, kW"]].to_numpy().tolist() == [["b", 6.0]]
+
+
+@pytest.mark.parametrize("header", ["_index," + HEADER, HEADER + ",kw", HEADER.replace(",", ";"), "a\0"])
+def test_F35_auction__file_of_something_else__one_clear_line_and_the_editor_stays(full: OpenPage, header: str) -> None:
+    app = uploaded(full("auction"), f"{header}\n1,a,x,5,.1\n")
+    assert not app.exception and len(app.error) == 1 and "b\\.csv" in app.error[0].value
+    app.button(key="bids_clear").click().run()
+    assert not app.exception and len(tables(app)) == 2
+
+
+def test_auction__hundreds_of_bids__another_bid_is_cleared_only_when_asked(full: OpenPage) -> None:
+    rows = "".join(f"t{k % 50},x,{k % 7 + 1},0.{k % 80 + 10}\n" for k in range(300))
+    app = uploaded(full("auction"), f"{HEADER}\n{rows}")
+    assert not app.exception and "By its bids" not in words(app)
+    app.button(key="lie_clear").click().run()
+    assert "By its bids" in words(app)
+    app.run()
+    assert "By its bids" in words(app), "the answer stays while the question does"
+    assert not [button for button in app.button if button.key == "lie_clear"]
+    app.number_input(key="lie_price").set_value(10.0).run()
+    assert "By its bids" not in words(app)
+
+
+def test_F35_auction__many_refused_rows__the_first_ones_and_a_count(full: OpenPage) -> None:
+    app = uploaded(full("auction"), f"{HEADER}\n" + "a,x,0,.1\n" * 1500)
+    app.button(key="bids_clear").click().run()
+    assert not app.exception and len(app.warning) == 22
+    assert [box.value for box in app.warning[-2:]] == ["and 980 more.", "500 more bids take no part"]
