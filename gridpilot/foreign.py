@@ -25,8 +25,12 @@ def shown(text: str, most: int = 200) -> str:
 
 
 def line(text: str) -> str:
-    """A text of any length as one line: blanks in a row are one; what cannot be seen becomes a mark, joiners stay."""
-    text = " ".join(text.split())
+    """A text of any length as one line: blanks in a row are one, and what cannot be seen becomes a mark."""
+    return marked(" ".join(text.split()))
+
+
+def marked(text: str) -> str:
+    """A text in which what cannot be seen is a mark; joiners stay."""
     return text if text.isprintable() else "".join(MARK if hidden(c) and c not in JOINERS else c for c in text)
 
 

@@ -215,6 +215,54 @@ def test_auction__bad_rows__refused_with_a_reason_and_the_rest_cleared(
     assert [row["bidder"] for row in body["allocation"]] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cap", "x=5", "--cap", "x=6"], "--cap 'x' is given more than once"),
+        (["--resource", "gpus=5", "--resource", "gpus=6"], "--resource 'gpus' is given more than once"),
+        (["--cap", "mining=5"], "--cap 'mining': no good bid is for it; services: x"),
+        (["--resource", "cores=5"], "--resource 'cores': no good bid uses it; what is used: gpus, power"),
+        (["--resource", "idle=5"], "--resource 'idle': no good bid uses it"),
+        (["--resource", "power=5"], "give it as its capacity"),
+        (["--reserve", "1_0"], "is not a number"),
+        (["--cap", "x=\uff11"], "is not a number"),
+    ],
+)
+def test_auction__option_that_fits_no_bid__one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    bids = write(tmp_path, "b.csv", "bidder,service,kw,price_usd_per_kwh,uses_gpus,uses_idle\na,x,10,0.3,1,0\n")
+    assert said in refused(capsys, "auction", "--bids", bids, "--capacity-kw", "100", *options)
+
+
+def test_F57_auction__name_that_would_steer_the_terminal__on_its_own_line_and_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = 'bidder,service,kw,price_usd_per_kwh\n"a\nrefused b: forged",x,10,0.3\n\x1b[31mred,\u202ex,5,0.2\n'
+    assert main(["auction", "--bids", write(tmp_path, "b.csv", rows), "--capacity-kw", "100"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and lines[1].startswith("a refused b: forged")
+    assert lines[2].startswith("\ufffd[31mred") and " \ufffdx " in lines[2]
+    assert "\x1b" not in refused(capsys, "auction", "--bids", "\x1b[31m.csv", "--capacity-kw", "1")
+
+
+def test_auction__terminal_of_another_encoding__shown_in_escapes(tmp_path: Path) -> None:
+    bids = write(tmp_path, "b.csv", "bidder,service,kw,price_usd_per_kwh\nJosé,x,10,0.3\n")
+    command = [sys.executable, "-m", "gridpilot", "auction", "--bids", bids, "--capacity-kw", "100"]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=60, check=True)
+    assert done.stderr == b"" and b"Jos\\xe9" in done.stdout
+
+
+def test_auction__many_bids_that_take_no_part__a_thousand_told_and_the_rest_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bids = write(tmp_path, "b.csv", "bidder,service,kw,price_usd_per_kwh\n" + "a,x,5,0.1\n" * 5000)
+    body = ok(capsys, "auction", "--bids", bids, "--capacity-kw", "100", "--reserve", "0.2")
+    assert len(body["rejected"]) == 1001
+    assert body["rejected"][-1] == {"bidder": "others", "reason": "4000 more bids take no part"}
+
+
 def test_setting__wrong_value__names_the_variable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

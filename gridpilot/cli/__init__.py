@@ -7,14 +7,16 @@ commands that read files, `processes` those that run until they are stopped, `re
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from gridpilot.cli import processes, records, studies
+from gridpilot.cli import processes, records, studies, texts
 from gridpilot.cli.options import Result
 from gridpilot.errors import GridPilotError, InputError
+from gridpilot.foreign import line
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,11 +28,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another encoding shows \\u2013, no failure
     try:
         args = _parser().parse_args(argv)
         result = args.run(args)
         if result is not None:
-            _show(json.dumps(result, allow_nan=False) if args.json else args.text(result))
+            _show(json.dumps(result, allow_nan=False) if args.json else texts.visible(args.text(result)))
         return 0
     except InputError as error:
         return _fail(str(error), 2)
@@ -41,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"gridpilot: {' '.join(message.split())}\n")
+    sys.stderr.write(f"gridpilot: {line(message)}\n")
     return code
 
 

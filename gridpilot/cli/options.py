@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
+
+from gridpilot.errors import InputError
 
 Result = dict[str, Any]
 Command = Callable[..., argparse.ArgumentParser]  # name, what it runs, help, its text for people
@@ -14,7 +16,7 @@ Command = Callable[..., argparse.ArgumentParser]  # name, what it runs, help, it
 
 def number(text: str) -> float:
     """A finite number."""
-    value = float(text)
+    value = float(_plain(text))
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text} is not a finite number")
     return value
@@ -22,10 +24,26 @@ def number(text: str) -> float:
 
 def count(text: str) -> int:
     """A whole number from 1 to 10,000."""
-    value = int(text)
+    value = int(_plain(text))
     if not 1 <= value <= 10_000:
         raise argparse.ArgumentTypeError(f"{text} is not from 1 to 10000")
     return value
+
+
+def _plain(text: str) -> str:
+    """A number as people write it, not as Python does: no 1_000, no digits of other scripts."""
+    if "_" in text or not text.isascii():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, as 1000 or 0.5")
+    return text
+
+
+def by_name(option: str, amounts: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """NAME=NUMBER given any number of times, each name once."""
+    out = dict(amounts)
+    for name in out:
+        if sum(other == name for other, _ in amounts) > 1:
+            raise InputError(f"{option} {name!r} is given more than once: give it once")
+    return out
 
 
 def amount(text: str) -> tuple[str, float]:

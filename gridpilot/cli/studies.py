@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +17,11 @@ from gridpilot.cli.options import Command, Result
 from gridpilot.config import DATA, Settings, load_settings, load_site
 from gridpilot.domain import DataFlag, PriceHistory, PriceOutlook, Site, SiteState
 from gridpilot.errors import MODEL_ERRORS, InputError
+from gridpilot.foreign import shown
 from gridpilot.values import as_array, to_jsonable, to_utc
 
 BRIDGE_S = 3 * 86_400  # gaps in a file of past prices that a forecast fills rather than cutting the past off
+MOST_NAMED = 10  # names that a message lists
 MOST_AUDITED = 5000  # bids that are cleared twice for each lie that is tried
 
 
@@ -287,7 +289,11 @@ def _auction(args: argparse.Namespace) -> Result:
     if args.capacity_kw < 0:
         raise InputError(f"--capacity-kw is {args.capacity_kw:g}: expected 0 or more")
     book, refused = read_bids(args.bids)
-    supply = Supply(args.capacity_kw, args.reserve, dict(args.resource), dict(args.cap))
+    others, caps = options.by_name("--resource", args.resource), options.by_name("--cap", args.cap)
+    supply = Supply(args.capacity_kw, args.reserve, others, caps)
+    used = {name for k, name in enumerate(book.resources) if (book.uses[:, k] > 0.0).any()}
+    _check_names("--resource", others, used, "no good bid uses it; what is used")
+    _check_names("--cap", caps, book.services, "no good bid is for it; services")
     result = clear_book(book, supply, core=args.core).result()
     body = report.auction_json(replace(result, rejected=listed(refused, result.rejected)))
     if args.audit:
@@ -295,6 +301,14 @@ def _auction(args: argparse.Namespace) -> Result:
             raise InputError(f"--audit: {len(book)} bids are too many to clear over and over; at most {MOST_AUDITED}")
         body["audit"] = to_jsonable(audit(book.bids(), supply, np.random.default_rng(0), args.audit))
     return body
+
+
+def _check_names(option: str, given: Iterable[str], known: Collection[str], said: str) -> None:
+    """A name that is nowhere in the bids is a slip."""
+    for name in given:
+        if name not in known:
+            there = ", ".join(shown(other, 40) for other in sorted(known)[:MOST_NAMED]) or "none"
+            raise InputError(f"{option} {name!r}: {said}: {there}")
 
 
 def _risk(args: argparse.Namespace) -> Result:

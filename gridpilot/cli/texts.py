@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from gridpilot.cli.options import Result
+from gridpilot.foreign import line, marked
+
+
+def visible(text: str) -> str:
+    """Lines for a terminal: what cannot be seen, or would steer it, becomes a mark. Names went through `line`."""
+    return "\n".join(marked(row) for row in text.split("\n"))
 
 
 def cycle(body: Result) -> str:
     """A decision."""
     plan, dispatch, timings = body["plan"], body["dispatch"], body["timings_ms"]
-    machines = ", ".join(f"{n} {name}" for name, n in dispatch["machines"].items())
+    machines = ", ".join(f"{n} {line(name)}" for name, n in dispatch["machines"].items())
     lines = [
         f"{body['cycle_id']}  {body['source']} at {body['at']}",
         f"plan      {plan['status']} by {plan['method']}, {plan['objective_usd']:.2f} over the next 24 h",
@@ -18,7 +24,7 @@ def cycle(body: Result) -> str:
         f"risk      CVaR {body['risk']['cvar']}  ({body['risk']['status']})",
         "timings   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in timings.items()),
     ]
-    lines += [f"{flag['severity']:<9} {flag['message']}" for flag in body["flags"]]
+    lines += [f"{flag['severity']:<9} {line(flag['message'])}" for flag in body["flags"]]
     return "\n".join(lines)
 
 
@@ -28,7 +34,7 @@ def forecast(body: Result) -> str:
     return "\n".join(
         [f"{body['method']}: timestamp, 10 %, forecast, 90 %"]
         + [f"{at}  {low:10.2f} {mid:10.2f} {high:10.2f}" for at, low, mid, high in rows]
-        + [f"{flag['severity']}: {flag['message']}" for flag in body["flags"]]
+        + [f"{flag['severity']}: {line(flag['message'])}" for flag in body["flags"]]
     )
 
 
@@ -42,8 +48,8 @@ def evaluate(body: Result) -> str:
     for name, scores in body["models"].items():
         cells = ("–" if scores[key] is None else f"{scores[key]:.4g}" for key in keys)
         lines.append(name.ljust(16) + "".join(f"{cell:>12}" for cell in cells))
-    lines += [f"left out: {name}: {why}" for name, why in body["failed"].items()]
-    return "\n".join(lines + [f"{flag['severity']}: {flag['message']}" for flag in body["flags"]])
+    lines += [f"left out: {name}: {line(why)}" for name, why in body["failed"].items()]
+    return "\n".join(lines + [f"{flag['severity']}: {line(flag['message'])}" for flag in body["flags"]])
 
 
 def backtest(body: Result) -> str:
@@ -61,7 +67,7 @@ def backtest(body: Result) -> str:
         f"cycles                 {body['cycles']:12,.1f}",
         f"missing to perfect     {gap} USD",
     ]
-    return "\n".join(lines + [f"{flag['severity']}: {flag['message']}" for flag in body["flags"]])
+    return "\n".join(lines + [f"{flag['severity']}: {line(flag['message'])}" for flag in body["flags"]])
 
 
 def plan(body: Result) -> str:
@@ -91,10 +97,11 @@ def auction(body: Result) -> str:
     return "\n".join(
         [f"{body['method']}: clears at {body['clearing_price']:.6g} $/kWh, welfare {body['welfare']:.6g} $/h"]
         + [
-            f"{a['bidder']:<20} {a['service']:<12} {a['kw']:10.2f} kW  pays {paid.get(a['bidder'], 0.0):10.4f} $/h"
+            f"{line(a['bidder']):<20} {line(a['service']):<12} {a['kw']:10.2f} kW  "
+            f"pays {paid.get(a['bidder'], 0.0):10.4f} $/h"
             for a in body["allocation"]
         ]
-        + [f"refused {r['bidder']}: {r['reason']}" for r in body["rejected"]]
+        + [f"refused {line(r['bidder'])}: {line(r['reason'])}" for r in body["rejected"]]
         + [f"audit: {a['tried']} lies tried, best gain {a['best_gain_usd_per_h']:.6g} $/h" for a in audits]
     )
 
@@ -106,14 +113,14 @@ def export(body: Result) -> str:
 
 def pairs(body: Result) -> str:
     """Names and values."""
-    return "\n".join(f"{name:<24} {value}" for name, value in body.items())
+    return "\n".join(f"{name:<24} {line(str(value))}" for name, value in body.items())
 
 
 def replay(body: Result) -> str:
     """Whether it is the same, and what is not."""
     verdict = "the same" if body["same"] else "NOT the same"
     lines = [f"{body['cycle_id']}: {verdict}, {body['compared']:,} values compared"]
-    lines += [f"{where}: {old} was recorded, {new} now" for where, old, new in body["differences"]]
+    lines += [line(f"{where}: {old} was recorded, {new} now") for where, old, new in body["differences"]]
     lines += [f"{name}: {both} (then, now)" for name, both in body["versions"].items()]
     return "\n".join(lines)
 
