@@ -105,8 +105,7 @@ def _externality() -> None:
     text = f"{chosen} pays {paid}: without it the others would have {without} of value, with it they have {with_it}."
     st.markdown(widgets.inert(text))
     rows = parts.externality_table(payment, money)
-    st.dataframe(rows, hide_index=True, column_config=parts.numbers(rows))
-    widgets.download_csv(rows, "payment.csv", key="payment_csv")
+    widgets.table(rows, "payment", parts.numbers(rows))
 
 
 st.subheader("Who gets the power, and what do they pay?")

@@ -71,7 +71,7 @@ def _running() -> None:
         with table:
             numbers = st.column_config.NumberColumn(format="%.0f")
             config = {"actual, kW": numbers, "kW": numbers}
-            st.dataframe(_machines(snap, sent), hide_index=True, column_config=config)
+            widgets.table(_machines(snap, sent), "machines", config)
             st.dataframe(_others(snap), hide_index=True, column_config=config)
         with bars:
             _limits(snap)
@@ -115,7 +115,7 @@ def _log() -> None:
     with commands:
         rows = views.command_log()
         if rows:
-            st.dataframe(_commands(rows, snap), hide_index=True)
+            widgets.table(_commands(rows, snap), "commands")
         else:
             st.caption("No operator has given a command yet.")
     with sent:
@@ -130,7 +130,7 @@ def _log() -> None:
             }
             for row in views.machine_log()
         ]
-        st.dataframe(pd.DataFrame(log), hide_index=True)
+        widgets.table(pd.DataFrame(log), "machine-commands")
 
 
 st.subheader("What is running, what will change, and how do I take over?")

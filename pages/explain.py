@@ -34,10 +34,10 @@ def _answer(number: int, question: str, reply: views.Reply) -> None:
         if reply.facts:
             label = f"The {fmt.count(len(reply.facts), 'fact')} behind this"
             with st.expander(label, key=f"facts_{number}"):
-                _facts(reply)
+                _facts(number, reply)
 
 
-def _facts(reply: views.Reply) -> None:
+def _facts(number: int, reply: views.Reply) -> None:
     """Each cited figure with its source; foreign names stay text in a table."""
     table = pd.DataFrame(
         {
@@ -48,7 +48,7 @@ def _facts(reply: views.Reply) -> None:
             "id": [fact.id for fact in reply.facts],
         }
     )
-    st.dataframe(table, hide_index=True)
+    widgets.table(table, f"facts-{number}")
     if reply.age:
         st.caption(widgets.inert(reply.age))
 

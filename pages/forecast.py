@@ -101,7 +101,7 @@ def _models(snap: views.Snapshot, kind: str) -> None:
         members = forecast_parts.member_table(snap)
         config = dict.fromkeys(members.columns[2:], numbers)
         config["share of the mix"] = st.column_config.NumberColumn(format="%.0f %%")
-        st.dataframe(members, hide_index=True, column_config=config)
+        widgets.table(members, "members", config)
 
 
 @st.fragment(run_every=REFRESH_S)

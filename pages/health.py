@@ -54,7 +54,7 @@ def _stages(health: views.Health) -> None:
     }
     numbers = {name: st.column_config.NumberColumn(format="%.1f") for name in list(rows)[1:4]}
     config = {**numbers, "course": st.column_config.LineChartColumn("last 40", y_min=0)}
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=config)
+    widgets.table(pd.DataFrame(rows), "stages", config)
 
 
 def _alarms(health: views.Health, timezone: str) -> None:
@@ -75,7 +75,7 @@ def _alarms(health: views.Health, timezone: str) -> None:
         "code": [entry.body["code"] for entry in health.alarm_log],
         "what": [entry.body["message"] for entry in health.alarm_log],
     }
-    st.dataframe(pd.DataFrame(table), hide_index=True)
+    widgets.table(pd.DataFrame(table), "alarms")
 
 
 @st.fragment(run_every=REFRESH_S)

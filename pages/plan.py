@@ -98,13 +98,13 @@ def _worth(snap: views.Snapshot) -> None:
             st.caption("One kW, kWh or machine more would bring nothing.")
         else:
             config = {limits.columns[1]: st.column_config.NumberColumn(format="%.3f")}
-            st.dataframe(limits, hide_index=True, column_config=config, height="content")
+            widgets.table(limits, "limits", config, height="content")
             st.caption("One kW, kWh or machine more, planned anew. What is not listed would bring nothing.")
     with money:
         st.markdown("##### Where the worth comes from")
         table = day_parts.worth_table(snap)
         config = {table.columns[1]: st.column_config.NumberColumn(format="%.2f")}
-        st.dataframe(table, hide_index=True, column_config=config, height="content")
+        widgets.table(table, "worth", config, height="content")
         if snap.site.tenants:
             st.caption("Tenants and jobs count at their bids and values here; what tenants pay is on Auction.")
 

@@ -72,7 +72,7 @@ def _body(days: int) -> None:
             widgets.finding(title)
             live_chart.show(price_parts.ladder_figure(snap), "prices_ladder", title)
             numbers = {name: st.column_config.NumberColumn(format="%.2f") for name in _numeric(snap)}
-            st.dataframe(price_parts.strike_table(snap), hide_index=True, column_config=numbers)
+            widgets.table(price_parts.strike_table(snap), "strikes", numbers)
         _quality(snap, prices)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))

@@ -83,7 +83,7 @@ def _stress(snap: views.Snapshot) -> None:
         }
     )
     config = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:]}
-    st.dataframe(table, hide_index=True, column_config=config)
+    widgets.table(table, "stress", config)
     st.caption("The plan's set points kept as they are; the pilot would plan anew and do better.")
 
 

@@ -155,8 +155,7 @@ def _answer(snap: views.Snapshot, result: Mapping[str, Any]) -> None:
         exact = "exact" if result["exact"] else "not exact"
         widgets.tile("Method", exact, result["method"])
     table = parts.result_table(result, money)
-    st.dataframe(table, hide_index=True, column_config=parts.numbers(table))
-    widgets.download_csv(table, "cleared.csv", key="bids_result_csv", label="Download result")
+    widgets.table(table, "cleared", parts.numbers(table))
     _warn([(row["bidder"], row["reason"]) for row in result["rejected"]])
 
 

@@ -37,7 +37,7 @@ def events() -> None:
     for row in shown:
         if row.status == "active":
             _progress(snap, row, found[row.id])
-    st.dataframe(_table(shown, found, snap.site.timezone), hide_index=True, column_config=_NUMBERS)
+    widgets.table(_table(shown, found, snap.site.timezone), "curtailments", _NUMBERS)
 
 
 def most_kw(site_kw: float) -> float:

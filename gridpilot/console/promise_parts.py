@@ -19,7 +19,7 @@ def show(snap: views.Snapshot) -> None:
     for title, table in (("Rules", rule_table(snap)), ("Customers' service", customer_table(snap))):
         if not table.empty:
             st.markdown(f"##### {title}")
-            st.dataframe(table, hide_index=True, height="content")
+            widgets.table(table, title.lower().replace(" ", "-"), height="content")
     lines = contract_lines(snap)
     if lines:
         st.markdown("##### Contracts")

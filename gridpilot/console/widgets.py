@@ -7,9 +7,9 @@ Text from outside (names, reasons, flags) is never read as Markdown or HTML: it 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
@@ -199,3 +199,9 @@ def csv_text(table: pd.DataFrame) -> str:
 def download_csv(table: pd.DataFrame, file_name: str, key: str, label: str = "Download CSV") -> None:
     """A button that saves the table."""
     st.download_button(label, csv_text(table), file_name, "text/csv", key=key, on_click="ignore", type="tertiary")
+
+
+def table(rows: pd.DataFrame, name: str, columns: Mapping[str, Any] | None = None, **shape: Any) -> None:
+    """A table, with a button that saves it as `name`.csv."""
+    st.dataframe(rows, hide_index=True, column_config=columns, **shape)
+    download_csv(rows, f"{name}.csv", key=f"{name}_csv")

@@ -71,3 +71,23 @@ def test_page__phone_in_the_dark__fits_and_no_error(
     assert wide <= WIDTHS["phone"], f"{name} is {wide} px wide on a phone"
     watched.page.screenshot(path=str(pictures / f"{name}-phone-dark.png"), full_page=True)
     watched.clean()
+
+
+@pytest.mark.parametrize("name", ["auction", "dispatch", "health", "explain"])
+def test_F57_table__own_download_of_streamlit__hidden_and_ours_offered(
+    console: Server, new_page: Callable[..., Watched], name: str
+) -> None:
+    """Streamlit's download writes formulas as they are; ours quotes them."""
+    watched = new_page()
+    _open(console, watched, name)
+    tables = watched.page.locator("[data-testid='stDataFrame']:visible")
+    if name == "explain":
+        watched.page.get_by_text("behind this").first.click()
+    tables.first.wait_for()
+    for k in range(tables.count()):
+        tables.nth(k).hover()
+        tables.nth(k).locator("[aria-label^='Fullscreen']").wait_for()
+        assert tables.nth(k).locator("[aria-label^='Download as CSV']").count() == 1
+    assert watched.page.locator("[aria-label^='Download as CSV']:visible").count() == 0
+    assert watched.page.locator("[data-testid='stDownloadButton']:visible").count() >= 1
+    watched.clean()
