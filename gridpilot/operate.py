@@ -20,7 +20,7 @@ from gridpilot.dispatch.actor import APPROVER, OPERATOR, Actor
 from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import Dispatch, SiteState
-from gridpilot.errors import Forbidden, InputError
+from gridpilot.errors import InputError
 from gridpilot.halt import emergency_stop
 from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.pnl import Prices, rate
@@ -198,9 +198,10 @@ def curtail(
 def approve_curtailment(actor: Actor, event: Curtailment) -> Curtailment:
     """The second person's word on a proposed curtailment."""
     now, ledger = _source_now(), views.ledger()
-    override.require(ledger, actor, APPROVER, f"approve curtailment {event.id}", now=now, wall=_wall())
-    if people.same_person(actor.name, event.author):
-        raise Forbidden(f"{actor.name} proposed it: another person must approve it")
+    own = people.same_person(actor.name, event.author)
+    why = f"{actor.name} proposed it: another person must approve it" if own else ""
+    act = f"approve curtailment {event.id}"
+    override.require(ledger, actor, APPROVER, act, now=now, wall=_wall(), forbidden=why)
     return curtailment.approve(ledger, event.id, author=actor.name, now=now)
 
 

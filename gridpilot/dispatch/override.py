@@ -128,10 +128,13 @@ def release(ledger: CommandStore, command_id: int, actor: Actor, *, reason: str,
     raise Forbidden(lacking)
 
 
-def require(ledger: CommandStore, actor: Actor, role: str, act: str, *, now: datetime, wall: datetime) -> None:
-    """Forbidden, on record, for who may not do something that is no command of its own: `act` says what."""
+def require(
+    ledger: CommandStore, actor: Actor, role: str, act: str, *, now: datetime, wall: datetime, forbidden: str = ""
+) -> None:
+    """Forbidden, on record, for who may not do something that is no command of its own: `act` says what. `forbidden` is
+    another reason against it."""
     with ledger.transaction() as work:
-        lacking = _lacks(work, actor, role, wall)
+        lacking = _lacks(work, actor, role, wall) or forbidden
         if lacking:
             present = work.get_state(VERSION_KEY)[1]
             _write(work, Command(now, actor.name, act, "curtailment", {}, now, present), "refused", lacking, actor)
