@@ -9,40 +9,55 @@ import numpy as np
 
 from gridpilot.auction import integer, knapsack, linear, merit
 from gridpilot.auction.book import KW, POWER, Book, Problem, Supply
-from gridpilot.auction.mechanism import CORE, INTEGER, KNAPSACK, LINEAR, TIME_LIMIT_S, Cleared, clear_book
+from gridpilot.auction.mechanism import CORE, KNAPSACK, LINEAR, MERIT, Cleared, clear_book
 from gridpilot.domain import Bid, Payment
 from gridpilot.errors import DataError
 from gridpilot.values import Array
 
+MOST_PROOFS = 1000  # winners whose displaced bids are listed unasked
+MOST_ROWS = 10_000_000  # of bids that are cleared anew for them, all together
 Kind = tuple[str, tuple[float, ...]]  # a service and its use of the resources: kW of a kind can stand for each other
 
 
-def payment(cleared: Cleared, bidder: int, *, rows: bool = True) -> Payment:
-    """A bidder's payment with the bids that it displaces (`rows`): they add up to it.
+def payments(cleared: Cleared, bidders: Sequence[int], deadline: integer.Deadline) -> tuple[Payment, ...]:
+    """Bidders' payments; of the first ones with the bids that each displaces: rows that add up to it.
 
-    The reserve counts as welfare of the seller, for the power that each side leaves to it.
+    Rows need the best allocation without that bidder: they are listed for `MOST_PROOFS` bidders, `MOST_ROWS` rows of
+    bids cleared anew in all and as long as time lasts, and only where both allocations are proved to be the best. The
+    reserve counts as welfare of the seller, for the power that each side leaves to it.
     """
     book, reserve = cleared.book, cleared.supply.reserve_usd_per_kwh
-    pays = float(cleared.pays[bidder])
-    mine = book.bidder == bidder
-    others_with = float(cleared.value.sum() - cleared.value[bidder])
-    others_with += reserve * (cleared.supply.power_kw - float(cleared.power[bidder]))
-    listed = _displaced(cleared, bidder, mine) if rows and cleared.exact else ()
-    above = pays - sum(money for *_, money in listed)
-    if listed and CORE in cleared.method and abs(above) > 1e-9:
-        listed = (*listed, ("core", 0.0, 0.0, above))  # what others together would have paid more than Vickrey asks
-    return Payment(book.bidders[bidder], pays, others_with + pays, others_with, listed)
+    pays, value, power = cleared.pays, cleared.value, cleared.power
+    welfare, most = float(value.sum()), min(MOST_PROOFS, MOST_ROWS // max(1, len(book))) if cleared.exact else 0
+    out = []
+    for k, b in enumerate(bidders):
+        with_it = welfare - float(value[b]) + reserve * (cleared.supply.power_kw - float(power[b]))
+        money = float(pays[b])
+        listed = _displaced(cleared, b, float(power[b]), deadline) if k < most else None
+        if listed is not None and CORE in cleared.method:
+            above = money - sum(row[3] for row in listed)
+            if above > 1e-9:  # what others together would have paid more than Vickrey asks
+                listed = (*listed, ("core", 0.0, 0.0, above))
+        out.append(Payment(book.bidders[b], money, with_it + money, with_it, listed or ()))
+    return tuple(out)
 
 
-def _displaced(cleared: Cleared, bidder: int, mine: np.ndarray) -> tuple[tuple[str, float, float, float], ...]:
-    """(name, kW more without it, $/kWh, $/h) of each bid that would have had more or less, and the reserve's part."""
+def _displaced(
+    cleared: Cleared, bidder: int, power: float, deadline: integer.Deadline
+) -> tuple[tuple[str, float, float, float], ...] | None:
+    """(name, kW more without it, $/kWh, $/h) of each bid that would have had more or less, and the reserve's part.
+
+    None where that was not found out in time.
+    """
     book, reserve = cleared.book, cleared.supply.reserve_usd_per_kwh
+    mine = book.bidder == bidder
+    found = _best(cleared.problem.without(bidder), cleared.method, deadline)
+    if found is None:
+        return None
     without = np.zeros(len(book))
-    rest = cleared.problem.without(bidder)
-    rows = np.flatnonzero(cleared.taking_part & ~mine)
-    without[rows] = _best(rest, cleared.method)
+    without[np.flatnonzero(cleared.taking_part & ~mine)] = found
     more = np.where(mine, 0.0, without - cleared.kw)
-    out, power = [], float(cleared.power[bidder])
+    out = []
     for i in _by_price(book, np.flatnonzero(np.abs(more) > KW)):
         kw, price = float(more[i]), float(book.price[i])
         out.append((book.bidders[book.bidder[i]], kw, price, kw * price))
@@ -56,18 +71,24 @@ def _by_price(book: Book, rows: np.ndarray) -> list[int]:
     return [int(i) for i in rows[np.argsort(-book.price[rows], kind="stable")]]
 
 
-def _best(p: Problem, method: str) -> Array:
-    """The best allocation of a problem, by the engine that cleared the auction."""
+def _best(p: Problem, method: str, deadline: integer.Deadline) -> Array | None:
+    """The best allocation of a problem, by the engine that cleared the auction; None where time is up."""
+    if deadline.left <= 0.0:
+        return None
     if not len(p.capacity) or not len(p):
         return p.kw
     kind = method.replace(CORE, "VCG payments")
-    if kind == KNAPSACK:
-        return knapsack.Knapsack(p).allocate()
-    if kind == LINEAR:
-        return linear.allocate(p)[0]
-    if kind == INTEGER:
-        return integer.allocate(p, integer.Deadline(TIME_LIMIT_S)).x
-    return merit.allocate(p)
+    try:
+        if kind == MERIT:
+            return merit.allocate(p)
+        if kind == KNAPSACK:
+            return knapsack.Knapsack(p).allocate()
+        if kind == LINEAR:
+            return linear.allocate(p)[0]
+    except (knapsack.TooLarge, linear.NotSolved):  # where all were there, it was not
+        pass
+    found = integer.allocate(p, deadline)
+    return found.x if found.exact else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from scipy.optimize import linprog
 
 from gridpilot.auction import integer, knapsack, merit
-from gridpilot.auction.book import Book, Supply, admit, problem
+from gridpilot.auction.book import Book, Problem, Supply, admit, problem
 from gridpilot.auction.mechanism import CORE, GREEDY, INTEGER, KNAPSACK, LINEAR, MERIT, clear_book
-from gridpilot.auction.proof import audit, probe
+from gridpilot.auction.proof import MOST_ROWS, audit, payments, probe
 from gridpilot.domain import Bid
 from gridpilot.errors import DataError
 from gridpilot.values import Array
@@ -251,6 +252,53 @@ def test_clear_book__no_time__greedy_with_critical_values_and_said_so() -> None:
         assert cleared.welfare <= best(book, supply) + 1e-9
 
 
+def odd(rng: np.random.Generator, n: int) -> Book:
+    """All-or-nothing bids of sizes that have no common unit."""
+    kw = rng.uniform(1.0, 20.0, n)
+    names, one = [f"b{i:06d}" for i in range(n)], np.zeros(n, dtype=np.int64)
+    return Book.of_columns((names, np.arange(n)), (["x"], one), kw, rng.uniform(0.0, 0.5, n), least_kw=kw)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [400, 20_000, 100_000])
+def test_clear_book__odd_sizes__end_within_the_time_limit_with_their_proofs(n: int) -> None:
+    book = odd(np.random.default_rng(8), n)
+    start = time.monotonic()
+    cleared = clear_book(book, Supply(float(book.kw.sum()) / 2.0), time_limit_s=2.0)
+    result = cleared.result()
+    assert time.monotonic() - start < 12.0
+    assert (cleared.method, result.exact) == (GREEDY, False)
+    assert cleared.welfare <= cleared.bound < 1.001 * cleared.welfare or n < 1000
+    assert len(result.payments) > n // 3
+    assert not any(payment.externality for payment in result.payments)
+
+
+def test_payments__no_time_or_no_table_left__stand_without_the_displaced_bids(monkeypatch: pytest.MonkeyPatch) -> None:
+    bids = [Bid("a", "x", 10.0, 0.5, False), Bid("b", "x", 10.0, 0.2, False)]
+    cleared = clear_book(Book.of(bids), Supply(10.0))
+    assert payments(cleared, [0], integer.Deadline(0.0))[0].externality == ()
+    assert payments(cleared, [0], integer.Deadline(0.0))[0].usd_per_h == pytest.approx(2.0)
+
+    def too_large(_: Problem) -> None:
+        raise knapsack.TooLarge("as large as it gets")
+
+    monkeypatch.setattr(knapsack, "Knapsack", too_large)
+    assert cleared.result().payments[0].externality == (("b", 10.0, 0.2, pytest.approx(2.0)),)
+
+
+@pytest.mark.slow
+def test_result__a_hundred_thousand_bids_and_thirty_thousand_winners__within_seconds() -> None:
+    book = large(np.random.default_rng(3), 100_000)
+    cleared = clear_book(book, Supply(float(book.kw.sum()) / 2.0))
+    start = time.monotonic()
+    result = cleared.result()
+    assert time.monotonic() - start < 15.0
+    proved = [payment for payment in result.payments if payment.externality]
+    assert len(result.payments) > 20_000 and len(proved) == MOST_ROWS // 100_000
+    for payment in proved:
+        assert sum(row[3] for row in payment.externality) == pytest.approx(payment.usd_per_h, abs=1e-8)
+
+
 def gain(kw: Array, price: Array, least: Array, use: Array, supply: Supply, factor: float) -> float:
     """What the first bidder gains by the greedy rule, telling `factor` of its price; NaN where nothing is scarce."""
     told = price * np.r_[factor, np.ones(len(price) - 1)]
@@ -318,6 +366,15 @@ def test_core__random_auctions__no_coalition_could_offer_more(kind: str) -> None
                 kept = sum(gain[b] for b in people if b not in out)
                 assert offer <= seller + kept + 1e-5
     assert raised or kind == "mixed", "some Vickrey payments are below the core"
+
+
+def test_core__nothing_displaced_by_one_alone__the_payment_is_the_core_row() -> None:
+    """Two of 50 kW against one of 100 kW at less than half the price: each could go, and the large one would still not fit."""
+    bids = [Bid("a", "x", 50.0, 1.0, False), Bid("b", "x", 50.0, 1.0, False), Bid("big", "x", 100.0, 0.4, False)]
+    core = clear_book(Book.of(bids), Supply(100.0), core=True)
+    assert [payment.externality for payment in core.result().payments] == [
+        (("core", 0.0, 0.0, pytest.approx(20.0, abs=1e-5)),)
+    ] * 2
 
 
 def test_core__too_many_bids__one_clear_line() -> None:
