@@ -162,7 +162,7 @@ def greedy(p: Problem, n_bidders: int) -> tuple[Array, Array]:
     order = order[(p.use[order] * p.least_kw[order, None] <= p.capacity * (1.0 + FITS)).all(axis=1)]
     rows = (p.bidder[order], p.kw[order], p.least_kw[order], p.value[order], weight[order], p.use[order])
     run = merit.compiled(_serve) if len(order) > COMPILE_FROM else _serve
-    got, money = run(*rows, p.capacity, n_bidders)
+    got, money = run(*rows, p.capacity)
     x = np.zeros(len(p))
     x[order] = got
     return x, total(rows[0], money, n_bidders)
@@ -174,8 +174,8 @@ def _weight(p: Problem) -> Array:
     return np.asarray(np.maximum((p.use / capacity).sum(axis=1), 1e-12))
 
 
-def _serve(  # noqa: PLR0913 - a column each, for numba
-    bidder: Ints, kw: Array, least: Array, value: Array, weight: Array, use: Array, capacity: Array, n_bidders: int
+def _serve(
+    bidder: Ints, kw: Array, least: Array, value: Array, weight: Array, use: Array, capacity: Array
 ) -> tuple[Array, Array]:
     """kW of each row in the order of service (n,), and what its holder must have bid for it at least (n,) [$/h].
 
@@ -201,7 +201,7 @@ def _serve(  # noqa: PLR0913 - a column each, for numba
         for r in range(resources):
             left[r] = max(left[r] - x[i] * use[i, r], 0.0)
             after[i, r] = left[r]
-    look, short, last = np.full(n, n), n, np.full(n_bidders, n)
+    look, short, last = np.full(n, n), n, np.full(bidder.max() + 1 if n > 0 else 0, n)
     for i in range(n - 1, -1, -1):
         look[i] = min(short, last[bidder[i]])
         last[bidder[i]] = i

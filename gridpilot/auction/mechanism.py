@@ -117,8 +117,8 @@ def clear_book(book: Book, supply: Supply, *, time_limit_s: float = TIME_LIMIT_S
     """Clear an auction of any size: the allocation, and the payment of every winner.
 
     The time limit holds for mixed-integer programs and core-selecting payments, and with them for the proofs of the
-    result. With `core`, payments are core-selecting and named so: no group of bidders could better them, but a lie may pay.
-    DataError where the auction is too large for them or not proved to be the best.
+    result. With `core`, payments are core-selecting and named so: no group of bidders could better them, but a lie may
+    pay. DataError where the auction is too large for them or not proved to be the best.
     """
     start, deadline = time.perf_counter(), integer.Deadline(time_limit_s)
     taking_part, refused = admit(book, supply)

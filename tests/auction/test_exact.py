@@ -369,7 +369,7 @@ def test_core__random_auctions__no_coalition_could_offer_more(kind: str) -> None
 
 
 def test_core__nothing_displaced_by_one_alone__the_payment_is_the_core_row() -> None:
-    """Two of 50 kW against one of 100 kW at less than half the price: each could go, and the large one would still not fit."""
+    """Two of 50 kW against one of 100 kW at less than half the price, which is worth less than either of them."""
     bids = [Bid("a", "x", 50.0, 1.0, False), Bid("b", "x", 50.0, 1.0, False), Bid("big", "x", 100.0, 0.4, False)]
     core = clear_book(Book.of(bids), Supply(100.0), core=True)
     assert [payment.externality for payment in core.result().payments] == [
