@@ -368,6 +368,20 @@ def test_core__random_auctions__no_coalition_could_offer_more(kind: str) -> None
     assert raised or kind == "mixed", "some Vickrey payments are below the core"
 
 
+@pytest.mark.parametrize("price", [1e-6, 1.0, 1e4])
+def test_core__any_currency__the_same_payments_in_it(price: float) -> None:
+    """Four divisible bids with a house among them: what rounding leaves of thousands of dollars is no better offer."""
+    rows = [("b0", 2.230603802634729, 300, 0, False), ("b3", 4.530987340324756, 400, 1, False)]
+    rows += [("b2", 2.7078280783333506, 350, 1, False), ("b4", 8.676887010712234, 150, 1.1, True)]
+    bids = [Bid(name, "x", kw, p * price, uses={"power": u}, house=h) for name, kw, p, u, h in rows]
+    book, supply = Book.of(bids), Supply(16.783374347050433, 100 * price)
+    vickrey, core = (clear_book(book, supply, core=core, time_limit_s=5.0) for core in (False, True))
+    assert core.pays == pytest.approx(vickrey.pays, abs=1e-7 * vickrey.welfare)
+    bids = [Bid("a", "x", 50.0, price, False), Bid("b", "x", 50.0, price, False)]
+    core = clear_book(Book.of([*bids, Bid("big", "x", 100.0, 0.9 * price, False)]), Supply(100.0), core=True)
+    assert core.pays.tolist() == pytest.approx([45.0 * price, 45.0 * price, 0.0], abs=1e-5 * price)
+
+
 def test_core__nothing_displaced_by_one_alone__the_payment_is_the_core_row() -> None:
     """Two of 50 kW against one of 100 kW at less than half the price, which is worth less than either of them."""
     bids = [Bid("a", "x", 50.0, 1.0, False), Bid("b", "x", 50.0, 1.0, False), Bid("big", "x", 100.0, 0.4, False)]
