@@ -37,7 +37,8 @@ def payments(p: Problem, x: Array, lost: Array, house: Bools, deadline: Deadline
     worth, pays, least = worth / scale, pays / scale, lost[winners] / scale
     own = float(worth[house].sum())
     model = _Coalition(replace(p, value=p.value / scale), winners)
-    members, floors = [], []
+    members: list[Bools] = []
+    floors: list[float] = []
     for _ in range(ROUNDS):
         if deadline.left <= 0.0:
             break

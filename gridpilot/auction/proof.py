@@ -15,6 +15,7 @@ from gridpilot.errors import DataError
 from gridpilot.values import Array
 
 MOST_PROOFS = 1000  # winners whose displaced bids are listed unasked
+MOST_PRICE, MOST_KW = 1e6, 1e9  # $/kWh and kW that a bid may say
 MOST_ROWS = 10_000_000  # of bids that are cleared anew for them, all together
 Kind = tuple[str, tuple[float, ...]]  # a service and its use of the resources: kW of a kind can stand for each other
 
@@ -105,16 +106,20 @@ class Outcome:
         return self.worth_usd_per_h - self.pays_usd_per_h
 
 
-def probe(bids: Sequence[Bid], supply: Supply, bidder: str, told: Sequence[Bid]) -> tuple[Outcome, Outcome]:
-    """What a bidder gets with its true bids, and with others told in their place; both valued by the true ones."""
+def probe(
+    bids: Sequence[Bid], supply: Supply, bidder: str, told: Sequence[Bid], *, core: bool = False
+) -> tuple[Outcome, Outcome]:
+    """What a bidder gets with its true bids, and with others told in their place; both valued by the true ones.
+
+    `core`: with core-selecting payments, where a lie may pay.
+    """
     true = [bid for bid in bids if bid.bidder == bidder]
     if not true:
         raise DataError(
             f"no bid of {bidder!r}: expected one of {', '.join(sorted({b.bidder for b in bids})) or 'none'}"
         )
     others = [bid for bid in bids if bid.bidder != bidder]
-    honest = clear_book(Book.of([*others, *true]), supply)
-    lying = clear_book(Book.of([*others, *told]), supply)
+    honest, lying = (clear_book(Book.of([*others, *mine]), supply, core=core) for mine in (true, told))
     return _outcome(honest, bidder, true), _outcome(lying, bidder, true)
 
 
@@ -155,28 +160,34 @@ class Audit:
     told: tuple[Bid, ...]
 
 
-def audit(bids: Sequence[Bid], supply: Supply, rng: np.random.Generator, tries: int = 100) -> Audit:
+def audit(
+    bids: Sequence[Bid], supply: Supply, rng: np.random.Generator, tries: int = 100, *, core: bool = False
+) -> Audit:
     """Sample lies (other prices, other amounts, blocks left out) of random bidders, and look whether one pays.
 
-    Rounding of 1e-9 of the bidder's worth counts as nothing.
+    Rounding of 1e-9 of the bidder's worth counts as nothing; with `core` payments that of their solvers, 1e-6.
     """
     who = sorted({bid.bidder for bid in bids if not bid.house})
     best = Audit(0, 0.0, "", ())
     if not who:
         return best
+    honest = clear_book(Book.of(bids), supply, core=core)
     for n in range(1, tries + 1):
         name = who[int(rng.integers(len(who)))]
-        told = tuple(_lie([bid for bid in bids if bid.bidder == name], rng))
-        honest, lying = probe(bids, supply, name, told)
-        gain = lying.gain_usd_per_h - honest.gain_usd_per_h
+        true = [bid for bid in bids if bid.bidder == name]
+        told = tuple(_lie(true, rng))
+        lying = clear_book(Book.of([*(bid for bid in bids if bid.bidder != name), *told]), supply, core=core)
+        truth = _outcome(honest, name, true)
+        gain = _outcome(lying, name, true).gain_usd_per_h - truth.gain_usd_per_h
         best = replace(best, tried=n)
-        if gain > max(best.best_gain_usd_per_h, 1e-9 * max(1.0, honest.worth_usd_per_h)):
+        rounding = (1e-6 if core else 1e-9) * max(1.0, truth.worth_usd_per_h)
+        if gain > max(best.best_gain_usd_per_h, rounding):
             best = Audit(n, gain, name, told)
     return best
 
 
 def _lie(true: Sequence[Bid], rng: np.random.Generator) -> list[Bid]:
-    """Other prices or amounts for some blocks, some left out."""
+    """Other prices or amounts for some blocks, as far as a bid may go, some left out."""
     told = []
     for bid in true:
         price, kw = bid.price_usd_per_kwh, bid.kw
@@ -184,6 +195,7 @@ def _lie(true: Sequence[Bid], rng: np.random.Generator) -> list[Bid]:
             price *= float(rng.choice([0.0, 0.5, 0.8, 0.95, 0.99, 1.01, 1.05, 1.25, 2.0, 10.0]))
         if rng.random() < 0.3:
             kw *= float(rng.choice([0.25, 0.5, 0.9, 1.1, 2.0]))
+        price, kw = float(np.clip(price, -MOST_PRICE, MOST_PRICE)), min(kw, MOST_KW)
         if len(true) == 1 or rng.random() > 0.1:
             told.append(replace(bid, kw=kw, price_usd_per_kwh=price, min_kw=min(bid.min_kw, kw)))
     return told
