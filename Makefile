@@ -18,10 +18,11 @@ test soak quick unit browser: export OPENBLAS_NUM_THREADS = 1
 quick: lint types .venv/dev.stamp
 	$(BIN)/pytest -q -n auto -m "not slow and not browser"
 
-# The fault tests that repeat themselves, at length: every kill 50 times.
+# The tests that repeat themselves, at length: every kill 50 times, 2,000 random auctions of each shape.
 soak: export GRIDPILOT_SOAK_ROUNDS = 50
 soak: .venv/dev.stamp
 	$(BIN)/pytest -n auto tests/fault
+	GRIDPILOT_SOAK_ROUNDS=250 $(BIN)/pytest -n auto tests/auction/test_exact.py
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -19,5 +19,5 @@ def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def rounds() -> int:
-    """How often a fault is tried: 5, and 50 in `make soak`."""
+    """How often a fault or a kind of auction is tried: 5, and more in `make soak`."""
     return ROUNDS

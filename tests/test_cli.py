@@ -399,3 +399,13 @@ def test_simulate__faults_until_the_next_ones(capsys: pytest.CaptureFixture[str]
 )
 def test_simulate__bad_input__one_line(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
     assert said in refused(capsys, "simulate", *words)
+
+
+def test_json__a_library_in_c_that_prints__goes_to_stderr_and_the_output_stays_json() -> None:
+    said = "import ctypes, sys; from gridpilot import cli; libc = ctypes.CDLL(None); "
+    said += "cli.studies._auction = lambda args: (libc.printf(b'from C\\n'), {'good': 1})[1]; "
+    said += "sys.exit(cli.main(sys.argv[1:]))"
+    words = ["auction", "--bids", "x.csv", "--capacity-kw", "1", "--json"]
+    command = [sys.executable, "-c", said, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '{"good": 1}\n', "from C\n")

@@ -8,6 +8,8 @@ Cramton 2012). A winner may then gain by bidding less than its value, so they ar
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from gridpilot.auction.book import Bools, Ints, Problem, total
@@ -17,7 +19,7 @@ from gridpilot.values import Array
 
 ROUNDS = 500
 MOST_ROWS = 5000
-SLACK = 1e-7  # $/h that a coalition must offer more to count
+SLACK = 1e-7  # of the welfare: what a coalition must offer more to count
 
 
 def payments(p: Problem, x: Array, lost: Array, house: Bools, deadline: Deadline) -> Array:
@@ -31,18 +33,22 @@ def payments(p: Problem, x: Array, lost: Array, house: Bools, deadline: Deadline
     pays = np.where(house, 0.0, lost)
     if not len(winners) or not len(p.capacity):
         return pays
+    scale = float(worth.sum())  # solvers' tolerances are absolute: the welfare is their unit
+    worth, pays, least = worth / scale, pays / scale, lost[winners] / scale
     own = float(worth[house].sum())
-    model = _Coalition(p, winners)
-    members, floors = [], []
+    model = _Coalition(replace(p, value=p.value / scale), winners)
+    members: list[Bools] = []
+    floors: list[float] = []
     for _ in range(ROUNDS):
         if deadline.left <= 0.0:
             break
         offer, inside = model.best(worth[winners] - pays[winners], deadline)
-        if offer <= float(pays.sum()) + own + SLACK:
-            return pays
+        known = any(np.array_equal(~inside, others) for others in members)
+        if known or offer <= float(pays.sum()) + own + SLACK:  # a coalition that was met is back by rounding alone
+            return pays * scale
         members.append(~inside)
         floors.append(offer - own - float(pays[winners][inside].sum()))
-        pays[winners] = _nearest(lost[winners], worth[winners], np.array(members, dtype=float), np.array(floors))
+        pays[winners] = _nearest(least, worth[winners], np.array(members, dtype=float), np.array(floors))
     raise PlanError("core-selecting payments were not found in time: clear this auction without them")
 
 

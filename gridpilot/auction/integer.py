@@ -9,16 +9,19 @@ value - what it would have had to bid at least for what it got. (Lehmann, O'Call
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from gridpilot.auction.book import Ints, Problem
+from gridpilot.auction import merit
+from gridpilot.auction.book import Ints, Problem, total
 from gridpilot.auction.linear import OPTIONS
 from gridpilot.values import Array
 
-WHOLE = 1e-6  # how far from an integer HiGHS may leave one
+COMPILE_FROM = 2000  # rows served by the greedy rule; fewer are done before numba is imported
+FITS = 1e-12  # of what a row takes: rounding
+MOST_PRESOLVED = 1000  # rows; presolve takes their square, and looks at no clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,69 +64,60 @@ def removals(p: Problem, bidders: Ints, deadline: Deadline) -> Array | None:
 
 
 class _Model:
-    """maximise v x; a column for each row, and a yes or no for each row with a minimum."""
+    """maximise v x; a column for each row, and a yes or no for each row with a minimum.
+
+    A whole row's column is the share served, 0 or 1. Column i belongs to row i; those of the minima follow.
+    """
 
     def __init__(self, p: Problem) -> None:
         import highspy
 
         self.p, self._highs = p, highspy
         self._solver = highspy.Highs()
-        exact = {"mip_rel_gap": 0.0, "mip_abs_gap": 0.0, "mip_feasibility_tolerance": 1e-9, "presolve": "choose"}
-        for name, setting in {**OPTIONS, **exact}.items():
+        exact = {"mip_rel_gap": 0.0, "mip_abs_gap": 0.0, "mip_feasibility_tolerance": 1e-9}
+        presolve = {"presolve": "choose" if len(p) <= MOST_PRESOLVED else "off"}
+        for name, setting in {**OPTIONS, **exact, **presolve}.items():
             self._solver.setOptionValue(name, setting)
-        columns, entries, upper = self._columns()
-        n, rows = len(columns), len(upper)
+        whole, minima = p.whole, np.flatnonzero((p.least_kw > 0.0) & ~p.whole)
+        scale = np.where(whole, p.kw, 1.0)
+        matrix = self._matrix(scale, minima)
+        self._upper = np.concatenate([np.where(whole, 1.0, p.kw), np.ones(len(minima))])
         lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = n, rows
+        lp.num_row_, lp.num_col_ = matrix.shape
         lp.sense_ = highspy.ObjSense.kMaximize
-        lp.col_cost_ = np.array([value for value, _, _ in columns])
-        lp.col_lower_ = np.zeros(n)
-        self._upper = np.array([most for _, most, _ in columns])
-        lp.col_upper_ = self._upper
-        lp.row_lower_, lp.row_upper_ = np.full(rows, -np.inf), upper
+        lp.col_cost_ = np.concatenate([p.value * scale, np.zeros(len(minima))])
+        lp.col_lower_, lp.col_upper_ = np.zeros(len(self._upper)), self._upper
+        lp.row_lower_ = np.full(matrix.shape[0], -np.inf)
+        lp.row_upper_ = np.concatenate([p.capacity, np.zeros(2 * len(minima))])
         kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-        lp.integrality_ = [kinds[integer] for _, _, integer in columns]
-        self._matrix(lp, entries, n)
+        lp.integrality_ = [kinds[yes] for yes in [*whole.tolist(), *[True] * len(minima)]]
+        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
         self._solver.passModel(lp)
+        self._most = _relaxed(p)
 
-    @staticmethod
-    def _matrix(lp: Any, entries: list[tuple[int, int, float]], n: int) -> None:
-        entries.sort(key=lambda e: (e[1], e[0]))
-        counts = np.bincount([column for _, column, _ in entries], minlength=n)
-        lp.a_matrix_.start_ = np.concatenate([[0], np.cumsum(counts)])
-        lp.a_matrix_.index_ = np.array([row for row, _, _ in entries])
-        lp.a_matrix_.value_ = np.array([number for _, _, number in entries])
+    def _matrix(self, scale: Array, minima: Ints) -> Any:
+        """What each column takes of the capacities; then for each minimum least <= x where on, and x <= 0 where off."""
+        from scipy.sparse import csc_array
 
-    def _columns(self) -> tuple[list[tuple[float, float, bool]], list[tuple[int, int, float]], Array]:
-        """(value, upper bound, integer) of each column, (row, column, number) of the matrix, right-hand sides.
-
-        A whole row's column is the share served, 0 or 1. Column i belongs to row i; those of the minima follow.
-        """
-        p = self.p
-        columns, entries, upper = [], [], list(p.capacity)
-        whole = p.whole
-        for i in range(len(p)):
-            scale = float(p.kw[i]) if whole[i] else 1.0
-            columns.append((float(p.value[i]) * scale, 1.0 if whole[i] else float(p.kw[i]), bool(whole[i])))
-            entries += [(r, i, float(p.use[i, r]) * scale) for r in range(len(p.capacity)) if p.use[i, r] > 0.0]
-        for i in np.flatnonzero((p.least_kw > 0.0) & ~p.whole).tolist():
-            switch = len(columns)
-            columns.append((0.0, 1.0, True))
-            entries += [(len(upper), i, -1.0), (len(upper), switch, float(p.least_kw[i]))]  # least <= x where on
-            entries += [(len(upper) + 1, i, 1.0), (len(upper) + 1, switch, -float(p.kw[i]))]  # x <= 0 where off
-            upper += [0.0, 0.0]
-        return columns, entries, np.array(upper)
+        p, k = self.p, len(minima)
+        n, resources = p.use.shape
+        i, r = np.nonzero(p.use > 0.0)
+        low, switch = resources + 2 * np.arange(k), n + np.arange(k)
+        row = np.concatenate([r, low, low, low + 1, low + 1])
+        column = np.concatenate([i, minima, switch, minima, switch])
+        number = [p.use[i, r] * scale[i], -np.ones(k), p.least_kw[minima], np.ones(k), -p.kw[minima]]
+        return csc_array((np.concatenate(number), (row, column)), shape=(resources + 2 * k, n + k))
 
     def solve(self, deadline: Deadline, closed: Ints | None = None) -> Found:
         """The optimum with the rows `closed` held at zero."""
         shut = [] if closed is None else closed.tolist()
         for i in shut:
             self._solver.changeColBounds(i, 0.0, 0.0)
-        self._solver.setOptionValue("time_limit", float(self._solver.getRunTime()) + max(deadline.left, 1e-3))
+        self._solver.setOptionValue("time_limit", max(deadline.left, 1e-3))  # of this run alone
         self._solver.run()
         optimal = self._solver.getModelStatus() == self._highs.HighsModelStatus.kOptimal
         columns = np.array(self._solver.getSolution().col_value)
-        bound = float(self._solver.getInfo().mip_dual_bound)
+        bound = min(float(self._solver.getInfo().mip_dual_bound), self._most)
         for i in shut:
             self._solver.changeColBounds(i, 0.0, float(self._upper[i]))
         n = len(self.p)
@@ -148,23 +142,30 @@ class _Model:
         return x
 
 
+def _relaxed(p: Problem) -> float:
+    """A bound on the value: the least of what each capacity alone would allow of divisible bids [$/h]."""
+    one = [replace(p, use=p.use[:, [r]], capacity=p.capacity[[r]]) for r in range(len(p.capacity))]
+    return min(p.worth(merit.allocate(alone)) for alone in one)
+
+
 # --- when time is up -------------------------------------------------------------------------
 
 
 def greedy(p: Problem, n_bidders: int) -> tuple[Array, Array]:
     """kW of each row (n,) and each bidder's critical value (n_bidders,) [$/h above the reserve].
 
-    No lie pays for somebody with one bid; with several bids one may.
+    No other price pays for somebody with one bid. Other kW, another minimum, a bid said to be divisible or split in
+    two may pay, and with several bids another price may.
     """
     weight = _weight(p)
     order = np.argsort(-p.value / weight, kind="stable")
-    x, _ = _fill(p, order)
-    pays = np.zeros(n_bidders)
-    for b in np.unique(p.bidder[x > 0.0]).tolist():
-        mine = [int(i) for i in order if p.bidder[i] == b and x[i] > 0.0]
-        others = order[p.bidder[order] != b]
-        pays[b] = _critical(p, weight, others, mine, x)
-    return x, pays
+    order = order[(p.use[order] * p.least_kw[order, None] <= p.capacity * (1.0 + FITS)).all(axis=1)]
+    rows = (p.bidder[order], p.kw[order], p.least_kw[order], p.value[order], weight[order], p.use[order])
+    run = merit.compiled(_serve) if len(order) > COMPILE_FROM else _serve
+    got, money = run(*rows, p.capacity)
+    x = np.zeros(len(p))
+    x[order] = got
+    return x, total(rows[0], money, n_bidders)
 
 
 def _weight(p: Problem) -> Array:
@@ -173,46 +174,51 @@ def _weight(p: Problem) -> Array:
     return np.asarray(np.maximum((p.use / capacity).sum(axis=1), 1e-12))
 
 
-def _fits(p: Problem, i: int, left: Array) -> float:
-    """kW of a row that fit into what is left: all or nothing where it is whole, no less than a minimum."""
-    need = p.use[i] > 0.0
-    most = float(np.min(left[need] / p.use[i][need], initial=float(p.kw[i])))
-    most = min(float(p.kw[i]), max(most, 0.0))
-    return most if most >= p.least_kw[i] else 0.0
+def _serve(
+    bidder: Ints, kw: Array, least: Array, value: Array, weight: Array, use: Array, capacity: Array
+) -> tuple[Array, Array]:
+    """kW of each row in the order of service (n,), and what its holder must have bid for it at least (n,) [$/h].
 
-
-def _fill(p: Problem, order: Ints) -> tuple[Array, Array]:
-    x, left = np.zeros(len(p)), p.capacity.copy()
-    for i in order.tolist():
-        x[i] = _fits(p, i, left)
-        left -= x[i] * p.use[i]
-        np.maximum(left, 0.0, out=left)
-    return x, left
-
-
-def _critical(p: Problem, weight: Array, others: Ints, mine: list[int], x: Array) -> float:
-    """The least that a winner must have bid for what it got: as its price falls past each other bid, what would it get?
-
-    Myerson's payment of a row: the sum over the bids below of (their price at its weight) x (kW that it would lose to
-    them). Its rows are priced one after the other, the dearer ones holding what they got.
+    As the price of a served row falls past each other bid below, what would it get? Myerson's payment: the sum over
+    those bids of (their price at its weight) x (kW that it would lose to them). The holder's dearer rows keep what they
+    got, its cheaper ones stand aside. Down to the next row that is not served in full, or is the holder's own, nothing
+    else changes: all find as much room or more.
     """
-    held = np.zeros(len(p.capacity))
-    money = 0.0
-    for i in mine:
-        left = p.capacity - held
-        position = p.value[i] / weight[i]
-        gets = None
-        for j in others.tolist():
-            if p.value[j] / weight[j] < position or (p.value[j] / weight[j] == position and j > i):
-                if gets is None:
-                    gets = min(x[i], _fits(p, i, left))
-                took = _fits(p, j, left)
-                left = np.maximum(left - took * p.use[j], 0.0)
-                now = min(gets, _fits(p, i, left))
-                money += (gets - now) * float(p.value[j] / weight[j] * weight[i])
+    n, resources = use.shape
+
+    def fits(i: int, left: Array) -> float:
+        most = kw[i]
+        for r in range(resources):
+            if use[i, r] > 0.0 and left[r] < most * use[i, r]:
+                most = left[r] / use[i, r]
+        if most >= kw[i] * (1.0 - 1e-12):  # rounding, as FITS
+            return float(kw[i])
+        return float(most) if most >= least[i] * (1.0 - 1e-12) else 0.0
+
+    x, money, after, left = np.zeros(n), np.zeros(n), np.zeros((n, resources)), capacity.copy()
+    for i in range(n):
+        x[i] = fits(i, left)
+        for r in range(resources):
+            left[r] = max(left[r] - x[i] * use[i, r], 0.0)
+            after[i, r] = left[r]
+    look, short, last = np.full(n, n), n, np.full(bidder.max() + 1 if n > 0 else 0, n)
+    for i in range(n - 1, -1, -1):
+        look[i] = min(short, last[bidder[i]])
+        last[bidder[i]] = i
+        if x[i] < kw[i]:
+            short = i
+    for i in range(n):
+        gets, j = x[i], look[i]
+        if gets > 0.0 and j < n:
+            for r in range(resources):
+                left[r] = after[j - 1, r] + gets * use[i, r]
+        while gets > 0.0 and j < n:
+            took = fits(j, left) if bidder[j] != bidder[i] else 0.0
+            if took > 0.0:
+                for r in range(resources):
+                    left[r] = max(left[r] - took * use[j, r], 0.0)
+                now = min(gets, fits(i, left))
+                money[i] += (gets - now) * value[j] / weight[j] * weight[i]
                 gets = now
-            else:
-                took = _fits(p, j, left)
-                left = np.maximum(left - took * p.use[j], 0.0)
-        held = held + x[i] * p.use[i]
-    return money
+            j += 1
+    return x, money

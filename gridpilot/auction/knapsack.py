@@ -26,6 +26,8 @@ from gridpilot.auction.book import Bools, Ints, Problem, each
 from gridpilot.values import Array
 
 STEP = 1e6  # sizes are read in millionths of the resource's unit: a kW in mW
+TINY = 1e-3  # millionths: what rounding may make of a size or a capacity, and the most that is given beyond one
+EPS = 4e-16  # of a number: how finely it is kept
 MOST_UNITS = 2_000_000
 MOST_CELLS = 300_000_000  # rows x units: bytes of the choices kept, and a second of work
 COMPILE_CELLS = 10_000_000  # fewer are faster in numpy than numba is to import
@@ -44,7 +46,7 @@ class Knapsack:
     """One problem, and its core as far as it is known. TooLarge where tables would be."""
 
     def __init__(self, p: Problem) -> None:
-        self.fits = p.kw * p.use[:, 0] <= float(p.capacity[0]) + 0.5 / STEP
+        self.fits = p.kw * p.use[:, 0] <= float(p.capacity[0]) + TINY / STEP
         if not self.fits.all():
             self.fits |= ~p.whole
             p = p.take(self.fits)
@@ -166,7 +168,7 @@ class Core:
         exact = p.kw[rows] * p.use[rows, 0] * STEP
         size = np.rint(exact).astype(np.int64)
         off = np.abs(exact - size)
-        if off.max(initial=0.0) > 1e-3 or float(off.sum()) > 0.5:
+        if float(off.sum()) > TINY + EPS * float(exact.sum()):
             raise TooLarge("sizes finer than a milliwatt")
         sure = of.gain[rows] > reach
         self.sure, self.open = rows[sure], rows[~sure]
@@ -175,10 +177,10 @@ class Core:
         self.owner, self.worth = p.bidder[self.open], p.kw[self.open] * p.value[self.open]
         self.sure_worth = p.kw[self.sure] * p.value[self.sure]
         left = float(p.capacity[0]) * STEP - float(size[sure].sum())
-        units = int((left + 0.5) // self.unit)
+        units = int((left + TINY + EPS * float(p.capacity[0]) * STEP) // self.unit)
         self.waste = max(0.0, left - units * self.unit) / STEP  # of the capacity [its unit]
         self.units = min(units, int(self.size.sum()))
-        self.spare = self.waste + (units - self.units) * self.unit / STEP  # that only divisible rows can use
+        self.spare = (left - self.units * self.unit) / STEP  # that only divisible rows can use
         # Nothing is gained beyond the bound, less the waste and rounding; divisible rows come too late for such a look.
         self.short = -np.inf if len(of.divisible) else of.margin * self.waste + 1e-14 * of.bound
 

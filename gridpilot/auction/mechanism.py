@@ -36,7 +36,6 @@ GREEDY = "greedy by value for its share of what is scarce, critical-value paymen
 CORE = "core-selecting payments (not truthful)"
 TIME_LIMIT_S = 20.0
 MOST_LOSERS = 100_000  # demand curves; of more only those that got something become rows of a result
-MOST_PROOFS = 1000  # winners whose displaced bids are listed unasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,7 @@ class Cleared:
     bound: float
     clearing_price: float  # $/kWh of site power
     solve_ms: float
+    left_s: float  # of the time limit, for the proofs
 
     @property
     def value(self) -> Array:
@@ -82,15 +82,16 @@ class Cleared:
         return np.where(self.book.house, 0.0, self.lost + self.supply.reserve_usd_per_kwh * self.power)
 
     def result(self) -> AuctionResult:
-        """The outcome as objects, with the displaced bids of the first `MOST_PROOFS` winners."""
-        from gridpilot.auction.proof import payment
+        """The outcome as objects, with the bids that the first winners displace, as far as time and the budget of
+        `proof.payments` go: a thousand winners of up to 10,000 bids, ten of a million."""
+        from gridpilot.auction.proof import payments
 
         winners = np.unique(self.book.bidder[self.kw > KW])
         paying = winners[~self.book.house[winners]].tolist()
         return AuctionResult(
             welfare_usd_per_h=self.welfare,
             allocation=_allocation(self),
-            payments=tuple(payment(self, b, rows=k < MOST_PROOFS) for k, b in enumerate(paying)),
+            payments=payments(self, paying, integer.Deadline(self.left_s)),
             clearing_price_usd_per_kwh=self.clearing_price,
             reserve_usd_per_kwh=self.supply.reserve_usd_per_kwh,
             capacity_kw=self.supply.power_kw,
@@ -115,13 +116,14 @@ def clear(bids: Sequence[Bid], capacity_kw: float, reserve_usd_per_kwh: float = 
 def clear_book(book: Book, supply: Supply, *, time_limit_s: float = TIME_LIMIT_S, core: bool = False) -> Cleared:
     """Clear an auction of any size: the allocation, and the payment of every winner.
 
-    With `core`, payments are core-selecting and named so: no group of bidders could better them, but a lie may pay.
-    DataError where the auction is too large for them or not proved to be the best.
+    The time limit holds for mixed-integer programs and core-selecting payments, and with them for the proofs of the
+    result. With `core`, payments are core-selecting and named so: no group of bidders could better them, but a lie may
+    pay. DataError where the auction is too large for them or not proved to be the best.
     """
-    start = time.perf_counter()
+    start, deadline = time.perf_counter(), integer.Deadline(time_limit_s)
     taking_part, refused = admit(book, supply)
     p = problem(book, supply, taking_part)
-    found = _solve(p, book, time_limit_s)
+    found = _solve(p, book, deadline)
     kw = found.x
     if len(p) < len(book):
         kw = np.zeros(len(book))
@@ -130,9 +132,11 @@ def clear_book(book: Book, supply: Supply, *, time_limit_s: float = TIME_LIMIT_S
     ms = (time.perf_counter() - start) * 1000.0
     exact, method, lost = found.method != GREEDY, found.method, found.lost
     if core:
-        lost, method = _core(p, book, found, time_limit_s), method.replace("VCG payments", CORE)
+        lost, method = _core(p, book, found, deadline), method.replace("VCG payments", CORE)
         ms = (time.perf_counter() - start) * 1000.0
-    return Cleared(book, supply, taking_part, tuple(refused), p, kw, lost, method, exact, found.bound, price, ms)
+    return Cleared(
+        book, supply, taking_part, tuple(refused), p, kw, lost, method, exact, found.bound, price, ms, deadline.left
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ class _Solved:
     price: float | None = None  # of power above the reserve, where the mechanism knows it
 
 
-def _solve(p: Problem, book: Book, time_limit_s: float) -> _Solved:
+def _solve(p: Problem, book: Book, deadline: integer.Deadline) -> _Solved:
     """The mechanism that fits the shape of the bids."""
     n = len(book.bidders)
     scarce, lumpy = len(p.capacity), bool((p.least_kw > 0.0).any())
@@ -168,7 +172,7 @@ def _solve(p: Problem, book: Book, time_limit_s: float) -> _Solved:
             return _Solved(x, lost, LINEAR, p.worth(x), power)
     except (knapsack.TooLarge, linear.NotSolved):
         pass
-    return _integer(p, book, integer.Deadline(time_limit_s))
+    return _integer(p, book, deadline)
 
 
 def _integer(p: Problem, book: Book, deadline: integer.Deadline) -> _Solved:
@@ -184,7 +188,7 @@ def _integer(p: Problem, book: Book, deadline: integer.Deadline) -> _Solved:
     return _Solved(x, lost, GREEDY, found.bound)
 
 
-def _core(p: Problem, book: Book, found: _Solved, time_limit_s: float) -> Array:
+def _core(p: Problem, book: Book, found: _Solved, deadline: integer.Deadline) -> Array:
     """Core-selecting payments above the reserve (B,)."""
     from gridpilot.auction.core import MOST_ROWS, payments
 
@@ -192,7 +196,7 @@ def _core(p: Problem, book: Book, found: _Solved, time_limit_s: float) -> Array:
         raise DataError("core-selecting payments need the best allocation, which was not found in time")
     if len(p) > MOST_ROWS:
         raise DataError(f"core-selecting payments are for {MOST_ROWS} bids at the most: here are {len(p)}")
-    return payments(p, found.x, found.lost, book.house, integer.Deadline(time_limit_s))
+    return payments(p, found.x, found.lost, book.house, deadline)
 
 
 def _winners(p: Problem, x: Array, book: Book) -> Ints:

@@ -7,11 +7,14 @@ commands that read files, `processes` those that run until they are stopped, `re
 from __future__ import annotations
 
 import argparse
+import ctypes
 import io
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import NoReturn, TextIO
 
 from gridpilot.cli import processes, records, studies, texts
 from gridpilot.cli.options import Result
@@ -32,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another encoding shows \\u2013, no failure
     try:
         args = _parser().parse_args(argv)
-        result = args.run(args)
+        with _only_ours() if args.json else nullcontext():
+            result = args.run(args)
         if result is not None:
             _show(json.dumps(result, allow_nan=False) if args.json else texts.visible(args.text(result)))
         return 0
@@ -42,6 +46,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), 1)
     except BrokenPipeError:
         return 0
+
+
+@contextmanager
+def _only_ours() -> Iterator[None]:
+    """What libraries in C print goes to stderr meanwhile, not before the JSON; what we write goes to stdout as ever."""
+    ours = sys.stdout
+    try:
+        ours.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # a process without stdout or stderr
+        yield
+        return
+    try:
+        if _is_descriptor_1(ours):
+            sys.stdout = open(os.dup(kept), "w", encoding=ours.encoding, errors=ours.errors)  # noqa: SIM115, PTH123 - closed below
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        if sys.stdout is not ours:
+            meanwhile, sys.stdout = sys.stdout, ours
+            meanwhile.close()
+
+
+def _is_descriptor_1(file: TextIO) -> bool:
+    try:
+        return file.fileno() == 1
+    except (OSError, ValueError):  # a test's
+        return False
 
 
 def _fail(message: str, code: int) -> int:

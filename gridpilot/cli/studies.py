@@ -22,7 +22,7 @@ from gridpilot.values import as_array, to_jsonable, to_utc
 
 BRIDGE_S = 3 * 86_400  # gaps in a file of past prices that a forecast fills rather than cutting the past off
 MOST_NAMED = 10  # names that a message lists
-MOST_AUDITED = 5000  # bids that are cleared twice for each lie that is tried
+MOST_AUDITED = 5000  # bids that are cleared once for each lie that is tried
 
 
 def add(command: Command) -> None:
@@ -299,7 +299,7 @@ def _auction(args: argparse.Namespace) -> Result:
     if args.audit:
         if len(book) > MOST_AUDITED:
             raise InputError(f"--audit: {len(book)} bids are too many to clear over and over; at most {MOST_AUDITED}")
-        body["audit"] = to_jsonable(audit(book.bids(), supply, np.random.default_rng(0), args.audit))
+        body["audit"] = to_jsonable(audit(book.bids(), supply, np.random.default_rng(0), args.audit, core=args.core))
     return body
 
 

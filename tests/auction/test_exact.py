@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from scipy.optimize import linprog
 
 from gridpilot.auction import integer, knapsack, merit
-from gridpilot.auction.book import Book, Supply, admit, problem
+from gridpilot.auction.book import Book, Problem, Supply, admit, problem
 from gridpilot.auction.mechanism import CORE, GREEDY, INTEGER, KNAPSACK, LINEAR, MERIT, clear_book
-from gridpilot.auction.proof import audit, probe
+from gridpilot.auction.proof import MOST_ROWS, audit, payments, probe
 from gridpilot.domain import Bid
 from gridpilot.errors import DataError
 from gridpilot.values import Array
@@ -64,10 +65,10 @@ def random_auction(rng: np.random.Generator, kind: str) -> tuple[list[Bid], Supp
 
 
 @pytest.mark.parametrize("kind", ["one", "whole", "several", "mixed", "minima"])
-def test_clear_book__any_shape__best_allocation_and_payments_by_removal(kind: str) -> None:
+def test_clear_book__any_shape__best_allocation_and_payments_by_removal(kind: str, rounds: int) -> None:
     rng = np.random.default_rng(len(kind))
     methods = set()
-    for _ in range(40):
+    for _ in range(8 * rounds):
         bids, supply = random_auction(rng, kind)
         book = Book.of(bids)
         cleared = clear_book(book, supply)
@@ -92,15 +93,30 @@ def test_clear_book__any_shape__best_allocation_and_payments_by_removal(kind: st
 
 
 @pytest.mark.parametrize("kind", ["one", "whole", "several", "mixed", "minima"])
-def test_audit__random_auctions_of_each_shape__no_lie_pays(kind: str) -> None:
+def test_audit__random_auctions_of_each_shape__no_lie_pays(kind: str, rounds: int) -> None:
     rng = np.random.default_rng(7)
     tried = 0
-    for _ in range(12):
+    for _ in range(3 * rounds):
         bids, supply = random_auction(rng, kind)
         found = audit(bids, supply, rng, tries=6)
         assert found.best_gain_usd_per_h == 0.0, found
         tried += found.tried
     assert tried >= 50
+
+
+def test_audit__core_payments__a_lie_that_pays_is_found() -> None:
+    """Of two small ones against a large one, the one that says less pays less."""
+    bids = [Bid("a", "x", 50.0, 1.0, False), Bid("b", "x", 50.0, 1.0, False), Bid("big", "x", 100.0, 0.9, False)]
+    vickrey, core = (audit(bids, Supply(100.0), np.random.default_rng(0), 40, core=core) for core in (False, True))
+    assert vickrey.best_gain_usd_per_h == 0.0 and core.best_gain_usd_per_h > 1.0
+    shaded = [Bid("a", "x", 50.0, 0.85, False)]
+    honest, lying = probe(bids, Supply(100.0), "a", shaded, core=True)
+    assert lying.gain_usd_per_h > honest.gain_usd_per_h + 1.0
+
+
+def test_audit__the_dearest_and_largest_bids__lies_stay_what_a_bid_may_say() -> None:
+    bids = [Bid("a", "x", 1e9, 1e6), Bid("b", "x", 1e9, -1e6)]
+    assert audit(bids, Supply(10.0), np.random.default_rng(0), 60).tried == 60
 
 
 def test_audit__pay_as_bid__would_be_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +267,53 @@ def test_clear_book__no_time__greedy_with_critical_values_and_said_so() -> None:
         assert cleared.welfare <= best(book, supply) + 1e-9
 
 
+def odd(rng: np.random.Generator, n: int) -> Book:
+    """All-or-nothing bids of sizes that have no common unit."""
+    kw = rng.uniform(1.0, 20.0, n)
+    names, one = [f"b{i:06d}" for i in range(n)], np.zeros(n, dtype=np.int64)
+    return Book.of_columns((names, np.arange(n)), (["x"], one), kw, rng.uniform(0.0, 0.5, n), least_kw=kw)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [400, 20_000, 100_000])
+def test_clear_book__odd_sizes__end_within_the_time_limit_with_their_proofs(n: int) -> None:
+    book = odd(np.random.default_rng(8), n)
+    start = time.monotonic()
+    cleared = clear_book(book, Supply(float(book.kw.sum()) / 2.0), time_limit_s=2.0)
+    result = cleared.result()
+    assert time.monotonic() - start < 12.0
+    assert (cleared.method, result.exact) == (GREEDY, False)
+    assert cleared.welfare <= cleared.bound < 1.001 * cleared.welfare or n < 1000
+    assert len(result.payments) > n // 3
+    assert not any(payment.externality for payment in result.payments)
+
+
+def test_payments__no_time_or_no_table_left__stand_without_the_displaced_bids(monkeypatch: pytest.MonkeyPatch) -> None:
+    bids = [Bid("a", "x", 10.0, 0.5, False), Bid("b", "x", 10.0, 0.2, False)]
+    cleared = clear_book(Book.of(bids), Supply(10.0))
+    assert payments(cleared, [0], integer.Deadline(0.0))[0].externality == ()
+    assert payments(cleared, [0], integer.Deadline(0.0))[0].usd_per_h == pytest.approx(2.0)
+
+    def too_large(_: Problem) -> None:
+        raise knapsack.TooLarge("as large as it gets")
+
+    monkeypatch.setattr(knapsack, "Knapsack", too_large)
+    assert cleared.result().payments[0].externality == (("b", 10.0, 0.2, pytest.approx(2.0)),)
+
+
+@pytest.mark.slow
+def test_result__a_hundred_thousand_bids_and_thirty_thousand_winners__within_seconds() -> None:
+    book = large(np.random.default_rng(3), 100_000)
+    cleared = clear_book(book, Supply(float(book.kw.sum()) / 2.0))
+    start = time.monotonic()
+    result = cleared.result()
+    assert time.monotonic() - start < 15.0
+    proved = [payment for payment in result.payments if payment.externality]
+    assert len(result.payments) > 20_000 and len(proved) == MOST_ROWS // 100_000
+    for payment in proved:
+        assert sum(row[3] for row in payment.externality) == pytest.approx(payment.usd_per_h, abs=1e-8)
+
+
 def gain(kw: Array, price: Array, least: Array, use: Array, supply: Supply, factor: float) -> float:
     """What the first bidder gains by the greedy rule, telling `factor` of its price; NaN where nothing is scarce."""
     told = price * np.r_[factor, np.ones(len(price) - 1)]
@@ -297,10 +360,10 @@ def test_core__two_small_against_one_large__they_pay_what_it_offered() -> None:
 
 
 @pytest.mark.parametrize("kind", ["whole", "mixed", "minima"])
-def test_core__random_auctions__no_coalition_could_offer_more(kind: str) -> None:
+def test_core__random_auctions__no_coalition_could_offer_more(kind: str, rounds: int) -> None:
     rng = np.random.default_rng(11)
     raised = 0
-    for _ in range(25):
+    for _ in range(5 * rounds):
         bids, supply = random_auction(rng, kind)
         book = Book.of(bids)
         vickrey, core = (clear_book(book, supply, core=core) for core in (False, True))
@@ -318,6 +381,29 @@ def test_core__random_auctions__no_coalition_could_offer_more(kind: str) -> None
                 kept = sum(gain[b] for b in people if b not in out)
                 assert offer <= seller + kept + 1e-5
     assert raised or kind == "mixed", "some Vickrey payments are below the core"
+
+
+@pytest.mark.parametrize("price", [1e-6, 1.0, 1e3])
+def test_core__any_currency__the_same_payments_in_it(price: float) -> None:
+    """Four divisible bids with a house among them: what rounding leaves of thousands of dollars is no better offer."""
+    rows = [("b0", 2.230603802634729, 300, 0, False), ("b3", 4.530987340324756, 400, 1, False)]
+    rows += [("b2", 2.7078280783333506, 350, 1, False), ("b4", 8.676887010712234, 150, 1.1, True)]
+    bids = [Bid(name, "x", kw, p * price, uses={"power": u}, house=h) for name, kw, p, u, h in rows]
+    book, supply = Book.of(bids), Supply(16.783374347050433, 100 * price)
+    vickrey, core = (clear_book(book, supply, core=core, time_limit_s=5.0) for core in (False, True))
+    assert core.pays == pytest.approx(vickrey.pays, abs=1e-7 * vickrey.welfare)
+    bids = [Bid("a", "x", 50.0, price, False), Bid("b", "x", 50.0, price, False)]
+    core = clear_book(Book.of([*bids, Bid("big", "x", 100.0, 0.9 * price, False)]), Supply(100.0), core=True)
+    assert core.pays.tolist() == pytest.approx([45.0 * price, 45.0 * price, 0.0], abs=1e-5 * price)
+
+
+def test_core__nothing_displaced_by_one_alone__the_payment_is_the_core_row() -> None:
+    """Two of 50 kW against one of 100 kW at less than half the price, which is worth less than either of them."""
+    bids = [Bid("a", "x", 50.0, 1.0, False), Bid("b", "x", 50.0, 1.0, False), Bid("big", "x", 100.0, 0.4, False)]
+    core = clear_book(Book.of(bids), Supply(100.0), core=True)
+    assert [payment.externality for payment in core.result().payments] == [
+        (("core", 0.0, 0.0, pytest.approx(20.0, abs=1e-5)),)
+    ] * 2
 
 
 def test_core__too_many_bids__one_clear_line() -> None:

@@ -12,6 +12,7 @@ from gridpilot.auction import knapsack, merit
 from gridpilot.auction.book import Book, Ints, Problem, Supply, admit, problem
 from gridpilot.auction.knapsack import Knapsack, Rest
 from gridpilot.auction.mechanism import KNAPSACK, clear_book
+from gridpilot.domain import Bid
 from gridpilot.values import Array
 
 ALL = 10**9
@@ -47,7 +48,7 @@ def brute(p: Problem) -> tuple[float, Ints]:
         share = np.minimum(1.0, np.maximum(room, 0.0) / (rest.kw[i] * rest.use[i, 0])) if rest.use[i, 0] else 1.0
         value = value + share * rest.kw[i] * rest.value[i]
         room = room - share * rest.kw[i] * rest.use[i, 0]
-    value[left < -1e-9] = -1.0
+    value[left < -1e-12] = -1.0
     first = int(np.flatnonzero(value >= value.max() - 1e-12)[0])
     return float(value.max()), whole[taken[first]]
 
@@ -73,6 +74,32 @@ def test_knapsack__tiny_core__best_choice_ties_and_removal_of_each_winner_by_bru
         assert table.removals(winners) == pytest.approx(without, abs=1e-9)
         tried += len(winners)
     assert tried > 300
+
+
+def test_clear_book__capacity_finer_than_a_milliwatt__nothing_beyond_it_and_payments_as_by_hand() -> None:
+    bids = [
+        Bid("a", "x", 2.0, 0.35),
+        Bid("b", "x", 1.0, 0.24, uses={"power": 0.5}),
+        Bid("c", "y", 2.5, 0.38, False, uses={"power": 0.0}),
+    ]
+    cleared = clear_book(Book.of(bids), Supply(0.7355085942229755))
+    assert cleared.method == KNAPSACK
+    assert cleared.pays == pytest.approx([0.0, 0.175, 0.0], abs=1e-12)  # b takes 0.5 kW of a's power, c none
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_knapsack__any_capacity_of_kilowatts_or_of_milliwatts__exact_to_the_last_digits(scale: float) -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(100):
+        p = whole_problem(rng, int(rng.integers(3, 11)), 5, divisible=0.5, step_kw=0.5 * scale)
+        p = replace(p, capacity=rng.uniform(0.05, 0.9, 1) * (p.kw @ p.use))
+        table = Knapsack(p)
+        x = table.allocate()
+        assert x @ p.use[:, 0] <= p.capacity[0] + 1e-9
+        winners = np.unique(p.bidder[x > 0.0])
+        without = [brute(p.without(int(b)))[0] for b in winners]
+        assert p.worth(x) == pytest.approx(brute(p)[0], abs=1e-9 * scale)
+        assert table.removals(winners) == pytest.approx(without, abs=1e-9 * scale)
 
 
 def every_row(monkeypatch: pytest.MonkeyPatch, p: Problem, winners: Ints) -> tuple[Array, Array]:
