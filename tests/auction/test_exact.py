@@ -275,7 +275,7 @@ def odd(rng: np.random.Generator, n: int) -> Book:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", [400, 20_000, 100_000])
+@pytest.mark.parametrize("n", [400, 20_000, 100_000, 250_000])
 def test_clear_book__odd_sizes__end_within_the_time_limit_with_their_proofs(n: int) -> None:
     book = odd(np.random.default_rng(8), n)
     start = time.monotonic()
