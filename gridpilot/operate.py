@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+
 from gridpilot import report, views
 from gridpilot.dispatch import actor as people
 from gridpilot.dispatch import curtailment, effects, override, stopfile
@@ -24,6 +26,7 @@ from gridpilot.errors import InputError
 from gridpilot.halt import emergency_stop
 from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.pnl import Prices, rate
+from gridpilot.values import to_stamp
 
 __all__ = [
     "VALID",
@@ -190,9 +193,19 @@ def curtail(
     name = f"{actor.name[:40]} {_wall():%Y-%m-%d %H:%M:%S.%f}"
     asked = target.get("import_kw"), target.get("percent")
     event = Curtailment(name, "operator", actor.name, reason, start, end, *asked, ramp_s)
-    grid_kw = float(snap.dispatch["grid_kw"])
-    propose = snap.site.operators.second_person(grid_kw, min(grid_kw, event.target_kw(grid_kw)))
+    alone = snap.site.operators
+    propose = any(alone.second_person(kw, min(kw, event.target_kw(kw))) for kw in _drawn(snap, start, end))
     return curtailment.submit(ledger, event, now, propose=propose)
+
+
+def _drawn(snap: views.Snapshot, start: datetime, end: datetime) -> list[float]:
+    """What the connection may draw without a curtailment from `start` to `end`: now, in each step of the plan, and
+    beyond the plan all that it can [kW]."""
+    steps, step = views.times(snap.plan["timestamp"]), np.timedelta64(snap.step_s, "s")
+    planned = np.subtract(views.values(snap.plan["import_kw"]), views.values(snap.plan["export_kw"]))
+    meets = (steps < to_stamp(end)) & (steps + step > to_stamp(start))
+    beyond = [snap.site.import_kw] if to_stamp(end) > steps[-1] + step else []
+    return [float(snap.dispatch["grid_kw"]), *planned[meets].tolist(), *beyond]
 
 
 def approve_curtailment(actor: Actor, event: Curtailment) -> Curtailment:

@@ -50,11 +50,14 @@ def _limits(snap: views.Snapshot) -> None:
 
 
 def _verdict(snap: views.Snapshot, sent: list[views.Sent]) -> None:
-    dispatch, zone = snap.dispatch, snap.site.timezone
-    count = sum(sent[0].actual.values()) if sent and sent[0].actual else 0
+    dispatch, zone, last, seen = snap.dispatch, snap.site.timezone, sent[0] if sent else None, views.shown()
+    status = last.status if last else "nothing sent yet"
+    if last and seen and seen.machines != last.desired and status in ("applied", "recovered"):
+        status = "switching"
+    count = sum(seen.machines.values()) if seen and seen.machines else 0
     since, until = (fmt.local(views.moment(dispatch[key]), zone, with_date=False) for key in ("at", "valid_until"))
     outcome = {"applied": "read back as asked", "recovered": "acknowledgement lost, read back as asked"}
-    said = outcome.get(sent[0].status if sent else "", f"outcome: {sent[0].status if sent else 'nothing sent yet'}")
+    said = outcome.get(status, "machines are still switching" if status == "switching" else f"outcome: {status}")
     checked = "passed the safety check" if dispatch["constraints_satisfied"] else "did not pass the safety check"
     text = f"{fmt.count(count, 'machine')} on since {since}, {said}; {checked}; valid until {until} ({zone})."
     st.markdown(widgets.inert(text))
@@ -87,22 +90,6 @@ def _running() -> None:
         st.error(widgets.inert(str(error)))
 
 
-def _commands(rows: list[views.Command], snap: views.Snapshot) -> pd.DataFrame:
-    timezone = snap.site.timezone
-    return pd.DataFrame(
-        {
-            "number": [row.id for row in rows],
-            "state": [row.status for row in rows],
-            "when": [fmt.local(row.created_at, timezone) for row in rows],
-            "by": [row.author for row in rows],
-            "command": [command_inputs.words(snap, row.kind, row.target) for row in rows],
-            "reason": [row.reason for row in rows],
-            "until": [fmt.local(row.valid_until, timezone) for row in rows],
-            "detail": [row.detail for row in rows],
-        }
-    )
-
-
 @st.fragment(run_every=REFRESH_S)
 def _log() -> None:
     snap = views.snapshot()
@@ -115,7 +102,7 @@ def _log() -> None:
     with commands:
         rows = views.command_log()
         if rows:
-            widgets.table(_commands(rows, snap), "commands")
+            widgets.table(command_inputs.log(snap, rows), "commands")
         else:
             st.caption("No operator has given a command yet.")
     with sent:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import pandas as pd
 import streamlit as st
 
 from gridpilot import views
@@ -27,6 +28,8 @@ ACTS: Final = {
     "resume": "Resume",
     "approve": "Approve",
     "release": "Release",
+    "curtailment": "Curtailment",
+    "clock": "Replay clock",
 }
 KW, SHARE = "kW", "% of the connection"
 
@@ -85,6 +88,23 @@ def words(snap: views.Snapshot, kind: str, wanted: Mapping[str, Any]) -> str:
         return "Machines as they are, battery at rest"
     said = ", ".join(f"{name} {value}" for name, value in wanted.items() if name != "step")
     return f"{ACTS.get(kind, kind)} {wanted.get('step', said)}".strip()
+
+
+def log(snap: views.Snapshot, rows: Sequence[views.Command]) -> pd.DataFrame:
+    """A table of commands, the newest first as given."""
+    timezone = snap.site.timezone
+    return pd.DataFrame(
+        {
+            "number": [row.id for row in rows],
+            "state": [row.status for row in rows],
+            "when": [fmt.local(row.created_at, timezone) for row in rows],
+            "by": [row.author for row in rows],
+            "command": [words(snap, row.kind, row.target) for row in rows],
+            "reason": [row.reason for row in rows],
+            "until": [fmt.local(row.valid_until, timezone) for row in rows],
+            "detail": [row.detail for row in rows],
+        }
+    )
 
 
 def _machines(snap: views.Snapshot, changed: Callable[[], None]) -> None:

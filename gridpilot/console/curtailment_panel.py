@@ -13,6 +13,7 @@ from gridpilot import operate, views
 from gridpilot.console import format as fmt
 from gridpilot.console import signin, widgets
 from gridpilot.dispatch import curtailment
+from gridpilot.dispatch.actor import same_person
 from gridpilot.dispatch.curtailment import LIVE, OPEN, PROPOSED, Curtailment
 from gridpilot.errors import Forbidden, GridPilotError
 from gridpilot.monitor.curtailments import Audit, audit
@@ -150,13 +151,14 @@ def _approve(event: Curtailment) -> None:
 
 def panel(snap: views.Snapshot | None) -> None:
     """Give one, approve one, cancel one."""
-    if snap is None or signin.actor() is None:
+    who = signin.actor()
+    if snap is None or who is None:
         return
     with st.container(border=True, key="curtailment_panel"):
         st.markdown("##### Curtail for a time")
         st.caption("The plan knows it ahead; the meter's readings prove it afterwards.")
         for event in curtailment.events(views.ledger(), OPEN):
-            _open(event, snap.site.timezone)
+            _open(event, snap.site.timezone, who)
         with st.expander("New curtailment", key="curtailment_new"):
             _form(snap)
         said = st.session_state.get(SAID)
@@ -164,17 +166,23 @@ def panel(snap: views.Snapshot | None) -> None:
             (st.error if said[0] == "error" else st.success)(widgets.inert(said[1]))
 
 
-def _open(event: Curtailment, timezone: str) -> None:
+def _open(event: Curtailment, timezone: str, who: Actor) -> None:
     """One that waits or is active, with its buttons."""
     when = f"{_clock(event.start, timezone)} to {_clock(event.end, timezone)}"
     st.markdown(f"**{widgets.inert(_asked(event))}**, {when}, {event.status}")
     st.text(f"{event.author}: {event.reason}", width="stretch")
+    own = same_person(who.name, event.author)
     with st.container(horizontal=True):
         if event.status == PROPOSED:
             st.button(
-                "Approve", key=f"approve_curtailment_{event.id}", on_click=_approve, args=(event,), type="primary"
+                "Approve",
+                key=f"approve_curtailment_{event.id}",
+                on_click=_approve,
+                args=(event,),
+                type="primary",
+                disabled=own,
             )
-        word = "Cancel" if event.status in LIVE else "Take back"
+        word = "Cancel" if event.status in LIVE else "Take back" if own else "Reject"
         st.button(word, key=f"cancel_curtailment_{event.id}", on_click=_cancel, args=(event.id,))
 
 

@@ -13,11 +13,10 @@ from playwright.sync_api import expect
 
 from gridpilot.ledger.store import Ledger
 from tests.browser.harness.server import Server, serve
-from tests.browser.harness.watch import Watched
+from tests.browser.harness.watch import WAIT_MS, Watched
 
 pytestmark = pytest.mark.browser
 
-WAIT_MS = 20_000
 PAGES = ("", "prices", "plan", "auction", "dispatch", "globe", "explain", "health")
 
 
@@ -81,7 +80,7 @@ def test_F57_hostile_names__on_every_page__inert(
         page = watched.open(f"{hostile.url}/{name}", ".gp-strip")
         expect(page.locator(".gp-site")).to_contain_text("<b>site</b>", timeout=WAIT_MS)
         page.wait_for_timeout(1500)
-        assert page.locator(f"[src*='{beacon.url}'], [href*='{beacon.url}']").count() == 0, name
+        expect(page.locator(f"[src*='{beacon.url}'], [href*='{beacon.url}']")).to_have_count(0, timeout=WAIT_MS)
     watched.clean()
     assert beacon.asked == []
 
@@ -104,7 +103,7 @@ def test_F57_hostile_reason__commanded_logged_and_shown_inert(
     page.reload()
     expect(page.get_by_text(reason, exact=False).first).to_be_visible(timeout=WAIT_MS)
     page.wait_for_timeout(1000)
-    assert page.locator(f"[src*='{beacon.url}'], [href*='{beacon.url}']").count() == 0
+    expect(page.locator(f"[src*='{beacon.url}'], [href*='{beacon.url}']")).to_have_count(0, timeout=WAIT_MS)
     watched.clean()
     assert beacon.asked == []
     with Ledger.open(f"sqlite:///{hostile.log_file.parent / 'gridpilot.db'}") as ledger:

@@ -9,11 +9,10 @@ from playwright.sync_api import Page, expect
 
 from gridpilot.ledger.store import Ledger
 from tests.browser.harness.server import Server, serve
-from tests.browser.harness.watch import Watched
+from tests.browser.harness.watch import WAIT_MS, Watched
 
 pytestmark = pytest.mark.browser
 
-WAIT_MS = 15_000
 STRIP = ".gp-strip"
 
 
@@ -99,7 +98,7 @@ def test_F53_journey__selection_left_alone__void_after_half_a_minute(
     page = watched.open(f"{own_console.url}/dispatch", "[data-testid='stDataFrame']")
     _select_gpus(page, 3, "anna")
     expect(page.get_by_text("void after 30 s")).to_be_visible(timeout=45_000)
-    assert page.get_by_role("button", name="Operate").count() == 0
+    expect(page.get_by_role("button", name="Operate")).to_have_count(0, timeout=WAIT_MS)
     assert page.get_by_role("textbox", name="Reason").input_value() == "fan test in hall 2", "what was typed stays"
     watched.clean()
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.harness.server import ROOT, Server
-from tests.browser.harness.watch import Watched
+from tests.browser.harness.watch import WAIT_MS, Watched
 
 pytestmark = pytest.mark.browser
 
@@ -54,9 +55,9 @@ def test_page__deep_link__real_content_strip_and_no_error(
     watched = new_page()
     _open(console, watched, name)
     page = watched.page
-    assert "REPLAY" in page.locator(".gp-strip").inner_text()
-    assert page.get_by_role("button", name="Emergency stop").is_visible()
-    assert page.get_by_text("24 Jun 2024").first.is_visible(), "the replayed date is beside the word"
+    expect(page.locator(".gp-strip")).to_contain_text("REPLAY", timeout=WAIT_MS)
+    expect(page.get_by_role("button", name="Emergency stop")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_text("24 Jun 2024").first, "the replayed date is beside the word").to_be_visible(timeout=WAIT_MS)
     page.screenshot(path=str(pictures / f"{name}.png"))
     watched.clean()
 
@@ -87,7 +88,7 @@ def test_F57_table__own_download_of_streamlit__hidden_and_ours_offered(
     for k in range(tables.count()):
         tables.nth(k).hover()
         tables.nth(k).locator("[aria-label^='Fullscreen']").wait_for()
-        assert tables.nth(k).locator("[aria-label^='Download as CSV']").count() == 1
-    assert watched.page.locator("[aria-label^='Download as CSV']:visible").count() == 0
-    assert watched.page.locator("[data-testid='stDownloadButton']:visible").count() >= 1
+        expect(tables.nth(k).locator("[aria-label^='Download as CSV']")).to_have_count(1, timeout=WAIT_MS)
+    expect(watched.page.locator("[aria-label^='Download as CSV']:visible")).to_have_count(0, timeout=WAIT_MS)
+    expect(watched.page.locator("[data-testid='stDownloadButton']:visible").first).to_be_visible(timeout=WAIT_MS)
     watched.clean()

@@ -11,11 +11,10 @@ from playwright.sync_api import Page, WebSocket, expect
 from gridpilot.mara_server import MaraServer
 from tests.browser.harness.provider import provide
 from tests.browser.harness.server import Server, serve
-from tests.browser.harness.watch import Watched
+from tests.browser.harness.watch import WAIT_MS, Watched
 
 pytestmark = pytest.mark.browser
 
-WAIT_MS = 20_000
 API_KEY = "planted-api-key-4711"
 PASSWORD = "planted-password-4712"
 PAGES = ("", "prices", "forecast", "plan", "auction", "risk", "dispatch", "explain", "health")

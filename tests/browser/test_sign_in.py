@@ -12,11 +12,10 @@ from gridpilot.ledger.store import Ledger
 from tests.browser.harness.forge import Forger
 from tests.browser.harness.provider import Provider, provide
 from tests.browser.harness.server import Server, serve
-from tests.browser.harness.watch import Watched
+from tests.browser.harness.watch import WAIT_MS, Watched
 
 pytestmark = pytest.mark.browser
 
-WAIT_MS = 20_000
 STRIP = ".gp-strip"
 PEOPLE = {"GRIDPILOT_OPERATORS": "ola@site.example", "GRIDPILOT_APPROVERS": "ada@site.example, bea@site.example"}
 
@@ -77,8 +76,8 @@ def test_gate__nobody_signed_in__nothing_but_the_way_in(signed: Server, new_page
         page.goto(f"{signed.url}/{path}")
         expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=WAIT_MS)
         page.wait_for_timeout(500)
-        assert page.locator(STRIP).count() == 0
-        assert page.get_by_role("button", name="Emergency stop").count() == 0
+        expect(page.locator(STRIP)).to_have_count(0, timeout=WAIT_MS)
+        expect(page.get_by_role("button", name="Emergency stop")).to_have_count(0, timeout=WAIT_MS)
         assert "Rotterdam" not in page.content()
     assert watched.outside == []
 
@@ -96,7 +95,7 @@ def test_F55_viewer__sees_all_and_a_forced_press_does_nothing(
     expect(page.get_by_text("You act as via@site.example, viewer.")).to_be_visible(timeout=WAIT_MS)
     for name in ("Release", "Select"):
         expect(page.get_by_role("button", name=name)).to_be_disabled()
-    assert page.get_by_role("button", name="Step").count() == 0
+    expect(page.get_by_role("button", name="Step")).to_have_count(0, timeout=WAIT_MS)
     expect(page.get_by_role("button", name="Emergency stop")).to_be_enabled()
 
     forger.press("override_release")
@@ -107,7 +106,7 @@ def test_F55_viewer__sees_all_and_a_forced_press_does_nothing(
     page.locator(".st-key-override_kind").get_by_text("Curtail").click()
     expect(page.get_by_text("At most, from the grid, in")).to_be_visible(timeout=WAIT_MS)
     assert [(row["author"], row["status"]) for row in ledger.commands()] == [("ola@site.example", "active")]
-    assert page.get_by_text("Void in").count() == 0
+    expect(page.get_by_text("Void in")).to_have_count(0, timeout=WAIT_MS)
 
 
 def test_approval__above_the_threshold__takes_effect_only_by_another_person(
@@ -152,7 +151,7 @@ def test_F55_sign_out__in_another_tab__what_this_one_still_says_is_refused_on_re
 
     forger.press("override_release")
     expect(first.get_by_text("You have signed out.").first).to_be_visible(timeout=WAIT_MS)
-    assert first.get_by_role("button", name="Select").count() == 0
+    expect(first.get_by_role("button", name="Select")).to_have_count(0, timeout=WAIT_MS)
     rows = [(row["kind"], row["status"], row["detail"]) for row in ledger.commands()]
     assert rows[0] == ("release", "refused", "ola@site.example has signed out: sign in again")
     assert rows[1][:2] == ("battery_kw", "active")
@@ -169,7 +168,7 @@ def test_F56_emergency_stop__sign_in_expired__still_there_and_signed_so(
     finally:
         provider.lifetime_s = 3600.0
     expect(page.get_by_text("Your sign-in has expired.")).to_be_visible(timeout=2 * WAIT_MS)
-    assert page.get_by_text("Take over").count() == 0
+    expect(page.get_by_text("Take over")).to_have_count(0, timeout=WAIT_MS)
     page.get_by_role("button", name="Emergency stop").click()
     page.wait_for_timeout(500)
     row = next(iter(ledger.commands(kinds=("estop",))))

@@ -152,3 +152,10 @@ def words(app: AppTest) -> str:
     shown = [str(element.value) for kind in kinds for element in kind]
     shown += [f"{metric.label} {metric.value} {metric.delta}" for metric in app.metric]
     return "\n".join([*shown, *(str(html.proto.body) for html in app.get("html"))])
+
+
+def approve_above(kw: float) -> None:
+    """Commands that move the connection by more need a second person, from now on."""
+    ledger = views.ledger()
+    site = ledger.get_state("site").value
+    ledger.put_state("site", {**site, "operators": {"approve_above_kw": kw}})

@@ -13,7 +13,7 @@ from gridpilot.dispatch import stopfile
 from gridpilot.errors import Conflict, InputError
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplaySource
-from tests.pages.conftest import OpenPage, words
+from tests.pages.conftest import OpenPage, approve_above, words
 
 ANNA = operate.local("anna")
 
@@ -195,15 +195,9 @@ def test_select__another_command_in_force__effect_is_over_the_plan_that_it_gives
 # --- a second person, a hold, a stop in a file -----------------------------------------------
 
 
-def _approve_above(kw: float) -> None:
-    ledger = views.ledger()
-    site = ledger.get_state("site").value
-    ledger.put_state("site", {**site, "operators": {"approve_above_kw": kw}})
-
-
 def test_dispatch__above_the_threshold__proposed_then_approved_by_another_name(full: OpenPage) -> None:
     app = full("dispatch")
-    _approve_above(50.0)
+    approve_above(50.0)
     app.text_input(key="override_reason").set_value("hall 3 floods").run()
     app = _select_and_name(app, 0)
     assert app.button(key="override_operate").label == "Propose"
@@ -220,7 +214,7 @@ def test_dispatch__above_the_threshold__proposed_then_approved_by_another_name(f
 
 def test_dispatch__proposal__taken_back_by_its_author(full: OpenPage) -> None:
     app = full("dispatch")
-    _approve_above(50.0)
+    approve_above(50.0)
     operate.operate(operate.select("machines", {"gpu": 0}), ANNA, {"gpu": 0}, reason="test", minutes=30)
     app.text_input(key="operator_name").set_value("anna").run()
     number = views.proposals()[0][0].id

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from playwright.sync_api import ConsoleMessage, Page, Request
 
 CHROMIUM = "/usr/bin/chromium"
+WAIT_MS = 20_000  # for what a rerun of a page brings, on a busy machine
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from gridpilot import operate, views
+from gridpilot.dispatch import curtailment
+from gridpilot.dispatch.curtailment import Curtailment
+from gridpilot.errors import Forbidden
+from tests.pages.conftest import OpenPage, approve_above, words
+
+
+def _events() -> list[Curtailment]:
+    return curtailment.events(views.ledger())
+
+
+def _give(app: AppTest, percent: float, reason: str, name: str = "anna") -> AppTest:
+    app.text_input(key="operator_name").set_value(name).run()
+    app.number_input(key="curtailment_amount").set_value(percent).run()
+    app.text_input(key="curtailment_reason").set_value(reason).run()
+    return app.button(key="curtailment_give").click().run()
+
+
+def test_curtailment__within_one_persons_power__is_scheduled_and_shown(full: OpenPage) -> None:
+    app = _give(full("dispatch"), 5.0, "the grid operator called")
+    assert not app.exception and not app.error
+    (event,) = _events()
+    assert (event.status, event.percent, event.author, event.origin) == ("scheduled", 5.0, "anna", "operator")
+    assert "5 % less" in words(app)
+    app.run()
+    assert len(_events()) == 1, "a reload gives nothing again"
+
+
+def test_curtailment__no_reason__one_clear_line_and_nothing_written(full: OpenPage) -> None:
+    app = _give(full("dispatch"), 5.0, " ")
+    assert not app.exception
+    assert "reason" in app.error[0].value
+    assert _events() == []
+
+
+def test_curtailment__above_the_threshold__waits_for_another_person(full: OpenPage) -> None:
+    app = full("dispatch")
+    approve_above(50.0)
+    snap = views.snapshot()
+    assert snap is not None and snap.dispatch["grid_kw"] < 0.0, "it exports now: what counts is what it will draw"
+    app.number_input(key="curtailment_minutes").set_value(12 * 60).run()
+    app = _give(app, 100.0, "drill")
+    assert "another one must approve it" in app.success[0].value
+    (event,) = _events()
+    assert event.status == "proposed"
+    assert app.button(key=f"approve_curtailment_{event.id}").disabled, "anna may not approve her own"
+    with pytest.raises(Forbidden, match="proposed it: another person must approve it"):
+        operate.approve_curtailment(operate.local("Anna "), event)
+    assert _events()[0].status == "proposed"
+    assert views.command_log()[0].status == "refused", "the attempt is on record"
+    app.text_input(key="operator_name").set_value("bert").run()
+    app.button(key=f"approve_curtailment_{event.id}").click().run()
+    assert not app.exception and not app.error
+    assert _events()[0].status == "scheduled"
+
+
+def test_curtail__second_person__by_what_would_be_drawn_in_its_time(full: OpenPage) -> None:
+    full("dispatch")
+    approve_above(50.0)
+    snap = views.snapshot()
+    assert snap is not None
+    drawn = views.values(snap.plan["import_kw"]) - views.values(snap.plan["export_kw"])
+    most, least = int(drawn.argmax()), int(drawn.argmin())
+    assert drawn[most] > 100.0 and drawn[least] < 0.0
+
+    def status(in_h: float, percent: float) -> str:
+        anna, target = operate.local("anna"), {"percent": percent}
+        event = operate.curtail(anna, target=target, in_minutes=60 * in_h, minutes=60, ramp_s=0.0, reason="drill")
+        operate.cancel_curtailment(anna, event.id, reason="drill over")
+        return event.status
+
+    assert status(most, 90.0) == "proposed"
+    assert status(most, 1.0) == "scheduled"
+    assert status(least, 90.0) == "scheduled", "nothing is drawn in that hour: there is nothing to leave out"
+    assert status(len(drawn), 90.0) == "proposed", "beyond the plan it may draw all that the connection carries"
+
+
+def test_curtailment__cancelled__stays_on_record(full: OpenPage) -> None:
+    app = _give(full("dispatch"), 5.0, "the grid operator called")
+    (event,) = _events()
+    app.button(key=f"cancel_curtailment_{event.id}").click().run()
+    assert not app.exception and not app.error
+    assert [row.status for row in _events()] == ["cancelled"]
+    assert f"cancel_curtailment_{event.id}" not in [button.key for button in app.button]
