@@ -158,10 +158,13 @@ def _table(raw: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     return table
 
 
+GRID = {"import_kw", "export_kw", "ramp_kw_per_min", "stagger_kw", "demand_usd_per_kw"}
+
+
 def _site(raw: dict[str, Any], path: Path) -> Site:
     plain = {"name", "timezone", "country", "latitude", "longitude"}
     _only(raw, {"grid", "prices", *TABLES, *ROWS} | plain, "the site file", path)
-    _only(raw["grid"], {"import_kw", "export_kw", "ramp_kw_per_min", "demand_usd_per_kw"}, "[grid]", path)
+    _only(raw["grid"], GRID, "[grid]", path)
     _only(
         raw["prices"],
         {"usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"},

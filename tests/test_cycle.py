@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gridpilot.config import DATA, Settings, load_site
@@ -220,6 +221,34 @@ def test_run_cycle__any_site__every_decision_is_sent(seed: int, tmp_path: Path) 
             result = run_cycle(engine, wall)
             assert (result.dispatch.status, result.dispatch.violations) == ("applied", ())
             engine.source.clock = engine.source.clock.stepped(wall).with_speed(wall, 0.0)
+
+
+@pytest.mark.slow
+def test_run_cycle__ramp_and_minimum_run_times__kept_by_what_is_sent(engine: Engine) -> None:
+    machines = tuple(replace(m, min_on_h=3.0, min_off_h=2.0) for m in engine.site.machines)
+    site = engine.site = replace(engine.site, machines=machines, ramp_kw_per_min=3.0)
+    engine.control.gateway = SimulatedGateway(
+        site,
+        load=lambda: engine.ledger.get_state("machines").value or {},
+        save=lambda value: engine.ledger.put_state("machines", value),
+    )
+    sent = []
+    for _ in range(72):
+        sent.append(run_cycle(engine, WALL).dispatch)
+        step(engine)
+    changes = [abs(two.grid_kw - one.grid_kw) for one, two in itertools.pairwise(sent)]
+    assert max(changes) <= 180.0 + 1e-3, "3 kW a minute, for an hour"
+    assert sum(change > 179.0 for change in changes) > 5, "the limit is what holds it"
+    for machine in site.machines:
+        counts = [0, *(out.machines[machine.type] for out in sent)]
+        moved = np.diff(counts)
+        assert all(counts[t + 1] >= moved[max(0, t - 2) : t].clip(0).sum() for t in range(len(moved)) if moved[t] < 0)
+        left_off = [
+            machine.count - counts[t + 1] >= -moved[max(0, t - 1) : t].clip(None, 0).sum()
+            for t in range(len(moved))
+            if moved[t] > 0
+        ]
+        assert all(left_off)
 
 
 def test_run_cycle__outdoor_temperature_in_the_prices__cooling_follows_it_in_plan_dispatch_and_ledger(
