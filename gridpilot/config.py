@@ -227,7 +227,14 @@ def _build(kind: type[T], values: dict[str, Any], where: str, path: Path) -> T:
     missing = [name for name in needed if name not in values]
     if missing:
         raise ConfigError(f"{path}: {where} has no {missing[0]!r}: it needs {', '.join(needed)}")
-    return kind(**values)
+    return kind(**{key: _float(value, str(known[key].type)) for key, value in values.items()})
+
+
+def _float(value: Any, wanted: str) -> Any:
+    """Whole numbers in TOML where a fraction is possible: 1000 is 1000.0."""
+    if wanted.startswith("float") and value is not None:
+        return float(value)
+    return tuple(float(v) for v in value) if wanted.startswith("tuple[float") else value
 
 
 def _numbers(value: Any) -> bool:

@@ -133,7 +133,7 @@ def _cut(steps: Sequence[Step], level: float, layout: dict[str, Any]) -> float:
         layout["annotations"].append(
             {
                 "text": f"cut off: {told}{' ...' if len(cut) > 3 else ''}", "x": 0, "xref": "paper",
-                "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2, "showarrow": False,
+                "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 16, "showarrow": False,
                 "font": {"size": 11, "color": LIGHT["muted"]},
             }
         )  # fmt: skip
