@@ -42,7 +42,7 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
 from gridpilot.market.mara_key import join_site
 from gridpilot.market.source import PriceSource, open_source
-from gridpilot.monitor import settle
+from gridpilot.monitor import anomalies, drift, settle
 from gridpilot.monitor.decision import SITE
 from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
 from gridpilot.values import iso, to_jsonable
@@ -159,7 +159,8 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         seen = engine.control.look(site, now, running, quiet=dry_run)
     known = _inputs(engine, site, history, read_in(running, seen.reading), seen, clock)
     decision = decide(known, clock.stage)
-    flags = (*engine.site_flags, *settled_flags, *history.flags, *decision.forecast.flags, *decision.plan.flags)
+    seen_flags = (*history.flags, *((odd,) if (odd := anomalies.newest_flag(history)) else ()))
+    flags = (*engine.site_flags, *settled_flags, *seen_flags, *decision.forecast.flags, *decision.plan.flags)
     cycle_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     sent = replace(decision.dispatch, status="dry-run")
     if not dry_run:
@@ -240,6 +241,7 @@ def _inputs(
         risk=engine.risk,
         memory=engine.control.memory,
         standing=Standing.of(engine.ledger, seen.reading.at),
+        drift=drift.follow(drift.load(engine.ledger), drift.score(engine.ledger, history), history.step_s),
     )
 
 
@@ -249,6 +251,7 @@ def _record(
     """Write the decision down with all that it depended on, before anything is sent."""
     ledger, now, history = engine.ledger, decision.state.at, known.history
     ledger.record_prices(history, now)
+    ledger.put_state(drift.KEY, known.drift)
     site = to_jsonable(decision.site)
     entries: list[tuple[str, Any]] = []
     before = ledger.latest(SITE)
