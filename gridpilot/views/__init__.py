@@ -7,7 +7,7 @@ as a command row, which the pilot picks up and checks again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
-from gridpilot.domain import Units
+from gridpilot.domain import DAY_AHEAD, Units
 from gridpilot.ledger.chain import Entry
 from gridpilot.monitor import decision, reading
+from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.latch import seen
+from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
@@ -55,6 +57,7 @@ __all__ = [
     "PlanParts",
     "Question",
     "Reason",
+    "Restless",
     "Sent",
     "SeriesStats",
     "Shown",
@@ -63,12 +66,14 @@ __all__ = [
     "Strike",
     "Supply",
     "Track",
+    "Week",
     "alarms",
     "bid_rows",
     "command_log",
     "current_site",
     "curtailable",
     "customer_standings",
+    "duration",
     "ledger",
     "load_values",
     "machine_log",
@@ -79,6 +84,7 @@ __all__ = [
     "plan_parts",
     "proposals",
     "reset",
+    "restless",
     "rule_standings",
     "series_stats",
     "settings",
@@ -89,6 +95,7 @@ __all__ = [
     "strikes",
     "times",
     "values",
+    "week",
     "why",
 ]
 
@@ -140,6 +147,13 @@ class Prices:
     units: Units
     step_s: int
     credit: str
+    day_ahead: Array  # of the same intervals, where energy is the real-time price; NaN where unknown
+
+    def since(self, moment: np.datetime64) -> Prices:
+        """Those after a moment."""
+        inside = self.timestamp > moment
+        names = ("timestamp", "energy", "hash", "token", "day_ahead")
+        return replace(self, **{name: getattr(self, name)[inside] for name in names})
 
 
 def prices(hours: float = 24 * 30) -> Prices | None:
@@ -149,9 +163,16 @@ def prices(hours: float = 24 * 30) -> Prices | None:
         return None
     rows = ledger().prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
     energy = as_array(snap.shown(rows.energy_usd_per_mwh))
+    ahead = rows.columns.get(DAY_AHEAD, as_array(np.full(len(rows), np.nan)))
     return Prices(
-        rows.timestamp, energy, rows.hash_price, rows.token_price, snap.units, snap.step_s, snap.cycle["credit"]
+        rows.timestamp, energy, rows.hash_price, rows.token_price, snap.units, snap.step_s, snap.cycle["credit"], ahead
     )
+
+
+def anomalies(past: Prices, newest: int) -> Array:
+    """Energy prices (N,) that stood out from what came before them, NaN elsewhere; of the `newest` only."""
+    found = scan(past.timestamp, past.energy, past.step_s, newest)
+    return as_array(np.where(found.anomaly, past.energy, np.nan))
 
 
 @dataclass(frozen=True, slots=True)
