@@ -21,6 +21,7 @@ from gridpilot.domain.contracts import (
     Room,
     Rule,
     Simulation,
+    StressCase,
 )
 from gridpilot.domain.decision import (
     Allocation,
@@ -90,6 +91,7 @@ __all__ = [
     "Simulation",
     "Site",
     "SiteState",
+    "StressCase",
     "Switched",
     "Tenant",
     "Trial",

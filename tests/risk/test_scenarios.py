@@ -162,7 +162,7 @@ def test_plan_risk__drawdown_is_the_quantile_over_paths() -> None:
     plan, forecast = dataclasses.replace(make_plan(), import_kw=np.full(STEPS, 500.0)), make_forecast(paths=100)
     result = plan_risk(plan, forecast, SITE, alpha=0.95)
     losses = -pnl_paths(plan, forecast, SITE).sum(axis=1)  # nothing but costs: the path falls all the way
-    assert result.max_drawdown == pytest.approx(np.sort(losses)[::-1][4])
+    assert result.max_drawdown == pytest.approx(np.sort(losses)[::-1][5])
 
 
 def test_plan_risk__too_few_paths_says_so() -> None:
