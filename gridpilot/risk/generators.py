@@ -59,19 +59,20 @@ class Generator:
                 f"the outlook has steps of {outlook.step_s} s, the history {self.step_h * 3600:g} s: expected equal"
             )
         known, steps = outlook.known, len(outlook) - outlook.known
-        shocks = np.linalg.cholesky(self.correlation + 1e-12 * np.eye(3)) @ rng.standard_normal((n, steps, 3, 1))
         hours = as_array(self.step_h * np.arange(1, steps + 1))
+        prices = (outlook.energy_usd_per_mwh, outlook.hash_price, outlook.token_price)
+        mix = np.linalg.cholesky(self.correlation)
+        own: list[Array] = []  # independent shocks; a price that does not move has none
         out: list[Array] = []
-        for i, (process, price) in enumerate(
-            (
-                (self.energy, outlook.energy_usd_per_mwh),
-                (self.hash, outlook.hash_price),
-                (self.token, outlook.token_price),
-            )
-        ):
-            course = np.repeat(price[None, :], n, axis=0)
-            if process is not None and steps:
-                course[:, known:] = _moved(process, price[known:], shocks[:, :, i, 0], (self.step_h, hours), rng)
+        for process, price, row in zip((self.energy, self.hash, self.token), prices, mix, strict=True):
+            own.append(np.zeros(1) if process is None else rng.standard_normal((steps, n)).T)
+            if process is None or not steps:
+                out.append(np.broadcast_to(price, (n, len(price))))
+                continue
+            shocks = sum(part * other for part, other in zip(row, own, strict=False) if part != 0.0)
+            course = np.empty((len(price), n)).T  # a step's values side by side, as the processes go
+            course[:, :known] = price[:known]
+            course[:, known:] = _moved(process, price[known:], np.asarray(shocks), (self.step_h, hours), rng)
             out.append(course)
         return Futures(out[0], out[1], out[2], self.label)
 

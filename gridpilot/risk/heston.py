@@ -71,8 +71,8 @@ class Heston:
         first, later = sum(cov[:LAGS]), sum(cov[1:])
         if not (first > 0.0 and 0.0 < later < first and cov[0] > 0.0):
             raise DataError(
-                f"{cls.label} does not apply: the variance of returns does not cluster (autocovariances of days sum to "
-                f"{first:.3g}, a day later to {later:.3g}); geometric Brownian motion describes such a history"
+                f"{cls.label} does not apply: the variance of returns does not cluster and come back (autocovariances "
+                f"of days sum to {first:.3g}, a day later to {later:.3g}); use geometric Brownian motion"
             )
         pull = -math.log(later / first) / span
         reach = -math.expm1(-pull * span) / pull
@@ -95,7 +95,7 @@ class Heston:
         spread = 0.5 * h * (1.0 - self.link**2)
         variance = np.full(len(shocks), self.now)
         log_price = np.zeros(len(shocks))
-        out = np.empty(shocks.shape)
+        out = np.empty_like(shocks)
         for t in range(shocks.shape[1]):
             after, log_m = self._next(variance, h, by_after + 0.5 * spread, rng)
             drift = self.growth * h - log_m - (by_before + 0.5 * spread) * variance

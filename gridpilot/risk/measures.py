@@ -55,14 +55,19 @@ def cvar_error(pnl: Array, alpha: float) -> float:
     return float(np.std(beyond)) / ((1.0 - alpha) * math.sqrt(len(beyond))) if len(beyond) else math.nan
 
 
-def max_drawdown(path: Array) -> float:
-    """Largest fall [$] of a path of levels (n,) below its own highest level so far; 0 for one that only rises."""
-    return float(drawdowns(np.asarray(path, dtype=np.float64)[None, :])[0]) if len(path) else math.nan
+def max_drawdown(pnl: Array) -> float:
+    """Largest of the `falls` [$] of a P&L (n,); NaN for none."""
+    return float(np.max(falls(pnl))) if len(pnl) else math.nan
 
 
-def drawdowns(paths: Array) -> Array:
-    """`max_drawdown` of each row of paths (S, n): (S,)."""
-    return np.asarray(np.max(np.maximum.accumulate(paths, axis=1) - paths, axis=1))
+def worst_falls(pnl: Array) -> Array:
+    """`max_drawdown` of each row of a P&L (S, n): (S,). A step at a time, for many rows."""
+    level, high, worst = (np.zeros(len(pnl)) for _ in range(3))
+    for t in range(pnl.shape[1]):
+        level += pnl[:, t]
+        np.maximum(high, level, out=high)
+        np.maximum(worst, high - level, out=worst)
+    return worst
 
 
 def falls(pnl: Array) -> Array:
@@ -130,7 +135,7 @@ def report(pnl: Array, alpha: float = 0.95, cap_usd: float | None = None) -> Ris
         n=sample.size,
         var=value_at_risk(sample, alpha),
         cvar=tail,
-        max_drawdown=max_drawdown(running_total(sample)),
+        max_drawdown=max_drawdown(sample),
         volatility=volatility(sample),
         risk_adjustment_factor=risk_adjustment_factor(tail, cap_usd),
         expected=float(sample.mean()),
@@ -155,14 +160,15 @@ def lacking(sample: Array) -> str:
 
 
 def _worst_first(pnl: Array, alpha: float) -> tuple[Array, float]:
-    """Losses, largest first, and how many of them the tail holds; no losses where the sample has NaN."""
+    """The losses down to VaR, largest first, and how many of them the tail holds; none where the sample has NaN."""
     check_alpha(alpha)
     losses = -np.asarray(pnl, dtype=np.float64)
     if not losses.size or np.any(np.isnan(losses)):
         return np.empty(0), math.nan
     # Rounded, or 5 % of 20 would be 1.0000000000000009 values.
     tail = max(round((1.0 - alpha) * losses.size, 9), 1e-9)
-    return np.sort(losses)[::-1], tail
+    begin = losses.size - min(losses.size, math.floor(tail) + 1)
+    return np.sort(np.partition(losses, begin)[begin:])[::-1], tail
 
 
 def check_alpha(alpha: float) -> None:

@@ -11,7 +11,7 @@ from gridpilot.domain import Forecast, Plan, RiskReport, Site, SiteState, value_
 from gridpilot.domain.check import require
 from gridpilot.errors import DataError
 from gridpilot.plan.loads import site_loads
-from gridpilot.risk.measures import average_drawdown, cdar, drawdowns, report, running_total, value_at_risk
+from gridpilot.risk.measures import average_drawdown, cdar, report, running_total, value_at_risk, worst_falls
 from gridpilot.values import Array, as_array
 
 FAN = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of the money made so far that are recorded
@@ -55,11 +55,23 @@ def money(plan: Plan, site: Site, futures: Futures) -> Array:
     Machines earn by the hash or token price, jobs and tenants their fixed price. The value of energy left in the
     battery at the end is no income and not counted.
     """
-    rate = (plan.export_kw - plan.import_kw) * futures.energy / 1000.0
+    h, units, n = plan.outlook.step_h, plan.outlook.units, len(plan)
+    sure = -site.battery.wear_usd_per_kwh * (plan.charge_kw + plan.discharge_kw)
+    by_hash, by_token, one = np.zeros(n), np.zeros(n), np.ones(1)
+    machines = {machine.type: machine for machine in site.machines}
     for name, load_kw in plan.loads_kw.items():
-        rate = rate + load_kw * _value(name, plan, site, futures)
-    wear = site.battery.wear_usd_per_kwh * (plan.charge_kw + plan.discharge_kw)
-    return np.asarray((rate - wear) * plan.outlook.step_h)
+        if name not in machines:
+            sure = sure + load_kw * _fixed_value(name, site)
+        elif machines[name].product == "hash":
+            by_hash += load_kw * value_usd_per_kwh(machines[name], units, one, one)
+        else:
+            by_token += load_kw * value_usd_per_kwh(machines[name], units, one, one)
+    out = futures.energy * (h * (plan.export_kw - plan.import_kw) / 1000.0)
+    out += h * sure
+    for price, kw_worth in ((futures.hash, by_hash), (futures.token, by_token)):
+        if np.any(kw_worth):
+            out += (h * kw_worth) * (np.nan_to_num(price) if np.isnan(price).any() else price)
+    return np.asarray(out)
 
 
 def full_use(plan: Plan, site: Site, state: SiteState) -> dict[str, Array]:
@@ -114,7 +126,7 @@ def plan_risk(
     level = running_total(paths)
     return dataclasses.replace(
         result,
-        max_drawdown=value_at_risk(-drawdowns(level), alpha),
+        max_drawdown=value_at_risk(-worst_falls(paths), alpha),
         average_drawdown=average_drawdown(paths),
         cdar=cdar(paths, alpha),
         fan_usd=dict(zip(FAN, np.quantile(level[:, 1:], FAN, axis=0), strict=True)),

@@ -88,7 +88,7 @@ class OrnsteinUhlenbeck:
         """Values (S, H), exact at any step: X' = level + (X - level) e^(-pull h) + sd(h) shock."""
         keep = math.exp(-self.pull * step_h)
         spread = math.sqrt(float(self.variance(start, np.array(step_h))))
-        out = np.empty(shocks.shape)
+        out = np.empty_like(shocks)
         at = np.full(len(shocks), start - self.level)
         for t in range(shocks.shape[1]):
             at = keep * at + spread * shocks[:, t]
