@@ -15,7 +15,7 @@ import numpy as np
 from gridpilot.domain import Plan, PriceHistory
 from gridpilot.errors import DataError
 from gridpilot.ledger.store import Ledger
-from gridpilot.monitor.decision import Snapshot, times, values
+from gridpilot.monitor.decision import SITE, Snapshot, times, values
 from gridpilot.risk import parametric
 from gridpilot.risk.coverage import Coverage, coverage
 from gridpilot.risk.generators import PROCESSES, fit
@@ -26,6 +26,7 @@ from gridpilot.values import Array, Times, as_array, as_times
 
 DRAWS = 10_000
 TRACK_DAYS = 60
+EARNING = ("battery", "machines", "jobs", "tenants")  # the parts of a site that a plan's money depends on
 
 
 def sigma(snap: Snapshot) -> dict[str, Array]:
@@ -111,7 +112,8 @@ class Track:
 def track(ledger: Ledger, snap: Snapshot, days: int = TRACK_DAYS) -> Track:
     """VaR of past decisions against what came, over the days before the newest one, and whether it kept its promise.
 
-    A decision counts when every price of its plan is on record. Those of another alpha than the newest are left out.
+    A decision counts when every price of its plan is on record, its alpha is the newest one's, and the site had the
+    loads and the battery that it has now.
     """
     horizon = timedelta(seconds=len(snap.plan["timestamp"]) * snap.step_s)
     rows = ledger.prices(snap.cycle["source"], since=snap.at - timedelta(days=days) - horizon)
@@ -120,7 +122,7 @@ def track(ledger: Ledger, snap: Snapshot, days: int = TRACK_DAYS) -> Track:
         for i, at in enumerate(rows.timestamp.astype("datetime64[s]").astype(np.int64))
         if np.isfinite(rows.energy_usd_per_mwh[i])
     }
-    moment, found = snap.at - timedelta(days=days), []
+    moment, found = max(snap.at - timedelta(days=days), _same_since(ledger, snap.at)), []
     while True:
         entries = ledger.entries("risk", since=moment, until=snap.at, limit=1, newest_first=False)
         if not entries or entries[0].at + horizon > snap.at + timedelta(seconds=snap.step_s):
@@ -140,6 +142,17 @@ def track(ledger: Ledger, snap: Snapshot, days: int = TRACK_DAYS) -> Track:
             found.append((risk.at, risk.body["var"], plan_pnl(plan, snap.site, snap.units, path), risk.cycle_id))
         moment = risk.at + horizon
     return _track(found, float(snap.risk["alpha"]))
+
+
+def _same_since(ledger: Ledger, now: datetime) -> datetime:
+    """When the site last got other loads or another battery; the record's first moment where it never did."""
+    rows = ledger.entries(SITE, until=now + timedelta(seconds=1), limit=1000)
+    since = now
+    for row in rows:
+        if any(row.body.get(name) != rows[0].body.get(name) for name in EARNING):
+            break
+        since = row.at
+    return since
 
 
 def _track(found: list[tuple[datetime, float, float, str]], alpha: float) -> Track:

@@ -27,14 +27,12 @@ CASES: tuple[StressCase, ...] = (
     StressCase("as expected"),
     StressCase("energy 50 % cheaper", energy_factor=0.5),
     StressCase("energy 50 % dearer", energy_factor=1.5),
-    StressCase("dearest step ten times as dear", dearest_factor=10.0),
-    StressCase("price cap all day, as in Texas in February 2021", energy_usd_per_mwh=CAP_USD_PER_MWH),
-    StressCase(
-        "negative prices all day, as in the Netherlands on 2 July 2023", energy_usd_per_mwh=NEGATIVE_USD_PER_MWH
-    ),
+    StressCase("dearest step times ten", dearest_factor=10.0),
+    StressCase("price cap (Texas, Feb 2021)", energy_usd_per_mwh=CAP_USD_PER_MWH),
+    StressCase("negative day (NL, 2 Jul 2023)", energy_usd_per_mwh=NEGATIVE_USD_PER_MWH),
     StressCase("hash price halves", hash_factor=0.5),
     StressCase("token price halves", token_factor=0.5),
-    StressCase("forecast off by 2 sigma, each step against the plan", sigma=2.0),
+    StressCase("forecast off by 2 sigma", sigma=2.0),
     StressCase(f"site trips for {TRIP_H:g} hours", trip=True, hours=TRIP_H),
 )
 
