@@ -68,6 +68,9 @@ def _panel() -> None:
         found = answer(snap.cycle_id, weight, alpha)
         if found is None:
             return
+        for flag in found.plan["flags"]:
+            if flag["code"] in ("NOT_HEDGED", "CVAR_LIMIT"):
+                st.warning(widgets.inert(flag["message"]))
         _tiles(snap, found, alpha)
         title = title_of(snap, found, alpha)
         widgets.finding(title)
