@@ -1,6 +1,7 @@
 """How fast risk is measured and portfolios are found, beside plain Python and skfolio.
 
-    python benchmarks/risk.py            one table: a plan of the default site on the replayed Dutch prices
+    python benchmarks/risk.py                  one table: a plan of the default site on the replayed Dutch prices
+    python benchmarks/risk.py --promise 180    the replay decided once a day: was VaR exceeded as often as it said?
 
 A plan of 24 hours, and the same day in 288 steps, is valued on 10,000 drawn futures. The plain reference is a loop over
 scenarios and steps on a hundredth of them, times 100. The history is a stretch without a negative hour, which three of
@@ -9,11 +10,13 @@ the processes need. All times are medians of warm calls in one process on this m
 
 from __future__ import annotations
 
+import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +32,13 @@ from skfolio.optimization import MeanRisk, RiskBudgeting  # noqa: E402
 from skfolio.preprocessing import prices_to_returns  # noqa: E402
 
 from gridpilot import report  # noqa: E402
-from gridpilot.config import DATA, load_site  # noqa: E402
+from gridpilot.config import DATA, Settings, load_site  # noqa: E402
+from gridpilot.cycle import open_engine, run_cycle  # noqa: E402
 from gridpilot.domain import Plan, PriceHistory, PriceOutlook, Site, SiteState  # noqa: E402
+from gridpilot.ledger.store import Ledger  # noqa: E402
 from gridpilot.market.replay import ReplayClock, ReplaySource  # noqa: E402
+from gridpilot.monitor import exposure  # noqa: E402
+from gridpilot.monitor.decision import load  # noqa: E402
 from gridpilot.plan.loads import job_needs  # noqa: E402
 from gridpilot.plan.solve import plan as make_plan  # noqa: E402
 from gridpilot.risk import allocation, measures, parametric, stress  # noqa: E402
@@ -129,7 +136,7 @@ def whole(plan: Plan, body: dict[str, Any], site: Site, futures: Futures) -> tup
 
 def row(what: str, ms: float, other: str = "", other_ms: float = float("nan")) -> None:
     """A line of the table."""
-    beside = f"{other} {other_ms:,.1f} ms, {other_ms / ms:,.1f} x" if other else ""
+    beside = f"{other} {other_ms:,.2f} ms, {other_ms / ms:,.1f} x" if other else ""
     print(f"{what:<66}{ms:>10.2f} ms   {beside}")
 
 
@@ -179,8 +186,37 @@ def portfolios() -> None:
     row("frontier of 12 points, 6 assets, 504 days", median_ms(lambda: allocation.frontier(few, ALPHA, limits)))
 
 
+def promise(days: int) -> None:
+    """Recorded VaR against what each plan, kept to its end, would have made: one decision a day of the replay."""
+    wall = datetime.now(UTC)
+    with tempfile.TemporaryDirectory() as folder, Ledger.open(f"sqlite:///{folder}/ledger.db") as ledger:
+        engine = open_engine(Settings(source="replay"), ledger)
+        source = engine.source
+        assert isinstance(source, ReplaySource)
+        for _ in range(days + 1):
+            run_cycle(engine, wall)
+            later = source.clock.replay + timedelta(days=1)
+            source.clock = replace(source.clock, replay=later).with_speed(wall, 0.0)
+        newest = load(ledger)
+        assert newest is not None
+        found = exposure.track(ledger, newest, days + 1).verdict
+    print(f"{found.n} days, VaR {ALPHA:.0%}: {found.hits} losses beyond it, {found.expected:.1f} promised")
+    for name, test in (
+        ("Kupiec", found.unconditional),
+        ("independence", found.independence),
+        ("conditional coverage", found.conditional),
+    ):
+        print(f"{name}: LR {test.statistic:.2f}, p {test.p_value:.3f}")
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the table, or the promise."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--promise", type=int, default=0, metavar="DAYS")
+    options = parser.parse_args()
+    if options.promise:
+        promise(options.promise)
+        return
     site, state, history, outlook = problem()
     plan = make_plan(site, state, outlook)
     print(f"{site.name}, {NOW:%d %b %Y}: plan {plan.status}, {len(plan.loads_kw)} loads")

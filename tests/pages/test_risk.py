@@ -65,7 +65,7 @@ def test_risk__full_ledger__each_figure_is_on_record_or_follows_from_it(full: Op
     assert "No verdict yet (not enough data: 0 of 20)" in words(app).replace("\\", "")
     fan = risk_parts.fan(snap.cycle_id)
     assert fan is not None
-    drawn = next(trace for trace in fan[0]["data"] if trace["name"].startswith("Median"))
+    drawn = next(trace for trace in fan[0]["data"] if trace.get("name", "").startswith("Median"))
     assert drawn["y"][0] == 0.0
     assert drawn["y"][-1] == pytest.approx(np.median(views.values(snap.risk["pnl_usd"])), rel=1e-5)
 
