@@ -35,13 +35,15 @@ from gridpilot.domain import (
     RiskReport,
     Site,
 )
-from gridpilot.errors import GatewayError, SafetyError, SourceError
+from gridpilot.errors import DataError, GatewayError, SafetyError, SourceError
 from gridpilot.forecast.ensemble import Prepared, prepare
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
+from gridpilot.market.failover import Failover
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
 from gridpilot.market.mara_key import join_site
 from gridpilot.market.source import PriceSource, open_source
+from gridpilot.market.watch import IN_USE, REFUSED, STATE, Watch
 from gridpilot.monitor import settle
 from gridpilot.monitor.decision import SITE
 from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
@@ -70,11 +72,18 @@ class Engine:
     known: Prepared | None = None
     risk: RiskReport | None = None
     decided: str = ""  # the cycle that `previous` is from
+    market: str = ""  # the source of the prices of the last cycle
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def gateway(self) -> MachineGateway:
         """The way to the machines."""
         return self.control.gateway
+
+    @property
+    def watched(self) -> Watch:
+        """How each price source stands."""
+        return self.source.watch if isinstance(self.source, Failover) else self.watch
 
     @property
     def ledger(self) -> Ledger:
@@ -149,8 +158,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     started, began = time.perf_counter(), time.monotonic()
     with clock.stage("market"):
         now = engine.source.present(wall)
-        history = engine.source.fetch(now)
-        _refuse_bad_data(history)
+        history = _prices(engine, now, quiet=dry_run)
     with clock.stage("ledger"):
         before = settle.load(engine.ledger)
     site = _site_now(engine.site, history)
@@ -175,7 +183,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     result = CycleResult(
         cycle_id,
         now,
-        engine.source.name,
+        history.source,
         (*flags, *decision.orders.flags),
         decision.forecast,
         decision.plan,
@@ -199,9 +207,39 @@ def _remember(
     planned = None if sent.origin == "plan" else report.dispatch_json(decision.planned)
     with engine.ledger.transaction() as work:
         work.put_state(settle.KEY, running.to_json())
+        work.put_state(STATE, _standings(engine, now))
         body = {**_summary(engine, orders, result, running, wall), "meter": meter, "planned": planned}
         work.append("cycle", body, at=now, cycle_id=result.cycle_id, token=token)
     override.note_sent(engine.ledger, sent, now)
+
+
+def _prices(engine: Engine, now: datetime, *, quiet: bool) -> PriceHistory:
+    """What is known at `now`, with how each source stands written down, prices or not; unless `quiet`.
+
+    Another source than before has another market's prices: what was planned and measured with those does not go on.
+    """
+    watch, source = engine.watched, engine.source
+    try:
+        history = source.fetch(now) if isinstance(source, Failover) else watch.fetch(source, now)
+        if not isinstance(source, Failover):
+            watch.judge(source.name, IN_USE)
+        _refuse_bad_data(history)
+    except (SourceError, DataError) as error:
+        if not isinstance(source, Failover):
+            watch.judge(source.name, REFUSED, str(error))
+        if not quiet:
+            engine.ledger.put_state(STATE, _standings(engine, now))
+        raise
+    if engine.market not in ("", history.source):
+        engine.previous, engine.decided, engine.risk = None, "", None
+        if engine.refitter is not None:
+            engine.refitter.forget()
+    engine.market = history.source
+    return history
+
+
+def _standings(engine: Engine, now: datetime) -> list[dict[str, Any]]:
+    return [standing.to_json() for standing in engine.watched.standings(now)]
 
 
 def _refuse_bad_data(history: PriceHistory) -> None:
@@ -297,8 +335,9 @@ def _summary(
     return {
         "at": iso(result.at),
         "wall": iso(wall),
-        "source": engine.source.name,
+        "source": history.source,
         "simulated": engine.source.simulated,
+        "sources": _standings(engine, result.at),
         "site": orders.site.name,
         "credit": history.credit,
         "step_s": history.step_s,

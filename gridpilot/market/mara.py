@@ -154,6 +154,11 @@ class MaraSource:
         self._kept = Kept("GRIDPILOT_MARA_API_KEY", GRACE_S)
 
     @property
+    def stats(self) -> Stats:
+        """Counters of the calls."""
+        return self.client.stats
+
+    @property
     def simulated(self) -> bool:
         """True where the API said that it is the local stand-in."""
         return self.client.stand_in
