@@ -115,9 +115,10 @@ class FedSource:
         overlap = OVERLAP if terms.ahead else OVERLAP_LATE
         since = oldest if last is None else max(oldest, min(last.last, now) - overlap)
         batch = self.feed.read(since, now + AHEAD if terms.ahead else now)
+        if not len(batch.rows):
+            said = f"the list is empty for {iso(since)} and later"
+            raise SourceError(f"{terms.name}: no price at or before {iso(now)}: {said}")
         rows = _merged(self._rows, batch.rows, oldest)
-        if not len(rows):
-            raise SourceError(f"{terms.name}: no price at or before {iso(now)}: the server has none for the time asked")
         flags = [flag for flag in (*batch.flags, skew_flag(batch.skew_s)) if flag]
         rows, more = same_step(rows, terms.name)
         grid = regularise(rows, terms.name, min_rows=1, bridge_s=BRIDGE_S)
