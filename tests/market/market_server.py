@@ -51,9 +51,11 @@ class MarketServer:
     begins: datetime = datetime(2015, 1, 1, tzinfo=UTC)
     published: datetime | None = None
     page_size: int = 10_000
+    usd: object = 100_000  # what a bitcoin costs
     faults: Faults = field(default_factory=Faults)
     requests: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    together: threading.Barrier | None = None  # an answer waits until so many servers are asked at once
     changes: dict[int, float] = field(default_factory=dict)  # epoch seconds -> price, in place of the usual one
     _http: ThreadingHTTPServer = field(init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
@@ -99,7 +101,7 @@ class MarketServer:
         if path.startswith("/v1/datasets/"):
             return self._gridstatus(path.split("/")[3], query, headers)
         if path == "/api/v1/prices":
-            return 200, {"time": int(time.time()), "USD": 100_000, "EUR": 92_000}
+            return 200, {"time": int(time.time()), "USD": self.usd, "EUR": 92_000}
         if path == "/api/v1/mining/hashrate/1y":
             return 200, self._hashrate()
         if path == "/api/v1/mining/blocks/rewards/1y":
@@ -175,11 +177,13 @@ def _handler(server: MarketServer) -> type[BaseHTTPRequestHandler]:
             server.headers.append(dict(self.headers.items()))
             try:
                 self._send(parts.path, {k: v[0] for k, v in parse_qs(parts.query, keep_blank_values=True).items()})
-            except OSError:
-                return  # the client has left
+            except (OSError, threading.BrokenBarrierError):
+                return  # the client has left, or was alone
 
         def _send(self, path: str, query: dict[str, str]) -> None:
             faults, headers = server.faults, {"Content-Type": "application/json"}
+            if server.together is not None:
+                server.together.wait(timeout=1.5)
             status, body = server.answer(path, query, {k.lower(): v for k, v in self.headers.items()})
             text = json.dumps(body if faults.body is None else faults.body).encode()
             if faults.status:
