@@ -168,10 +168,13 @@ def _table(raw: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     return table
 
 
+GRID = {"import_kw", "export_kw", "ramp_kw_per_min", "stagger_kw", "demand_usd_per_kw"}
+
+
 def _site(raw: dict[str, Any], path: Path) -> Site:
     plain = {"name", "timezone", "country", "latitude", "longitude"}
     _only(raw, {"grid", "prices", *TABLES, *ROWS} | plain, "the site file", path)
-    _only(raw["grid"], {"import_kw", "export_kw", "ramp_kw_per_min", "demand_usd_per_kw"}, "[grid]", path)
+    _only(raw["grid"], GRID, "[grid]", path)
     _only(
         raw["prices"],
         {"usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"},
@@ -234,7 +237,14 @@ def _build(kind: type[T], values: dict[str, Any], where: str, path: Path) -> T:
     missing = [name for name in needed if name not in values]
     if missing:
         raise ConfigError(f"{path}: {where} has no {missing[0]!r}: it needs {', '.join(needed)}")
-    return kind(**values)
+    return kind(**{key: _float(value, str(known[key].type)) for key, value in values.items()})
+
+
+def _float(value: Any, wanted: str) -> Any:
+    """Whole numbers in TOML where a fraction is possible: 1000 is 1000.0."""
+    if wanted.startswith("float") and value is not None:
+        return float(value)
+    return tuple(float(v) for v in value) if wanted.startswith("tuple[float") else value
 
 
 def _numbers(value: Any) -> bool:

@@ -44,8 +44,10 @@ from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
 from gridpilot.market.mara_key import join_site
 from gridpilot.market.source import PriceSource, open_source
 from gridpilot.market.watch import IN_USE, REFUSED, STATE, Watch
-from gridpilot.monitor import settle
+from gridpilot.monitor import anomalies, drift, market, settle
 from gridpilot.monitor.decision import SITE
+from gridpilot.monitor.drift import Drift
+from gridpilot.monitor.market import Market
 from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
 from gridpilot.values import iso, to_jsonable
 
@@ -72,7 +74,6 @@ class Engine:
     known: Prepared | None = None
     risk: RiskReport | None = None
     decided: str = ""  # the cycle that `previous` is from
-    market: str = ""  # the source of the prices of the last cycle
     watch: Watch = field(default_factory=Watch)
 
     @property
@@ -167,7 +168,8 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         seen = engine.control.look(site, now, running, quiet=dry_run)
     known = _inputs(engine, site, history, read_in(running, seen.reading), seen, clock)
     decision = decide(known, clock.stage)
-    flags = (*engine.site_flags, *settled_flags, *history.flags, *decision.forecast.flags, *decision.plan.flags)
+    seen_flags = (*history.flags, *((odd,) if (odd := anomalies.newest_flag(history)) else ()))
+    flags = (*engine.site_flags, *settled_flags, *seen_flags, *decision.forecast.flags, *decision.plan.flags)
     cycle_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     sent = replace(decision.dispatch, status="dry-run")
     if not dry_run:
@@ -214,10 +216,7 @@ def _remember(
 
 
 def _prices(engine: Engine, now: datetime, *, quiet: bool) -> PriceHistory:
-    """What is known at `now`, with how each source stands written down, prices or not; unless `quiet`.
-
-    Another source than before has another market's prices: what was planned and measured with those does not go on.
-    """
+    """What is known at `now`; how each source stands is written down where nothing is, unless `quiet`."""
     watch, source = engine.watched, engine.source
     try:
         history = source.fetch(now) if isinstance(source, Failover) else watch.fetch(source, now)
@@ -230,12 +229,17 @@ def _prices(engine: Engine, now: datetime, *, quiet: bool) -> PriceHistory:
         if not quiet:
             engine.ledger.put_state(STATE, _standings(engine, now))
         raise
-    if engine.market not in ("", history.source):
+    return history
+
+
+def _market(engine: Engine, history: PriceHistory, now: datetime) -> Market:
+    """Whose prices these are. After a switch, what was planned, measured and learnt with the others does not go on."""
+    found = market.at(engine.ledger, history.source, now)
+    if found.began(now):
         engine.previous, engine.decided, engine.risk = None, "", None
         if engine.refitter is not None:
             engine.refitter.forget()
-    engine.market = history.source
-    return history
+    return found
 
 
 def _standings(engine: Engine, now: datetime) -> list[dict[str, Any]]:
@@ -259,7 +263,9 @@ def _inputs(
     engine: Engine, site: Site, history: PriceHistory, running: settle.Running, seen: Seen, clock: _Timings
 ) -> Inputs:
     """All that the decision depends on."""
+    now, ledger = seen.reading.at, engine.ledger
     with clock.stage("features"):
+        whose = _market(engine, history, now)
         prepared = prepare(history, site.timezone, country=site.country or None)
         engine.known = prepared
     fits = engine.refitter.current(prepared) if engine.refitter else {}
@@ -277,7 +283,12 @@ def _inputs(
         previous_id=engine.decided,
         risk=engine.risk,
         memory=engine.control.memory,
-        standing=Standing.of(engine.ledger, seen.reading.at),
+        standing=Standing.of(ledger, now),
+        drift=drift.follow(
+            Drift() if whose.began(now) else drift.load(ledger),
+            drift.score(ledger, history, whose.since),
+            history.step_s,
+        ),
     )
 
 
@@ -287,6 +298,8 @@ def _record(
     """Write the decision down with all that it depended on, before anything is sent."""
     ledger, now, history = engine.ledger, decision.state.at, known.history
     ledger.record_prices(history, now)
+    ledger.put_state(drift.KEY, known.drift)
+    ledger.put_state(market.KEY, market.at(ledger, history.source, now).to_json())
     site = to_jsonable(decision.site)
     entries: list[tuple[str, Any]] = []
     before = ledger.latest(SITE)

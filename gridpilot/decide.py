@@ -38,7 +38,9 @@ from gridpilot.domain import (
 )
 from gridpilot.forecast.ensemble import Prepared, forecast
 from gridpilot.forecast.fitted import Fitted
+from gridpilot.forecast.models import SeasonalNaive
 from gridpilot.monitor import settle
+from gridpilot.monitor.drift import WATCHED, Drift
 from gridpilot.plan import program, rules
 from gridpilot.plan.loads import job_needs
 from gridpilot.plan.solve import plan as make_plan
@@ -73,6 +75,7 @@ class Inputs:
     risk: RiskReport | None = None
     memory: Memory = field(default_factory=Memory)
     standing: Standing = field(default_factory=Standing)
+    drift: Drift = field(default_factory=Drift)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,7 @@ def decide(known: Inputs, stage: Stage = nullcontext) -> Decision:
     site, history, running, seen = known.site, known.history, known.running, known.seen
     now = seen.reading.at
     with stage("forecast"):
-        outcome = forecast(known.prepared, HORIZON_S // history.step_s, fits=known.fits)
-        outcome = replace(outcome, flags=(*outcome.flags, *known.fit_flags))
+        outcome = _forecast(known, HORIZON_S // history.step_s)
     with stage("plan"):
         program.forget()
         needs = job_needs(site, history.last, HORIZON_S, running.jobs_kwh)
@@ -127,6 +129,29 @@ def decide(known: Inputs, stage: Stage = nullcontext) -> Decision:
         paid = sum(p.usd_per_h for p in auction.payments if p.bidder in tenants)
         orders = within(Orders(site, state, plan, decided, decided, (), known.memory, history, paid), seen)
     return Decision(site, state, outcome, plan, bids, auction, risk, planned, orders)
+
+
+def _forecast(known: Inputs, horizon: int) -> Forecast:
+    """The forecast in force: the ensemble's, or where that has drifted the seasonal naive's with it beside, on watch."""
+    made = forecast(known.prepared, horizon, fits=known.fits)
+    said = known.drift.flag()
+    flags = (*made.flags, *known.fit_flags, *((said,) if said else ()))
+    if not known.drift.fallback:
+        return replace(made, flags=flags)
+    plain = forecast(known.prepared, horizon, models={SeasonalNaive.name: SeasonalNaive})
+    band, scores = plain.energy, dict(plain.scores.get("energy", {}))
+    if "mix" in made.scores.get("energy", {}):
+        scores[WATCHED] = made.scores["energy"]["mix"]
+    return replace(
+        made,
+        energy=replace(band, members={**band.members, WATCHED: made.energy.point}),
+        paths={**made.paths, "energy": plain.paths["energy"]},
+        scores={**made.scores, "energy": scores},
+        flags=flags,
+        version="",
+        weights={},
+        drivers={},
+    )
 
 
 def _state(

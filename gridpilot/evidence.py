@@ -36,6 +36,7 @@ from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import metering, settle
 from gridpilot.monitor.decision import SITE, times, values
+from gridpilot.monitor.drift import Drift
 from gridpilot.values import iso, to_jsonable, to_utc
 
 ENTRY = "inputs"
@@ -75,6 +76,7 @@ def inputs_json(ledger: Ledger, known: Inputs) -> dict[str, Any]:
         "risk": None if known.risk is None else report.risk_json(known.risk),
         "fits": {price: {"version": fit.version, "digest": fit.digest} for price, fit in known.fits.items()},
         "fit_flags": known.fit_flags,
+        "drift": known.drift,
         "standing": {
             "stopped": standing.stopped,
             "held": standing.held,
@@ -155,6 +157,7 @@ def inputs_from(ledger: Ledger, cycle_id: str, tick: Tick = silent) -> tuple[Inp
             if standing["command"] is None
             else Command(**_times(standing["command"], "created_at", "valid_until")),
         ),
+        drift=Drift.from_json(body.get("drift")),
     ), body["versions"]
 
 

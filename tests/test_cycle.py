@@ -23,8 +23,10 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.mara_server import MaraServer
 from gridpilot.market.replay import ReplaySource
 from gridpilot.market.watch import STATE
-from gridpilot.monitor import settle
+from gridpilot.monitor import drift, market, settle
 from gridpilot.monitor.decision import load
+from gridpilot.monitor.drift import Drift
+from gridpilot.monitor.market import Market
 from gridpilot.monitor.whatif import Change, what_if
 from gridpilot.plan.safety import check_dispatch
 from tests.market.market_server import KEY, MarketServer
@@ -227,6 +229,34 @@ def test_run_cycle__any_site__every_decision_is_sent(seed: int, tmp_path: Path) 
             engine.source.clock = engine.source.clock.stepped(wall).with_speed(wall, 0.0)
 
 
+@pytest.mark.slow
+def test_run_cycle__ramp_and_minimum_run_times__kept_by_what_is_sent(engine: Engine) -> None:
+    machines = tuple(replace(m, min_on_h=3.0, min_off_h=2.0) for m in engine.site.machines)
+    site = engine.site = replace(engine.site, machines=machines, ramp_kw_per_min=3.0)
+    engine.control.gateway = SimulatedGateway(
+        site,
+        load=lambda: engine.ledger.get_state("machines").value or {},
+        save=lambda value: engine.ledger.put_state("machines", value),
+    )
+    sent = []
+    for _ in range(72):
+        sent.append(run_cycle(engine, WALL).dispatch)
+        step(engine)
+    changes = [abs(two.grid_kw - one.grid_kw) for one, two in itertools.pairwise(sent)]
+    assert max(changes) <= 180.0 + 1e-3, "3 kW a minute, for an hour"
+    assert sum(change > 179.0 for change in changes) > 5, "the limit is what holds it"
+    for machine in site.machines:
+        counts = [0, *(out.machines[machine.type] for out in sent)]
+        moved = np.diff(counts)
+        assert all(counts[t + 1] >= moved[max(0, t - 2) : t].clip(0).sum() for t in range(len(moved)) if moved[t] < 0)
+        left_off = [
+            machine.count - counts[t + 1] >= -moved[max(0, t - 1) : t].clip(None, 0).sum()
+            for t in range(len(moved))
+            if moved[t] > 0
+        ]
+        assert all(left_off)
+
+
 def test_run_cycle__outdoor_temperature_in_the_prices__cooling_follows_it_in_plan_dispatch_and_ledger(
     tmp_path: Path,
 ) -> None:
@@ -317,6 +347,25 @@ def test_run_cycle__source_switches__markets_are_not_mixed_and_it_is_no_jump(
     ratio = europe.energy_usd_per_mwh[np.isin(europe.timestamp, at)] / live.site.usd_per_eur
     assert ratio == pytest.approx(texas.energy_usd_per_mwh[np.isin(texas.timestamp, at)])  # both servers say the same
     assert replay(live.ledger, result.cycle_id).same
+
+
+def test_run_cycle__after_a_switch__nothing_forecast_of_the_other_market_is_scored(
+    live: Engine, servers: tuple[MarketServer, MarketServer]
+) -> None:
+    wall = datetime.now(UTC)
+    run_cycle(live, wall)
+    assert market.load(live.ledger) == Market("gridstatus:ercot/HB_NORTH", None)
+    live.ledger.put_state(drift.KEY, Drift(level=24.0, fallback=True, since=wall, scored=wall, share=4.0))
+    servers[0].faults.status = 403  # prices of tomorrow are known by now, but the key is refused
+    later = wall + timedelta(hours=1)
+    history = live.source.fetch(later)
+    assert drift.score(live.ledger, history) is not None  # without a look at whose it was, it would count
+    run_cycle(live, later)
+    assert market.since(live.ledger) == later
+    assert drift.score(live.ledger, history, later) is None
+    assert drift.load(live.ledger) == Drift()
+    run_cycle(live, later + timedelta(hours=1))
+    assert market.since(live.ledger) == later
 
 
 def test_run_cycle__no_source_is_usable__nothing_is_sent_and_the_reasons_are_on_record(

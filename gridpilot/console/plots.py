@@ -1,4 +1,4 @@
-"""The charts that are not over time: break-even ladder, merit order, P&L histogram, calibration, errors.
+"""The charts that are not over time: ladder, merit order, P&L histogram, week, duration curve, calibration, errors.
 
 As in `charts`, a figure is a plain, deterministic dict in the LIGHT palette.
 """
@@ -18,6 +18,7 @@ from gridpilot.console.theme import LIGHT, hue, translucent
 
 ROW_PX: Final = 34
 PLOT_PX: Final = 300
+MOST_POINTS: Final = 1000  # of a curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def _cut(steps: Sequence[Step], level: float, layout: dict[str, Any]) -> float:
         layout["annotations"].append(
             {
                 "text": f"cut off: {told}{' ...' if len(cut) > 3 else ''}", "x": 0, "xref": "paper",
-                "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2, "showarrow": False,
+                "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 16, "showarrow": False,
                 "font": {"size": 11, "color": LIGHT["muted"]},
             }
         )  # fmt: skip
@@ -249,6 +250,67 @@ def errors(values: Mapping[str, float], unit: str, reference: str = "", title: s
     if reference in values:
         _mark_x(layout, values[reference], f"to beat: {reference}", LIGHT["now"])
     return {"data": [bars], "layout": layout}
+
+
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def week_map(mean: Floats, unit: str) -> Figure:
+    """Mean price of each hour (across) of each weekday (down), the dearer the darker; `mean` (7, 24), NaN unknown."""
+    cells = np.asarray(mean, dtype=np.float64)
+    heat = {
+        "type": "heatmap",
+        "x": list(range(24)),
+        "y": list(DAYS),
+        "z": [plain(row) for row in cells],
+        "customdata": [[f"{day} {hour:02d}:00" for hour in range(24)] for day in DAYS],
+        "hovertemplate": f"%{{customdata}}: %{{z:,.1f}} {escape(unit)}<extra></extra>",
+        "hoverongaps": False,
+        "xgap": 1,
+        "ygap": 1,
+        "colorscale": [[0.0, LIGHT["panel"]], [0.5, LIGHT["muted"]], [1.0, LIGHT["price"]]],
+        "colorbar": {
+            "title": {"text": escape(unit), "side": "right", "font": {"color": LIGHT["muted"], "size": 11}},
+            "thickness": 10,
+            "outlinewidth": 0,
+            "tickfont": {"color": LIGHT["muted"], "size": 11},
+            "nticks": 5,
+        },
+    }
+    layout = base_layout(PLOT_PX + 20)
+    layout |= {"hovermode": "closest"}
+    layout["margin"] = {**layout["margin"], "t": 8}
+    layout["xaxis"] = value_axis(
+        title=_title("hour of the day"), tickvals=[0, 6, 12, 18, 23], showgrid=False, fixedrange=True
+    )
+    layout["yaxis"] = value_axis(
+        autorange="reversed", showgrid=False, fixedrange=True, tickfont={"color": LIGHT["ink"]}
+    )
+    return {"data": [heat], "layout": layout}
+
+
+def duration(share: Floats, price: Floats, now: float, unit: str) -> Figure:
+    """The duration curve: prices (n,), highest first, over the share (n,) of the intervals that were dearer."""
+    part, level = np.asarray(share, dtype=np.float64), np.asarray(price, dtype=np.float64)
+    if len(part) > MOST_POINTS:
+        keep = np.unique(np.linspace(0, len(part) - 1, MOST_POINTS).round().astype(int))
+        part, level = part[keep], level[keep]
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": plain(100.0 * part),
+        "y": plain(level),
+        "line": {"color": LIGHT["price"], "width": 2},
+        "hovertemplate": f"%{{x:.0f}} % of the time above %{{y:,.1f}} {escape(unit)}<extra></extra>",
+        "showlegend": False,
+    }
+    layout = base_layout(PLOT_PX + 20)
+    layout |= {"hovermode": "closest"}
+    layout["margin"] = {**layout["margin"], "t": 8}
+    layout["xaxis"] = value_axis(title=_title("share of the time, %"), range=[0, 100], fixedrange=True)
+    layout["yaxis"] = value_axis(title=_title(escape(unit)), fixedrange=True)
+    _mark_y(layout, now, f"now {fmt.price(now, unit).value}", LIGHT["now"])
+    return {"data": [line], "layout": layout}
 
 
 def _title(text: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from gridpilot.domain.decision import (
     Switched,
 )
 from gridpilot.domain.prices import (
+    DAY_AHEAD,
     Band,
     DataFlag,
     Forecast,
@@ -52,6 +53,7 @@ from gridpilot.domain.prices import (
 from gridpilot.domain.site import OWN_NAMES, Battery, Cooling, Job, MachineType, Site, Tenant
 
 __all__ = [
+    "DAY_AHEAD",
     "OWN_NAMES",
     "STRATEGIES",
     "TIERS",

@@ -203,6 +203,7 @@ class Site:
     simulation: Simulation = field(default_factory=Simulation)
     operators: Operators = field(default_factory=Operators)
     ramp_kw_per_min: float = 0.0  # how fast the grid connection may change; 0: as fast as it likes
+    stagger_kw: float = 0.0  # of machines that may be starting at the same time; 0: all that are wanted
     demand_usd_per_kw: float = 0.0  # for each kW of the calendar month's highest import; 0: none
     usd_per_eur: float = 1.08  # the one conversion between a source in EUR and the screen
     token_usd_per_mtok: float = 0.0  # price of a million tokens where the source has no token price
@@ -214,6 +215,7 @@ class Site:
         for name in ("import_kw", "export_kw", "token_usd_per_mtok", "hash_usd_per_ph_day"):
             finite(name, getattr(self, name), 0.0)
         finite("grid.ramp_kw_per_min", self.ramp_kw_per_min, 0.0)
+        finite("grid.stagger_kw", self.stagger_kw, 0.0)
         finite("grid.demand_usd_per_kw", self.demand_usd_per_kw, 0.0)
         finite("usd_per_eur", self.usd_per_eur, 0.01, 100.0)
         finite("latitude", self.latitude, -90.0, 90.0)

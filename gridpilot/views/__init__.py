@@ -7,7 +7,7 @@ as a command row, which the pilot picks up and checks again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
-from gridpilot.domain import Units
+from gridpilot.domain import DAY_AHEAD, Units
 from gridpilot.ledger.chain import Entry
-from gridpilot.monitor import decision, reading
+from gridpilot.monitor import decision, market, reading
+from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.latch import seen
+from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
@@ -55,6 +57,7 @@ __all__ = [
     "PlanParts",
     "Question",
     "Reason",
+    "Restless",
     "Sent",
     "SeriesStats",
     "Shown",
@@ -63,12 +66,14 @@ __all__ = [
     "Strike",
     "Supply",
     "Track",
+    "Week",
     "alarms",
     "bid_rows",
     "command_log",
     "current_site",
     "curtailable",
     "customer_standings",
+    "duration",
     "ledger",
     "load_values",
     "machine_log",
@@ -79,6 +84,7 @@ __all__ = [
     "plan_parts",
     "proposals",
     "reset",
+    "restless",
     "rule_standings",
     "series_stats",
     "settings",
@@ -89,6 +95,7 @@ __all__ = [
     "strikes",
     "times",
     "values",
+    "week",
     "why",
 ]
 
@@ -140,6 +147,13 @@ class Prices:
     units: Units
     step_s: int
     credit: str
+    day_ahead: Array  # of the same intervals, where energy is the real-time price; NaN where unknown
+
+    def since(self, moment: np.datetime64) -> Prices:
+        """Those after a moment."""
+        inside = self.timestamp > moment
+        names = ("timestamp", "energy", "hash", "token", "day_ahead")
+        return replace(self, **{name: getattr(self, name)[inside] for name in names})
 
 
 def prices(hours: float = 24 * 30) -> Prices | None:
@@ -149,9 +163,16 @@ def prices(hours: float = 24 * 30) -> Prices | None:
         return None
     rows = ledger().prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
     energy = as_array(snap.shown(rows.energy_usd_per_mwh))
+    ahead = rows.columns.get(DAY_AHEAD, as_array(np.full(len(rows), np.nan)))
     return Prices(
-        rows.timestamp, energy, rows.hash_price, rows.token_price, snap.units, snap.step_s, snap.cycle["credit"]
+        rows.timestamp, energy, rows.hash_price, rows.token_price, snap.units, snap.step_s, snap.cycle["credit"], ahead
     )
+
+
+def anomalies(past: Prices, newest: int) -> Array:
+    """Energy prices (N,) that stood out from what came before them, NaN elsewhere; of the `newest` only."""
+    found = scan(past.timestamp, past.energy, past.step_s, newest)
+    return as_array(np.where(found.anomaly, past.energy, np.nan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +276,9 @@ def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
     errors: dict[str, list[Array]] = {}
     inside: dict[float, list[npt.NDArray[np.bool_]]] = {}
     seen: list[Times] = []
-    for entry in store.entries("forecast", since=snap.at - timedelta(days=days), limit=200):
+    start = snap.at - timedelta(days=days)
+    start = max(start, market.since(store) or start)  # what was said of another market's prices is no forecast of these
+    for entry in store.entries("forecast", since=start, limit=200):
         band, ahead = entry.body["bands"][price], times(entry.body["timestamp"])
         point = values(band["point"])
         place = np.searchsorted(stamps, ahead).clip(max=max(0, len(stamps) - 1))
@@ -286,7 +309,8 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
     if snap is None:
         return None
     entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
-    return entries[0].body if entries else None
+    switched = market.since(ledger())
+    return entries[0].body if entries and (switched is None or entries[0].at >= switched) else None
 
 
 # --- questions -------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from gridpilot import views
@@ -62,4 +64,34 @@ def test_prices__stale_prices__strip_says_so_and_the_page_works(stale: OpenPage)
     app = stale("prices")
     assert not app.exception
     assert "Prices are stale" in words(app)
-    assert len(app.metric) == 4
+    assert len(app.metric) == 5
+
+
+def test_prices__full_ledger__week_and_duration_say_what_was_recorded(full: OpenPage) -> None:
+    app = full("prices")
+    prices = views.prices()
+    assert prices is not None
+    found = views.week(prices.timestamp, prices.energy, "Europe/Amsterdam")
+    assert found is not None
+    assert inert(price_parts.week_title(found, "USD/MWh")) in words(app)
+    assert inert(price_parts.duration_title(prices.energy, "USD/MWh")) in words(app)
+    high = float(np.quantile(prices.energy, 0.9))
+    assert abs(float(np.mean(prices.energy > high)) - 0.1) < 0.01
+    calm = views.restless(prices.timestamp, prices.energy, prices.step_s)
+    assert calm is not None and inert(price_parts.regime_words(calm, "USD/MWh")) in words(app)
+
+
+def test_history__a_spike_and_day_ahead_prices__marked_and_drawn_beside(full: OpenPage) -> None:
+    full("prices")
+    snap, prices = views.snapshot(), views.prices()
+    assert snap is not None and prices is not None
+    plain = price_parts.history_figure(snap, prices, 7)
+    assert "Day-ahead" not in [trace["name"] for trace in plain["data"]]
+    energy, ahead = prices.energy.copy(), prices.energy - 10.0
+    energy[-30] = 5000.0
+    spiked = replace(prices, energy=energy, day_ahead=ahead)
+    drawn = {trace["name"]: trace for trace in price_parts.history_figure(snap, spiked, 7)["data"]}
+    assert {"Day-ahead", "Real time"} <= set(drawn)
+    marks = drawn["Stands out"]
+    assert max(y for y in marks["y"] if y is not None) == 5000.0
+    assert "above day-ahead on average" in price_parts.history_title(snap, spiked, 7)
