@@ -42,6 +42,7 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
+from gridpilot.views.sources import sources
 from gridpilot.views.standing import Alarm, Status, alarms, current_site, status
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ __all__ = [
     "series_stats",
     "settings",
     "shown",
+    "sources",
     "status",
     "stop_file",
     "stopped",
