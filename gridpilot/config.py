@@ -40,6 +40,9 @@ from gridpilot.errors import ConfigError, DataError
 
 DATA = Path(__file__).parent / "data"
 MARA_URL = "https://mara-hackathon-api.onrender.com"
+ENERGY_CHARTS_URL = "https://api.energy-charts.info"
+GRIDSTATUS_URL = "https://api.gridstatus.io/v1"
+MEMPOOL_URL = "https://mempool.space"
 
 T = TypeVar("T")
 
@@ -49,12 +52,19 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GRIDPILOT_", env_file=".env", extra="ignore")
 
-    source: str = "replay"  # replay, mara, csv:PATH
+    source: str = (
+        "replay"  # replay, mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION; or a list
+    )
+    hash_source: str = ""  # mempool: the hash price beside live energy prices; empty: the site file's figure
     site: Path | None = None  # a site file; None: the one that fits the source
     db_url: SecretStr = SecretStr("")  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
     head_file: Path | None = None  # where the ledger's newest hash is published; None: see docs/ledger.md
     mara_url: str = MARA_URL
     mara_api_key: SecretStr | None = None
+    gridstatus_api_key: SecretStr | None = None
+    energy_charts_url: str = ENERGY_CHARTS_URL
+    gridstatus_url: str = GRIDSTATUS_URL
+    mempool_url: str = MEMPOOL_URL
     curtail_secret: SecretStr | None = None  # of signed curtailment calls; None: there is no such door
     operators: str = ""  # e-mail addresses of who may operate after signing in, comma separated
     approvers: str = ""  # and of who may approve what an operator proposed, too

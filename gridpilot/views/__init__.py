@@ -19,7 +19,7 @@ from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import DAY_AHEAD, Units
 from gridpilot.ledger.chain import Entry
-from gridpilot.monitor import decision, reading
+from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
@@ -42,6 +42,7 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
+from gridpilot.views.sources import sources
 from gridpilot.views.standing import Alarm, Status, alarms, current_site, status
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ __all__ = [
     "series_stats",
     "settings",
     "shown",
+    "sources",
     "status",
     "stop_file",
     "stopped",
@@ -276,7 +278,9 @@ def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
     errors: dict[str, list[Array]] = {}
     inside: dict[float, list[npt.NDArray[np.bool_]]] = {}
     seen: list[Times] = []
-    for entry in store.entries("forecast", since=snap.at - timedelta(days=days), limit=200):
+    start = snap.at - timedelta(days=days)
+    start = max(start, market.since(store) or start)  # what was said of another market's prices is no forecast of these
+    for entry in store.entries("forecast", since=start, limit=200):
         band, ahead = entry.body["bands"][price], times(entry.body["timestamp"])
         point = values(band["point"])
         place = np.searchsorted(stamps, ahead).clip(max=max(0, len(stamps) - 1))
@@ -307,7 +311,8 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
     if snap is None:
         return None
     entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
-    return entries[0].body if entries else None
+    switched = market.since(ledger())
+    return entries[0].body if entries and (switched is None or entries[0].at >= switched) else None
 
 
 # --- questions -------------------------------------------------------------------------------
