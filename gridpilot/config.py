@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     mara_url: str = MARA_URL
     mara_api_key: SecretStr | None = None
     curtail_secret: SecretStr | None = None  # of signed curtailment calls; None: there is no such door
+    alarm_webhook: SecretStr | None = None  # https address that alarms are told to; its path may be a secret
+    alarm_webhook_secret: SecretStr | None = None  # what those messages are signed with
+    metrics_token: SecretStr | None = None  # bearer token of /metrics; None: see docs/monitoring.md
     operators: str = ""  # e-mail addresses of who may operate after signing in, comma separated
     approvers: str = ""  # and of who may approve what an operator proposed, too
     refit: bool = True  # fit the ensemble behind the scenes; off: the quick models alone

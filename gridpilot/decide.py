@@ -132,7 +132,8 @@ def decide(known: Inputs, stage: Stage = nullcontext) -> Decision:
 
 
 def _forecast(known: Inputs, horizon: int) -> Forecast:
-    """The forecast in force: the ensemble's, or where that has drifted the seasonal naive's with it beside, on watch."""
+    """The forecast in force: the ensemble's, or where that has drifted the seasonal naive's with it beside, on
+    watch."""
     made = forecast(known.prepared, horizon, fits=known.fits)
     said = known.drift.flag()
     flags = (*made.flags, *known.fit_flags, *((said,) if said else ()))

@@ -86,7 +86,7 @@ class Http:
     def call(
         self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None, retry: bool = True
     ) -> Reply:
-        """A reply with status 2xx.
+        """A reply with status 2xx. `body` goes out as JSON, bytes as they are.
 
         Raises Unreachable (no connection, timeout, 5xx), RateLimited (429), Refused (another 4xx, or a redirect
         elsewhere), DataError (too long, cut short). `retry` only where repeating the call is harmless.
@@ -146,7 +146,8 @@ class Http:
                     with session.request(
                         method,
                         url,
-                        json=body,
+                        json=None if isinstance(body, bytes) else body,
+                        data=body if isinstance(body, bytes) else None,
                         headers=dict(headers),
                         timeout=seconds,
                         stream=True,

@@ -20,6 +20,7 @@ from gridpilot.dispatch.override import Command
 from gridpilot.domain import Units
 from gridpilot.ledger.chain import Entry
 from gridpilot.monitor import decision, reading
+from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.latch import seen
@@ -40,7 +41,7 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
-from gridpilot.views.standing import Alarm, Status, alarms, current_site, status
+from gridpilot.views.standing import Status, alarm_history, alarms, current_site, status, unseen
 
 if TYPE_CHECKING:
     from gridpilot.explain.fact import Fact, Facts
@@ -63,6 +64,7 @@ __all__ = [
     "Strike",
     "Supply",
     "Track",
+    "alarm_history",
     "alarms",
     "bid_rows",
     "command_log",
@@ -88,6 +90,7 @@ __all__ = [
     "stopped",
     "strikes",
     "times",
+    "unseen",
     "values",
     "why",
 ]
