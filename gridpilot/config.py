@@ -167,7 +167,10 @@ def _site(raw: dict[str, Any], path: Path) -> Site:
     _only(raw["grid"], {"import_kw", "export_kw", "ramp_kw_per_min", "demand_usd_per_kw"}, "[grid]", path)
     _only(
         raw["prices"],
-        {"usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"},
+        {
+            *("usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"),
+            *("floor_usd_per_mwh", "cap_usd_per_mwh"),
+        },
         "[prices]",
         path,
     )

@@ -39,6 +39,7 @@ from gridpilot.errors import GatewayError, SafetyError, SourceError
 from gridpilot.forecast.ensemble import Prepared, prepare
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
+from gridpilot.market import quality
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
 from gridpilot.market.mara_key import join_site
 from gridpilot.market.source import PriceSource, open_source
@@ -150,6 +151,8 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     with clock.stage("market"):
         now = engine.source.present(wall)
         history = engine.source.fetch(now)
+        odd = quality.beyond_market(history, engine.site.floor_usd_per_mwh, engine.site.cap_usd_per_mwh)
+        history = replace(history, flags=(*history.flags, *odd))
         _refuse_bad_data(history)
     with clock.stage("ledger"):
         before = settle.load(engine.ledger)
@@ -159,7 +162,8 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         seen = engine.control.look(site, now, running, quiet=dry_run)
     known = _inputs(engine, site, history, read_in(running, seen.reading), seen, clock)
     decision = decide(known, clock.stage)
-    seen_flags = (*history.flags, *((odd,) if (odd := anomalies.newest_flag(history)) else ()))
+    stands_out = anomalies.newest_flag(history)
+    seen_flags = (*history.flags, *((stands_out,) if stands_out else ()))
     flags = (*engine.site_flags, *settled_flags, *seen_flags, *decision.forecast.flags, *decision.plan.flags)
     cycle_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     sent = replace(decision.dispatch, status="dry-run")

@@ -68,6 +68,7 @@ ADVICE: Mapping[str, str] = {
     "LEDGER_BROKEN": "Stop the pilot, keep a copy of the ledger and restore a backup (docs/operations.md).",
     "MISMATCH": "Look at desired, sent and actual on Dispatch, and at the machines themselves.",
     "MODEL_SKIPPED": "Nothing at once: the other models are used. See on Forecast which one is missing.",
+    "NOT_RAISED": "Compare the price with another source; hold or command on Dispatch if you know better.",
     "NOT_FOLLOWED": "Look at the machines that lag behind on Dispatch; switch them at the site if they do not answer.",
     "OUTSIDE_CHANGE": "Find out who else switches the machines; a second change puts the site on hold.",
     "OVER_LIMIT": "Lower the load on Dispatch (curtail), and find what draws power beside the plan.",
