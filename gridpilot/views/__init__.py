@@ -22,7 +22,9 @@ from gridpilot.monitor import decision, reading
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
+from gridpilot.monitor.drift import Drift
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
+from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
 from gridpilot.views import base
@@ -63,6 +65,8 @@ __all__ = [
     "Alarm",
     "Change",
     "Command",
+    "Day",
+    "Drift",
     "Health",
     "Held",
     "PlanParts",
