@@ -29,7 +29,7 @@ def _verdict(health: views.Health, unseen: int) -> str:
 def _now() -> None:
     try:
         health, status = views.health(), views.status()
-        st.markdown(f"**{widgets.inert(_verdict(health, views.unseen()))}**")
+        st.markdown(f"**{widgets.inert(_verdict(health, len(views.unseen())))}**")
         health_parts.tiles(health, status)
         if not health.cycles:
             todo = "The pilot writes one each interval. If the strip says NO PILOT, restart the console."

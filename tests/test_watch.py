@@ -259,7 +259,7 @@ def test_views__without_a_watch__what_is_wrong_now_is_shown_all_the_same(
         (alarm,) = [alarm for alarm in views.alarms() if alarm.code == "HOLD"]
         assert alarm.id > 0
         alarms.acknowledge(decided, alarm.id, by="anna", wall=datetime.now(UTC), present=T0)
-        assert views.unseen() == len(views.alarms()) - 1
+        assert [alarm.code for alarm in views.unseen()] == [a.code for a in views.alarms() if a.code != "HOLD"]
     finally:
         views.ledger().close()
         views.reset()

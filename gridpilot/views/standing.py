@@ -61,7 +61,7 @@ def status() -> Status:
         price_age_s=max(0.0, (at - price_at).total_seconds()) if at and price_at else None,
         step_s=int(cycle.body["step_s"]) if cycle else 3600,
         control=ESTOP if stop else HOLD if reconcile.held(store) else pilot.control,
-        alarms=unseen(),
+        alarms=len(unseen()),
         site=site.name,
         timezone=site.timezone,
         speed=pilot.speed,
@@ -111,7 +111,7 @@ def alarm_history(limit: int = 100) -> list[Alarm]:
     return keeper.history(base.ledger(), limit)
 
 
-def unseen() -> int:
-    """How many alarms nobody has acknowledged or shelved: what the strip counts."""
+def unseen() -> list[Alarm]:
+    """Those that nobody has acknowledged or shelved: what the strip counts."""
     wall = base.wall()
-    return sum(alarm.wants_an_eye(wall) for alarm in alarms())
+    return [alarm for alarm in alarms() if alarm.wants_an_eye(wall)]
