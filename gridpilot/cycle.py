@@ -229,6 +229,7 @@ def _inputs(
     with clock.stage("features"):
         prepared = prepare(history, site.timezone, country=site.country or None)
         engine.known = prepared
+        drifted = drift.follow(drift.load(engine.ledger), drift.score(engine.ledger, history), history.step_s)
     fits = engine.refitter.current(prepared) if engine.refitter else {}
     waiting = engine.refitter.waiting(prepared.clock) if engine.refitter and not fits else ()
     return Inputs(
@@ -245,7 +246,7 @@ def _inputs(
         risk=engine.risk,
         memory=engine.control.memory,
         standing=Standing.of(engine.ledger, seen.reading.at),
-        drift=drift.follow(drift.load(engine.ledger), drift.score(engine.ledger, history), history.step_s),
+        drift=drifted,
     )
 
 
