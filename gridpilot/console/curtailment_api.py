@@ -4,18 +4,12 @@
     POST /api/curtailments/cancel    cancel (the id), reason, author
     GET  /api/curtailments/ID        the event, and what was metered so far
 
-Calls are signed as Standard Webhooks are (standardwebhooks.com): headers `webhook-id`, `webhook-timestamp` (Unix
-seconds) and `webhook-signature` = "v1," + base64(HMAC-SHA256(secret, "id.timestamp.body")); several signatures may
-stand there, apart by blanks. The id is the event's; the same call again changes nothing. Without a secret
-(GRIDPILOT_CURTAIL_SECRET) there is no such door. Times are the source's, as everywhere.
+Calls are signed as Standard Webhooks are (`signing`). The id is the event's; the same call again changes nothing.
+Without a secret (GRIDPILOT_CURTAIL_SECRET) there is no such door. Times are the source's, as everywhere.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import Mapping
@@ -33,45 +27,11 @@ from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.errors import Conflict, GridPilotError, InputError
 from gridpilot.monitor.curtailments import audit, find
 from gridpilot.monitor.health import PilotState
+from gridpilot.signing import Unsigned, verify
 from gridpilot.values import to_jsonable
 
 MOST_BYTES: Final = 10_000
-SKEW_S: Final = 300.0  # between the caller's clock and ours
 FIELDS: Final = {"start", "end", "minutes", "import_kw", "percent", "ramp_s", "reason", "author"}
-
-
-class Unsigned(InputError):
-    """The signature is missing, wrong or too old."""
-
-
-def sign(secret: str, message_id: str, stamp: int, body: bytes) -> str:
-    """The signature of a call, for the header."""
-    digest = hmac.new(_key(secret), f"{message_id}.{stamp}.".encode() + body, hashlib.sha256).digest()
-    return "v1," + base64.b64encode(digest).decode()
-
-
-def verify(secret: str, headers: Mapping[str, str], body: bytes, now: float) -> str:
-    """The id of a call that is signed with the secret; Unsigned, without a word of what would have been right."""
-    message_id, text = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    given = headers.get("webhook-signature", "").split()
-    if not (message_id and text.isascii() and text.isdigit() and given):
-        raise Unsigned("the call is not signed: give webhook-id, webhook-timestamp and webhook-signature")
-    if abs(now - int(text)) > SKEW_S:
-        raise Unsigned(f"webhook-timestamp is {abs(now - int(text)):.0f} s off: expected at most {SKEW_S:.0f} s")
-    wanted = sign(secret, message_id, int(text), body)
-    if not any(hmac.compare_digest(wanted.encode(), one.encode()) for one in given):
-        raise Unsigned("webhook-signature does not fit this call and the secret")
-    return message_id
-
-
-def _key(secret: str) -> bytes:
-    """The key behind a secret: base64 after "whsec_", else the text itself."""
-    if secret.startswith("whsec_"):
-        try:
-            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            raise InputError("GRIDPILOT_CURTAIL_SECRET is not base64 after whsec_: correct it") from None
-    return secret.encode()
 
 
 # --- what a call does ------------------------------------------------------------------------
@@ -169,7 +129,7 @@ async def answer(request: Request) -> Response:
             raw += chunk
             if len(raw) > MOST_BYTES:
                 return JSONResponse({"detail": f"the body has more than {MOST_BYTES} bytes"}, 413)
-        message_id = verify(secret.get_secret_value(), request.headers, raw, time.time())
+        message_id = verify(secret.get_secret_value(), request.headers, raw, time.time(), "GRIDPILOT_CURTAIL_SECRET")
         return await anyio.to_thread.run_sync(_act, request, message_id, raw)
     except GridPilotError as error:
         return JSONResponse({"detail": str(error)}, next(code for kind, code in STATUS if isinstance(error, kind)))

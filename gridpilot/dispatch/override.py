@@ -33,7 +33,7 @@ from gridpilot.errors import Conflict, Forbidden, InputError
 from gridpilot.foreign import JOINERS, hidden
 from gridpilot.values import iso
 
-ACTS = (*KINDS, "approve", "release", "curtailment")  # every kind of row: the last ones are written where refused
+ACTS = (*KINDS, "approve", "release", "curtailment", "alarm")  # every kind of row: the last are written where refused
 LIVE = ("accepted", "active")  # accepted: waits for a cycle; active: a cycle has sent it
 PROPOSED = "proposed"
 VERSION_KEY = "dispatch_version"  # its version rises with each override, release, expiry and emergency stop
@@ -129,15 +129,15 @@ def release(ledger: CommandStore, command_id: int, actor: Actor, *, reason: str,
 
 
 def require(
-    ledger: CommandStore, actor: Actor, role: str, act: str, *, now: datetime, wall: datetime, forbidden: str = ""
+    ledger: CommandStore, actor: Actor, role: str, attempt: Command, *, wall: datetime, forbidden: str = ""
 ) -> None:
-    """Forbidden, on record, for who may not do something that is no command of its own: `act` says what. `forbidden` is
-    another reason against it."""
+    """Forbidden, on record, for who may not do something that is no command of its own: `attempt` says what.
+    `forbidden` is another reason against it."""
     with ledger.transaction() as work:
         lacking = _lacks(work, actor, role, wall) or forbidden
         if lacking:
             present = work.get_state(VERSION_KEY)[1]
-            _write(work, Command(now, actor.name, act, "curtailment", {}, now, present), "refused", lacking, actor)
+            _write(work, replace(attempt, base_version=present), "refused", lacking, actor)
     if lacking:
         raise Forbidden(lacking)
 

@@ -13,10 +13,10 @@ import pytest
 import requests
 
 from gridpilot.config import Settings
-from gridpilot.console.curtailment_api import SKEW_S, sign
 from gridpilot.dispatch import curtailment
 from gridpilot.ledger.store import Ledger
 from gridpilot.pilot import one_cycle
+from gridpilot.signing import SKEW_S, sign
 from tests.browser.harness.server import Server, serve
 
 pytestmark = pytest.mark.slow  # a real server
