@@ -164,7 +164,9 @@ def test_F05__refused_key__no_retry_alarm_and_never_in_a_text(
     assert len(server.requests) == 1
     assert KEY not in repr(kept.flags) + repr(source)
     fresh = make()
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(
+        Refused, match="check " + ("GRIDPILOT_GRIDSTATUS_API_KEY" if adapter in KEYED else "the key")
+    ) as caught:
         fresh.fetch(T0)
     assert KEY not in repr(caught.value) + repr(caught.value.__cause__)
 
