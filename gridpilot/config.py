@@ -33,6 +33,7 @@ from gridpilot.domain import (
     Rule,
     Simulation,
     Site,
+    StressCase,
     Tenant,
 )
 from gridpilot.errors import ConfigError, DataError
@@ -111,6 +112,7 @@ ROWS: dict[str, type[Any]] = {
     "customers": Customer,
     "rules": Rule,
     "curtailments": CurtailmentTerms,
+    "stress": StressCase,
 }
 
 

@@ -62,7 +62,7 @@ class Engine:
     """What a cycle needs. `previous` is the last plan of this process, for the planner's fallback.
 
     `refitter` holds the fitted forecasters, None where there are none; `known` are the prices of the last cycle, `risk`
-    is its risk report where it has figures.
+    is its risk report.
     """
 
     site: Site
@@ -180,7 +180,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         with clock.stage("dispatch"):
             sent = engine.control.carry_out(replace(decision.orders, cycle_id=cycle_id), seen, now, token=token)
         engine.previous = decision.plan
-        engine.risk = decision.risk if decision.risk.status == "ok" else None
+        engine.risk = decision.risk
         engine.decided = cycle_id
     result = CycleResult(
         cycle_id,

@@ -20,6 +20,7 @@ from gridpilot.domain.contracts import (
     Room,
     Rule,
     Simulation,
+    StressCase,
 )
 from gridpilot.errors import DataError
 from gridpilot.values import Array
@@ -195,6 +196,7 @@ class Site:
     customers: tuple[Customer, ...] = ()
     rules: tuple[Rule, ...] = ()
     curtailments: tuple[CurtailmentTerms, ...] = ()
+    stress: tuple[StressCase, ...] = ()  # cases of the site's own, beside the built-in ones
     reserve: Reserve = field(default_factory=Reserve)
     room: Room = field(default_factory=Room)
     risk: RiskAppetite = field(default_factory=RiskAppetite)
@@ -226,6 +228,9 @@ class Site:
         require(not own, f"{', '.join(own)}: a name that the site itself bids with; call the load something else")
         twice = sorted({n for n in names if names.count(n) > 1})
         require(not twice, f"names used twice among machines, jobs, tenants and customers: {', '.join(twice)}")
+        cases = [case.name for case in self.stress]
+        twice = sorted({n for n in cases if cases.count(n) > 1})
+        require(not twice, f"stress cases with the same name: {', '.join(twice)}")
         self._contracts()
 
     def _contracts(self) -> None:

@@ -350,10 +350,14 @@ def suggestions() -> tuple[str, ...]:
 
 
 def stress(snap: Snapshot) -> list[tuple[str, float]]:
-    """P&L of the newest plan, unchanged, if prices came otherwise [money of the source]: (what happens, P&L)."""
-    from gridpilot.risk.stress import CASES, plan_pnl
+    """P&L of a plan, unchanged, if prices came otherwise or the site failed [money of the source]: (what happens, P&L).
 
-    return [(name, plan_pnl(snap.plan, snap.site, snap.units, change)) for name, change in CASES.items()]
+    Built-in cases first, "as expected" at the top, then the site file's.
+    """
+    from gridpilot.monitor.exposure import sigma
+    from gridpilot.risk.stress import outcomes
+
+    return [(row.name, row.usd) for row in outcomes(snap.plan, snap.site, snap.units, sigma(snap), snap.site.stress)]
 
 
 # --- auction ---------------------------------------------------------------------------------
