@@ -343,6 +343,24 @@ def test_energy_charts__null_and_deprecated__flagged(server: MarketServer, site:
     assert list(history.filled) == [np.datetime64(times[30], "s")]
 
 
+@pytest.mark.parametrize("known", [70, 61, 59, 0])
+def test_energy_charts__null_after_the_newest_price__not_yet_published(
+    server: MarketServer, site: Site, known: int
+) -> None:
+    start = int((T0 - timedelta(hours=60)).timestamp()) // 3600 * 3600
+    times = [start + 3600 * i for i in range(70)]
+    prices = [40.0 + i if i < known else None for i in range(70)]
+    server.faults.body = {"license_info": "", "unix_seconds": times, "price": prices, "unit": "EUR / MWh"}
+    source = _energy_charts(site, server.url, QUICK)
+    if not known:
+        with pytest.raises(SourceError, match="the list is empty"):
+            source.fetch(T0)
+        return
+    history = source.fetch(T0)
+    assert len(history) == min(known, 61)
+    assert codes(history) == ({"STALE"} if known < 61 else set())
+
+
 def test_fetch__day_ahead__asked_once_in_half_an_hour_and_only_for_the_newest_days(
     server: MarketServer, site: Site
 ) -> None:
