@@ -98,7 +98,7 @@ def _asked(snap: views.Snapshot) -> tuple[float, float]:
         weight = st.slider(f"Weight of the worst futures, % ({said} now)", 0, 100, now, 5, key="risk_weight")
     with right:
         options = sorted({*ALPHAS, appetite.alpha})
-        label = f"Alpha: the worst are the rest beyond it ({fmt.percent(appetite.alpha, 1)} now)"
+        label = f"Alpha, the share of futures that are not the worst ({100.0 * appetite.alpha:g} % now)"
         alpha = st.select_slider(
             label, options, appetite.alpha, key="risk_alpha", format_func=lambda a: f"{100.0 * a:g} %"
         )

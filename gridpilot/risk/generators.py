@@ -121,11 +121,16 @@ def _by_quantiles(z: Array, band: Mapping[float, Array]) -> Array:
 
 
 def persistence(history: PriceHistory) -> float:
-    """What a step's energy price keeps of the last one's difference from the daily shape: e^(-pull h) of `fit`."""
-    process = fit(OrnsteinUhlenbeck.label, history).energy
-    return float(
-        process.mean(1.0, np.array(history.step_s / 3600.0)) - process.mean(0.0, np.array(history.step_s / 3600.0))
-    )
+    """What a step's energy price keeps of the last one's difference from the daily shape: e^(-pull h) of `fit`.
+
+    A history shorter than FEWEST_DAYS days has no daily shape: there it is the difference from the level. DataError as
+    in `fit`.
+    """
+    step_h, per_day = history.step_s / 3600.0, 86400 // history.step_s
+    days = min(DAYS, len(history) // per_day)
+    energy = history.energy_usd_per_mwh
+    moves = energy if days < FEWEST_DAYS else _beside(energy[-days * per_day :], per_day, False, "")
+    return math.exp(-OrnsteinUhlenbeck.fit(moves, step_h).pull * step_h)
 
 
 def fit(process: str, history: PriceHistory) -> Generator:

@@ -9,7 +9,7 @@ import pytest
 
 from gridpilot.domain import PriceHistory, PriceOutlook
 from gridpilot.errors import DataError
-from gridpilot.risk.generators import PROCESSES, fit
+from gridpilot.risk.generators import PROCESSES, fit, from_bands, persistence
 
 N = 20_000
 DAYS = 120
@@ -107,3 +107,34 @@ def test_fit__unknown_process_short_history_or_other_step__refused() -> None:
     ahead = replace(outlook(past), step_s=900, timestamp=past.timestamp[-1] + np.arange(24) * np.timedelta64(900, "s"))
     with pytest.raises(DataError, match="steps of 900 s"):
         fit("Ornstein-Uhlenbeck", past).simulate(ahead, 10, np.random.default_rng(0))
+
+
+# --- courses within a forecast's bands -----------------------------------------------------------
+
+
+def test_persistence__history__what_a_step_keeps() -> None:
+    past = history()
+    assert persistence(past) == pytest.approx(0.9, abs=0.05)
+    few = past.tail(120)  # no daily shape yet: the shape itself is what persists
+    assert persistence(few) == pytest.approx(
+        np.corrcoef(few.energy_usd_per_mwh[:-1], few.energy_usd_per_mwh[1:])[0, 1], abs=0.05
+    )
+    with pytest.raises(DataError, match="50 values, expected a history of 100"):
+        persistence(past.tail(50))
+
+
+def test_from_bands__band_without_width_or_price__stays_as_it_is() -> None:
+    ahead = replace(outlook(history()), hash_price=np.full(24, np.nan))
+    levels = (0.1, 0.5, 0.9)
+    flat, none = np.full(23, 0.6), np.full(23, np.nan)
+    wide = {q: 60.0 + 40.0 * (q - 0.5) + np.zeros(23) for q in levels}
+    bands = {"energy": wide, "hash": dict.fromkeys(levels, none), "token": dict.fromkeys(levels, flat)}
+    drawn = from_bands(ahead, bands, 0.9, 500, np.random.default_rng(0))
+    assert np.all(drawn.token == 0.6) and np.isnan(drawn.hash).all()
+    assert np.all(drawn.energy[:, 0] == ahead.energy_usd_per_mwh[0]) and np.ptp(drawn.energy[:, 1]) > 40.0
+
+
+@pytest.mark.parametrize("keep", [-0.1, 1.1, np.nan])
+def test_from_bands__keep_out_of_bounds__refused(keep: float) -> None:
+    with pytest.raises(DataError, match="expected 0 to 1"):
+        from_bands(outlook(history()), {}, keep, 5, np.random.default_rng(0))
