@@ -4,9 +4,10 @@
 
     {"license_info": "...", "unix_seconds": [...], "price": [...], "unit": "EUR / MWh", "deprecated": false}
 
-(https://api.energy-charts.info, its OpenAPI description). A price is null where it is missing; a time without any price
-is 404. Zones settle in hours until 30 September 2025 and mostly in quarter hours since. The licence differs by zone
-(CC BY 4.0 of Bundesnetzagentur | SMARD.de, or private and internal use only), so its text goes with the prices.
+(https://api.energy-charts.info, its OpenAPI description). A price is null where it is missing or not yet published; a
+time without any price is 404. Zones settle in hours until 30 September 2025 and mostly in quarter hours since. The
+licence differs by zone (CC BY 4.0 of Bundesnetzagentur | SMARD.de, or private and internal use only), so its text goes
+with the prices.
 """
 
 from __future__ import annotations
@@ -71,13 +72,11 @@ class EnergyCharts:
             raise DataError(f"/price: {len(times)} times and {len(prices)} prices, expected as many of each")
         if body.get("unit") != UNIT:
             raise DataError(f"/price: unit is {str(body.get('unit'))[:40]!r}, expected {UNIT!r}; nothing is converted")
-        rows = Rows(
-            as_times([_time(value) for value in times]),
-            {ENERGY: as_array([number(value) for value in prices])},
-            ENERGY,
-            np.arange(1, len(times) + 1),
-        )
-        return Batch(rows, _credit(body), reply.skew_s, _said(body))
+        values = as_array([number(value) for value in prices])
+        stamps = as_times([_time(value) for value in times])
+        rows = Rows(stamps, {ENERGY: values}, ENERGY, np.arange(1, len(times) + 1))
+        published = max(np.flatnonzero(np.isfinite(values)), default=-1) + 1  # later ones are still to come
+        return Batch(rows.take(np.arange(published)), _credit(body), reply.skew_s, _said(body))
 
 
 def _asked(moment: datetime) -> str:

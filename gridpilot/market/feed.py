@@ -17,21 +17,21 @@ from typing import Protocol
 
 import numpy as np
 
-from gridpilot.domain import DataFlag, PriceHistory, Site, Units
-from gridpilot.errors import SourceError
+from gridpilot.domain import DAY_AHEAD, DataFlag, PriceHistory, Site, Units
+from gridpilot.errors import DataError, SourceError
 from gridpilot.market.beside import Companion, overlay, service, site_beside
 from gridpilot.market.http import Http, Stats
 from gridpilot.market.kept import Kept, future_flag, skew_flag
 from gridpilot.market.quality import Grid, Rows, known_at, plausibility, regularise
-from gridpilot.values import Array, as_array, as_times, iso, to_stamp, to_utc
+from gridpilot.values import Array, Times, as_array, as_times, iso, to_stamp, to_utc
 
 ENERGY = "energy_price"
 AHEAD = timedelta(days=2)  # day-ahead prices reach to the end of tomorrow
-OVERLAP = timedelta(days=2)  # a later call reads so much again: prices are corrected
+OVERLAP = timedelta(days=1)  # a later call reads so much again: prices are corrected
 OVERLAP_LATE = timedelta(hours=3)  # and of a real-time source
 LATE_STEPS = 3  # a real-time price may come so late
 BRIDGE_S = 6 * 3600  # gaps up to this are filled with the values of a day before, and flagged
-POLL_S = 900.0  # a day-ahead source that has the running interval is asked again after this
+POLL_S = 1800.0  # a day-ahead source that has the running interval is asked again after this
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,16 @@ class Feed(Protocol):
 
 @dataclass(slots=True)
 class FedSource:
-    """A feed as a price source on the wall clock."""
+    """A feed as a price source on the wall clock.
+
+    `day_ahead` gives what the day-ahead market said of a real-time source's place: as the column `DAY_AHEAD`, in the
+    source's own unit, and as what is known of it ahead. Without it the source goes on, with a flag.
+    """
 
     feed: Feed
     site: Site
     companion: Companion | None = None
+    day_ahead: FedSource | None = None
     kept: Kept = field(init=False)
     _rows: Rows | None = field(default=None, init=False)
     _credit: str = field(default="", init=False)
@@ -103,6 +108,8 @@ class FedSource:
         history = self.kept.fetch(now, self._read)
         if not self.feed.terms.ahead:
             history = _carried(history, now)
+        if self.day_ahead is not None:
+            history = self._with_day_ahead(history, self.day_ahead, now)
         series = {ENERGY: history.energy_usd_per_mwh / self.feed.terms.usd}
         judged = plausibility(series, history.step_s, ENERGY)
         return overlay(replace(history, flags=(*history.flags, *judged)), self.companion, now)
@@ -128,6 +135,28 @@ class FedSource:
             self.kept.grace_s = float(LATE_STEPS * history.step_s)
         self._rows, self._asked = rows, now
         return history, now
+
+    def _with_day_ahead(self, history: PriceHistory, other: FedSource, now: datetime) -> PriceHistory:
+        flags = history.flags
+        if self._asked == now:  # where the server failed at this look it is not asked for more
+            try:
+                other.kept.fetch(now, other._read)
+            except (SourceError, DataError) as error:
+                flags = (
+                    *flags,
+                    DataFlag("DAY_AHEAD_GAP", f"day-ahead prices beside the real-time ones: {error}", "warn"),
+                )
+        known = other.kept.last
+        if known is None:
+            return replace(history, flags=flags)
+        past, step_s = history.timestamp, history.step_s
+        reach_s = int((known.timestamp[-1] - past[-1]).astype(np.int64)) + known.step_s
+        coming = past[-1] + np.arange(step_s, max(reach_s, step_s), step_s) * np.timedelta64(1, "s")
+        said = _said_of(known, np.concatenate([past, coming])) / other.feed.terms.usd
+        column, ahead = said[: len(past)], said[len(past) :]
+        if not np.isfinite(column).any():
+            return replace(history, flags=flags)
+        return replace(history, flags=flags, columns={DAY_AHEAD: column}, ahead={DAY_AHEAD: ahead})
 
     def _covered(self, last: PriceHistory, now: datetime) -> bool:
         """Whether what is kept holds the running interval, and was asked for just now."""
@@ -189,6 +218,13 @@ def _past(history: PriceHistory, now: datetime) -> PriceHistory:
     known = known_at(history, now)
     n = len(history) - len(known)
     return replace(known, flags=(*known.flags, future_flag(history, n, now))) if n else known
+
+
+def _said_of(known: PriceHistory, times: Times) -> Array:
+    """The energy price [USD/MWh] of the interval of `known` that each time (M,) lies in, NaN outside of them."""
+    place = np.searchsorted(known.timestamp, times, side="right") - 1
+    inside = (place >= 0) & (times < known.timestamp[-1] + np.timedelta64(known.step_s, "s"))
+    return np.where(inside, known.energy_usd_per_mwh[place.clip(min=0)], np.nan)
 
 
 def _carried(history: PriceHistory, now: datetime) -> PriceHistory:

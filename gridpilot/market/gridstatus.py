@@ -9,7 +9,7 @@ filter_value, columns, order, page_size, cursor, return_format and json_schema a
 An empty cursor asks for the first page (the API's own client, gridstatusio 0.16, and the API reference at
 docs.gridstatus.io). Prices are USD/MWh: LMP, at ERCOT the settlement point price. Day-ahead prices come a day before,
 real-time ones some minutes after the interval. The free plan gives 500,000 rows a month: a location's prices at 5
-minutes, read with an overlap of 3 hours each time, need some 320,000.
+minutes, read with an overlap of 3 hours each time and with day-ahead prices beside them, need some 390,000.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ UNIT = "USD/MWh"
 PAGE_SIZE = 10_000
 MOST_PAGES = 20
 REAL_TIME = "/real-time"
+BESIDE = Policy(deadline_s=3.0, attempt_s=3.0, attempts=1)  # of the day-ahead prices beside real-time ones
 FORM = "gridstatus:ISO/LOCATION or gridstatus:ISO/LOCATION/real-time"
 
 
@@ -72,14 +73,29 @@ def source(
     policy: Policy | None = None,
     companion: Companion | None = None,
 ) -> FedSource:
-    """The prices at `place`, ISO/LOCATION[/real-time], as ercot/HB_NORTH. ConfigError where it or the key is wrong."""
-    return FedSource(GridStatus(place, key, url, policy), site, companion)
+    """The prices at `place`, ISO/LOCATION[/real-time], as ercot/HB_NORTH. ConfigError where it or the key is wrong.
+
+    Beside real-time prices goes what the day-ahead market said, read in a call of its own with a short deadline.
+    """
+    feed = GridStatus(place, key, url, policy)
+    if feed.terms.ahead:
+        return FedSource(feed, site, companion)
+    beside = GridStatus(place.removesuffix(REAL_TIME), key, url, policy or BESIDE, lookback=feed.terms.lookback)
+    return FedSource(feed, site, companion, FedSource(beside, site))
 
 
 class GridStatus:
     """The calls for one location."""
 
-    def __init__(self, place: str, key: SecretStr | None, url: str = URL, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        place: str,
+        key: SecretStr | None,
+        url: str = URL,
+        policy: Policy | None = None,
+        *,
+        lookback: timedelta | None = None,
+    ) -> None:
         live = place.endswith(REAL_TIME)
         name, _, self.location = place.removesuffix(REAL_TIME).partition("/")
         operator = ISOS.get(name.lower())
@@ -87,7 +103,7 @@ class GridStatus:
             raise ConfigError(f"source {NAME}:{place!r}: expected {FORM}, ISO one of {', '.join(ISOS)}")
         self.dataset = operator.real_time if live else operator.day_ahead
         self.column = operator.column
-        lookback = timedelta(days=30 if live else 365)
+        lookback = lookback or timedelta(days=30 if live else 365)
         self.terms = Terms(
             f"{NAME}:{name.lower()}/{self.location}{REAL_TIME if live else ''}", UNIT, 1.0, not live, lookback, SETTING
         )

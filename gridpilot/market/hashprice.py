@@ -30,7 +30,7 @@ import numpy as np
 
 from gridpilot.config import MEMPOOL_URL as URL
 from gridpilot.domain import DataFlag
-from gridpilot.errors import DataError, SourceError
+from gridpilot.errors import DataError, RateLimited, SourceError
 from gridpilot.market.http import Http, Policy, Stats
 from gridpilot.market.kept import number
 from gridpilot.values import Array, Times, as_array, as_times, iso, to_stamp
@@ -111,7 +111,8 @@ class Mempool:
         try:
             past, present = self._read()
         except (SourceError, DataError) as error:
-            self.trouble, self._ask_at = str(error), now + timedelta(seconds=RETRY_S)
+            wait_s = max(RETRY_S, error.retry_after_s if isinstance(error, RateLimited) else 0.0)
+            self.trouble, self._ask_at = str(error), now + timedelta(seconds=wait_s)
             return
         keep = self._seen.at < interval
         at = np.append(self._seen.at[keep], interval)[-MOST_SEEN:]

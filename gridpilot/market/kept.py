@@ -44,8 +44,10 @@ class Kept:
         except (SourceError, DataError) as error:
             if isinstance(error, RateLimited) and self.not_before is None:
                 self.not_before = now + timedelta(seconds=error.retry_after_s)
+            if isinstance(error, Refused) and error.credentials:
+                error = Refused(f"{error}; check {self.setting or 'the key'}", error.status)
             if self.last is None:
-                raise
+                raise error from None
             return self._again(self.last, now, error)
         told = (revision(self.last, history) if self.last else None, staleness(known, present, grace_s=self.grace_s))
         self.last, self.not_before = history, None
@@ -61,7 +63,7 @@ class Kept:
         known = known_at(last, now)
         flags = list(known.flags)
         if isinstance(error, Refused) and error.credentials:
-            flags.append(DataFlag("CREDENTIALS", f"{error}; check {self.setting or 'the key'}", "alarm"))
+            flags.append(DataFlag("CREDENTIALS", str(error), "alarm"))
         if self.ahead and (now - known.last).total_seconds() < known.step_s:
             said = f"{error}; the price of the running interval was published before"
             flags.append(DataFlag("UNREACHABLE", said, "warn"))

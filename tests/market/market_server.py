@@ -51,6 +51,7 @@ class MarketServer:
     begins: datetime = datetime(2015, 1, 1, tzinfo=UTC)
     published: datetime | None = None
     page_size: int = 10_000
+    lost: str = ""  # a dataset that is not there
     usd: object = 100_000  # what a bitcoin costs
     faults: Faults = field(default_factory=Faults)
     requests: list[str] = field(default_factory=list)
@@ -130,6 +131,8 @@ class MarketServer:
     def _gridstatus(self, dataset: str, query: Mapping[str, str], headers: Mapping[str, str]) -> tuple[int, Any]:
         if headers.get("x-api-key") != KEY:
             return 401, {"detail": "Missing or invalid API key."}
+        if dataset == self.lost:
+            return 404, {"detail": "Dataset not found"}
         step_s = REAL_TIME_S.get(dataset, 300) if "real_time" in dataset else 3600
         column = "spp" if dataset.startswith("ercot") else "lmp"
         times = self._times(_moment(query["start_time"]), _moment(query["end_time"]), step_s)

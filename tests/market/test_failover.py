@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -160,3 +164,35 @@ def test_standing__survives_its_json_form(source: Failover, texas: MarketServer)
         body = standing.to_json()
         assert body["currency"] == standing.currency
         assert Standing.from_json(body | {"of_a_later_version": 1}) == standing
+
+
+@pytest.mark.parametrize(("status", "code"), [(0, 0), (403, 1)])
+def test_command_line__key_of_a_source__in_no_output_and_not_in_the_ledger(
+    texas: MarketServer, europe: MarketServer, tmp_path: Path, status: int, code: int
+) -> None:
+    texas.faults.status, texas.faults.echo_key, europe.faults.status = status, True, status
+    env = {
+        "GRIDPILOT_SOURCE": f"{FIRST}, {SECOND}",
+        "GRIDPILOT_GRIDSTATUS_URL": f"{texas.url}/v1",
+        "GRIDPILOT_ENERGY_CHARTS_URL": europe.url,
+        "GRIDPILOT_GRIDSTATUS_API_KEY": KEY,
+        "GRIDPILOT_DB_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "gridpilot", "cycle", "--json"],
+        env={**os.environ, **env},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    if code:
+        assert done.stderr.count("\n") == 1
+        assert f"no price source is usable: {FIRST}" in done.stderr
+    else:
+        assert json.loads(done.stdout)["source"] == FIRST
+    assert texas.headers[0]["x-api-key"] == KEY
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert KEY not in done.stdout + done.stderr
+    assert written and KEY.encode() not in written

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from gridpilot.config import DATA, load_site
-from gridpilot.domain import DataFlag, PriceHistory, Site
+from gridpilot.domain import DAY_AHEAD, DataFlag, PriceHistory, Site
 from gridpilot.errors import DataError, RateLimited, Refused, SourceError, Unreachable
 from gridpilot.market import energy_charts, gridstatus
 from gridpilot.market.feed import FedSource
@@ -110,7 +110,7 @@ def test_F01__down_later__kept_prices_are_flagged_with_age_and_cause(server: Mar
     source = make()
     good = source.fetch(T0)
     server.stop()
-    soon = source.fetch(T0 + timedelta(minutes=16))
+    soon = source.fetch(T0 + timedelta(minutes=31 if source.feed.terms.ahead else 11))
     assert codes(soon) == ({"UNREACHABLE"} if source.feed.terms.ahead else {"STALE", "LATE"})
     now = later(source, good)
     kept = source.fetch(now)
@@ -164,7 +164,9 @@ def test_F05__refused_key__no_retry_alarm_and_never_in_a_text(
     assert len(server.requests) == 1
     assert KEY not in repr(kept.flags) + repr(source)
     fresh = make()
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(
+        Refused, match="check " + ("GRIDPILOT_GRIDSTATUS_API_KEY" if adapter in KEYED else "the key")
+    ) as caught:
         fresh.fetch(T0)
     assert KEY not in repr(caught.value) + repr(caught.value.__cause__)
 
@@ -341,18 +343,36 @@ def test_energy_charts__null_and_deprecated__flagged(server: MarketServer, site:
     assert list(history.filled) == [np.datetime64(times[30], "s")]
 
 
-def test_fetch__day_ahead__asked_once_in_a_quarter_of_an_hour_and_only_for_the_newest_days(
+@pytest.mark.parametrize("known", [70, 61, 59, 0])
+def test_energy_charts__null_after_the_newest_price__not_yet_published(
+    server: MarketServer, site: Site, known: int
+) -> None:
+    start = int((T0 - timedelta(hours=60)).timestamp()) // 3600 * 3600
+    times = [start + 3600 * i for i in range(70)]
+    prices = [40.0 + i if i < known else None for i in range(70)]
+    server.faults.body = {"license_info": "", "unix_seconds": times, "price": prices, "unit": "EUR / MWh"}
+    source = _energy_charts(site, server.url, QUICK)
+    if not known:
+        with pytest.raises(SourceError, match="the list is empty"):
+            source.fetch(T0)
+        return
+    history = source.fetch(T0)
+    assert len(history) == min(known, 61)
+    assert codes(history) == ({"STALE"} if known < 61 else set())
+
+
+def test_fetch__day_ahead__asked_once_in_half_an_hour_and_only_for_the_newest_days(
     server: MarketServer, site: Site
 ) -> None:
     source = _energy_charts(site, server.url, QUICK)
     first = source.fetch(T0)
     assert "start=2025-06-10T12:07Z&end=2026-06-12T12:07Z" in server.requests[0]
-    source.fetch(T0 + timedelta(minutes=14))
+    source.fetch(T0 + timedelta(minutes=29))
     assert len(server.requests) == 1
     stamp = int(first.last.timestamp())
     server.changes[stamp] = 123.0
-    again = source.fetch(T0 + timedelta(minutes=15))
-    assert "start=2026-06-08T12:22Z" in server.requests[1]
+    again = source.fetch(T0 + timedelta(minutes=30))
+    assert "start=2026-06-09T12:37Z" in server.requests[1]
     assert flag(again, "REVISED").message.startswith("2026-06-10T12:00:00Z")
     assert again.energy_usd_per_mwh[-1] == pytest.approx(123.0 * site.usd_per_eur)
     assert len(again) in (len(first), len(first) - 1)  # a year back from each moment
@@ -373,6 +393,37 @@ def test_fetch__real_time__newest_price_is_carried_to_the_running_interval_and_m
     came = source.fetch(datetime(2026, 6, 10, 12, 16, tzinfo=UTC))
     assert codes(came) == set()
     assert len(set(came.energy_usd_per_mwh[-4:])) == 4
+
+
+def test_fetch__real_time__day_ahead_prices_beside_and_ahead(server: MarketServer, site: Site) -> None:
+    source = _real_time(site, server.url, QUICK)
+    history = source.fetch(T0)
+    assert [request.split("/")[3] for request in server.requests] == [
+        "nyiso_lmp_real_time_5_min",
+        "nyiso_lmp_day_ahead_hourly",
+    ]
+    hours = history.timestamp.astype("datetime64[h]").astype("datetime64[s]").astype(np.int64)
+    known = np.isfinite(history.columns[DAY_AHEAD])
+    assert known[-1] and known.sum() > len(history) - 13  # the first hour began before the time that was asked for
+    assert history.columns[DAY_AHEAD][known] == pytest.approx([server.price(int(stamp)) for stamp in hours[known]])
+    ahead = history.ahead[DAY_AHEAD]
+    reach = datetime(2026, 6, 12, 13, tzinfo=UTC) - (history.last + timedelta(minutes=5))  # two days, to the hour's end
+    assert len(ahead) == reach // timedelta(minutes=5)
+    assert np.isfinite(ahead).all()
+    assert ahead[-1] == server.price(int(datetime(2026, 6, 12, 12, tzinfo=UTC).timestamp()))
+    source.fetch(T0 + timedelta(minutes=5))
+    assert len(server.requests) == 3  # those of the day ahead are asked for once in half an hour
+
+
+def test_fetch__real_time__goes_on_without_day_ahead_prices(server: MarketServer, site: Site) -> None:
+    source = _real_time(site, server.url, QUICK)
+    server.lost = "nyiso_lmp_day_ahead_hourly"
+    history = source.fetch(T0)
+    assert codes(history) == {"DAY_AHEAD_GAP"}
+    assert "check the dataset nyiso_lmp_day_ahead_hourly and your plan" in flag(history, "DAY_AHEAD_GAP").message
+    assert dict(history.columns) == dict(history.ahead) == {}
+    server.lost = ""
+    assert set(source.fetch(T0 + timedelta(minutes=5)).columns) == {DAY_AHEAD}
 
 
 def test_fetch__real_time_too_late__not_carried_but_stale(server: MarketServer, site: Site) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +112,39 @@ def test_series__never_read__unknown_and_asked_again_after_a_minute(
     price, flags = mempool.series(hours(now, 24), now + timedelta(seconds=61))
     assert np.isfinite(price).all()
     assert mempool.trouble == ""
+
+
+def test_F04__retry_after_120__obeyed(mempool: Mempool, server: MarketServer, now: datetime) -> None:
+    server.faults.status, server.faults.retry_after = 429, 120
+    mempool.series(hours(now, 24), now)
+    mempool.series(hours(now, 24), now + timedelta(seconds=119))
+    assert len(server.requests) == 1
+    server.faults.status = 0
+    price, _ = mempool.series(hours(now, 24), now + timedelta(seconds=121))
+    assert np.isfinite(price).all()
+
+
+@pytest.mark.parametrize(
+    ("faults", "says"),
+    [
+        ({"status": 401}, "answered 401"),
+        ({"html": True}, "not JSON"),
+        ({"truncate": True}, "cut short"),
+        ({"pad_bytes": 50_000_000}, "longer than 5 MB"),
+        ({"redirect": "http://127.0.0.1:9/elsewhere"}, "which is not followed"),
+        ({"empty": True}, "expected a list of objects"),
+        ({"hang_s": 30.0}, "no complete reply"),
+    ],
+)
+def test_F02_F05_F06_F07_F09__each_is_a_gap_that_says_why(
+    server: MarketServer, now: datetime, faults: dict[str, Any], says: str
+) -> None:
+    mempool = Mempool(server.url, Policy(deadline_s=0.9, attempt_s=0.4, backoff_s=0.01))
+    server.faults = replace(server.faults, **faults)
+    price, flags = mempool.series(hours(now, 24), now)
+    assert np.isnan(price).all()
+    assert says in flag(flags, "HASH_GAP").message
+    assert "\n" not in flag(flags, "HASH_GAP").message
 
 
 @pytest.mark.parametrize(

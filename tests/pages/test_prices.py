@@ -130,3 +130,10 @@ def test_prices__no_source_usable_at_the_start__each_one_with_its_reason_and_ine
         assert table["why not used"].tolist() == [said]
         assert table["last error"].tolist()[0].endswith(said)
         assert "http://e.x/y" not in words(app)
+
+
+def test_sources__stale_ledger__age_is_by_now(stale: OpenPage) -> None:
+    stale("prices")
+    (standing,) = views.sources()
+    assert standing.age_s == views.status().price_age_s
+    assert standing.age_s is not None and standing.age_s >= 3 * 3600
