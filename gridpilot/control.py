@@ -203,8 +203,10 @@ def within(orders: Orders, seen: Seen) -> Orders:
     done = guard(site, state, decided, seen.reading, orders.memory, _terms(orders, seen.ahead_s))
     out = done.dispatch
     if not out.constraints_satisfied and out is not decided:
+        rested = changed(site, state, decided, battery_kw=0.0, room_kw=0.0, origin=EMERGENCY)
         safer = (
             changed(site, state, out, battery_kw=0.0, room_kw=0.0),
+            guard(site, state, rested, seen.reading, orders.memory, _terms(orders, seen.ahead_s)).dispatch,
             failsafe(site, state, out.at, out.valid_until),
         )
         out = next((d for d in safer if d.constraints_satisfied), out)

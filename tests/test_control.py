@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from gridpilot.config import DATA, Settings
+from gridpilot.control import Seen, within
 from gridpilot.dispatch import curtailment, override, reconcile
 from gridpilot.dispatch.actor import local
 from gridpilot.dispatch.curtailment import Curtailment
+from gridpilot.dispatch.machines import from_counts
 from gridpilot.dispatch.override import Command
 from gridpilot.dispatch.simulator import Faults, SimulatedGateway
-from gridpilot.domain import Reading, Reserve
+from gridpilot.domain import GridLimit, Reading, Reserve
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplaySource
 from gridpilot.monitor import metering, settle
@@ -209,6 +211,23 @@ def test_frequency__within_the_reserve__command_at_the_next_look_and_undone_afte
     assert stage.read().grid_kw == pytest.approx(before.grid_kw)
     owed = settle.load(ledger)
     assert owed is not None and owed.promises.reserve_up_kw == pytest.approx(150.0)
+
+
+def test_F30_charge_lower_than_planned_for__in_a_curtailment_that_counts_on_it__machines_go_for_the_battery_and_not_all(
+    stage: Stage,
+) -> None:
+    engine = stage.pilot.engine
+    assert engine is not None and engine.control.orders is not None
+    orders, site, now = engine.control.orders, engine.site, stage.now
+    until = now + timedelta(seconds=300)
+    state = replace(orders.state, at=now, soc_frac=0.156, limits=(GridLimit(now, until, 300.0),))
+    was = replace(state, soc_frac=0.5, limits=())
+    on = orders.decided.machines
+    decided = from_counts(site, was, on, -250.0, {}, {}, now, until, "plan", 300.0)
+    seen = replace(stage.read(), at=now, soc_frac=0.156)
+    sent = within(replace(orders, state=state, decided=decided), Seen(seen, state.limits)).dispatch
+    assert sent.constraints_satisfied
+    assert sent.battery_kw == 0.0 and 250.0 < sent.grid_kw <= 300.0
 
 
 def event(stage: Stage, minutes: float, hours: float, **target: float) -> Curtailment:

@@ -6,6 +6,7 @@
     heat         extra cooling above 75 C, then less load by priority
     transition   more only when less has happened: machines that go off still draw while others come on
     stagger      machines come on a few at a time, those that are worth most first; not where the grid asks for load
+    export       no more discharge than the machines that run and the grid take
 
 The result is a function of the dispatch that was decided, the reading and a small memory; so what is in force can be
 worked out anew with each reading, and is sent only where it differs.
@@ -23,6 +24,7 @@ from gridpilot.dispatch.emergency import (
     MARGIN,
     Heat,
     battery_guard,
+    cap_load,
     changed,
     droop_kw,
     grain,
@@ -90,6 +92,7 @@ def guard(
     origin = decided.origin if same(work.out, decided) else ORIGIN
     work.transition()
     work.stagger(memory)
+    work.export()
     out = decided if same(work.out, decided) else replace(work.out, origin=origin)
     return Guarded(out, tuple(work.flags), memory)
 
@@ -105,6 +108,7 @@ class _Work:
     out: Dispatch
     flags: list[DataFlag] = field(default_factory=list)
     absorbs: bool = False  # more load because the frequency is high
+    most_kw: float = math.inf  # that may be drawn, as the limits and the meter say
 
     def frequency(self) -> None:
         """Droop within the promised reserve."""
@@ -145,7 +149,7 @@ class _Work:
         limit_kw = min([self.state.import_kw(self.site.import_kw), *(x.at(later) for x in self.state.limits)])
         unseen = unseen_kw > BROKEN_KW
         room_kw, margin = (max(0.0, limit_kw - unseen_kw), MARGIN) if unseen else (limit_kw, 0.0)
-        worth = self.terms.worth_usd_per_kwh
+        worth, self.most_kw = self.terms.worth_usd_per_kwh, room_kw * (1.0 - margin)
         self.out, flag = scale_down(self.site, self.state, self.out, room_kw, worth, margin=margin)
         if flag is not None and unseen:
             text = f"the meter shows {unseen_kw:.1f} kW more than the set points draw; {flag.message}"
@@ -166,7 +170,7 @@ class _Work:
         heat = heat_step(before, hottest_c, self.reading.at, load_kw, can_cool=can_cool)
         if heat.cap_kw is not None:
             worth = self.terms.worth_usd_per_kwh
-            self.out, _ = scale_down(site, self.state, self.out, heat.cap_kw, worth, margin=0.0)
+            self.out = cap_load(site, self.state, self.out, heat.cap_kw, worth)
             text = f"hottest machine at {hottest_c:.1f} C: load held under {heat.cap_kw:.0f} kW"
             self.flags.append(DataFlag("HOT", text, "alarm", "dispatch"))
         if heat.cooling:
@@ -174,9 +178,8 @@ class _Work:
         return heat
 
     def _more_cooling(self, hottest_c: float) -> None:
-        """As much as there is and the connection still carries; less where the room would get too cold."""
-        most_kw = self.state.import_kw(self.site.import_kw) - (self.out.grid_kw - self.out.room_kw)
-        extra_kw = min(self.site.room.extra_kw, most_kw)
+        """As much as there is and the connection still carries; none where the room would get too cold."""
+        extra_kw = min(self.site.room.extra_kw, self.most_kw - (self.out.grid_kw - self.out.room_kw))
         if extra_kw <= self.out.room_kw:
             return
         cooler = changed(self.site, self.state, self.out, room_kw=extra_kw)
@@ -232,6 +235,17 @@ class _Work:
             counts[machine.type] -= more - starts
         if counts != self.out.machines:
             self._wait(counts, self.out.battery_kw)
+
+    def export(self) -> None:
+        """Machines that are starting, or failed, take nothing yet: what the grid does not take is not discharged."""
+        site, out, running = self.site, self.out, dict(self.out.machines)
+        if self.reading.told is not None:
+            running = {name: min(n, self.reading.machines.get(name, 0)) for name, n in running.items()}
+        it_kw = sum(out.jobs_kw.values()) + sum(out.tenants_kw.values())
+        it_kw += sum(m.power_kw * running.get(m.type, 0) for m in site.machines)
+        most_kw = max(0.0, it_kw * (1.0 + site.cooling.kw_per_kw) + out.room_kw) + site.export_kw
+        if -out.battery_kw > most_kw + WAIT_KW:
+            self.out = changed(site, self.state, out, battery_kw=-grain(most_kw))
 
     def _wait(self, counts: dict[str, int], battery_kw: float) -> None:
         """Fewer machines for now, and no less cooling than they need."""
