@@ -206,13 +206,18 @@ class _Work:
         waits_kw = min(over_kw, max(0.0, out.battery_kw))
         battery_kw = grain(out.battery_kw - waits_kw) if waits_kw else out.battery_kw
         over_kw -= waits_kw
-        for machine in sorted(site.machines, key=lambda m: (self.terms.worth_usd_per_kwh or {}).get(m.type, 0.0)):
-            more = counts.get(machine.type, 0) - reading.machines.get(machine.type, 0)
+        self._hold_back(counts, over_kw)
+        self._wait(counts, battery_kw)
+
+    def _hold_back(self, counts: dict[str, int], over_kw: float) -> None:
+        """Fewer of those that don't run yet, those worth least first, until that much less would be drawn."""
+        heat, worth = 1.0 + self.site.cooling.kw_per_kw, self.terms.worth_usd_per_kwh or {}
+        for machine in sorted(self.site.machines, key=lambda m: worth.get(m.type, 0.0)):
+            more = counts.get(machine.type, 0) - self.reading.machines.get(machine.type, 0)
             if over_kw > WAIT_KW and more > 0:
                 waiting = min(more, math.ceil((over_kw - WAIT_KW) / (machine.power_kw * heat)))
                 counts[machine.type] -= waiting
                 over_kw -= waiting * machine.power_kw * heat
-        self._wait(counts, battery_kw)
 
     def stagger(self, memory: Memory) -> None:
         """No more than `stagger_kw` of machines start at a time, one at least. The next ones may when a reading shows
@@ -237,15 +242,19 @@ class _Work:
             self._wait(counts, self.out.battery_kw)
 
     def export(self) -> None:
-        """Machines that are starting, or failed, take nothing yet: what the grid does not take is not discharged."""
-        site, out, running = self.site, self.out, dict(self.out.machines)
+        """Machines that are starting, or failed, take nothing yet: what the grid does not take is not discharged, and
+        of those that don't run yet no more come on than fit without that."""
+        site, out, counts = self.site, self.out, dict(self.out.machines)
+        heat, running = 1.0 + site.cooling.kw_per_kw, counts
         if self.reading.told is not None:
-            running = {name: min(n, self.reading.machines.get(name, 0)) for name, n in running.items()}
+            running = {name: min(n, self.reading.machines.get(name, 0)) for name, n in counts.items()}
         it_kw = sum(out.jobs_kw.values()) + sum(out.tenants_kw.values())
         it_kw += sum(m.power_kw * running.get(m.type, 0) for m in site.machines)
-        most_kw = max(0.0, it_kw * (1.0 + site.cooling.kw_per_kw) + out.room_kw) + site.export_kw
+        most_kw = max(0.0, it_kw * heat + out.room_kw) + site.export_kw
         if -out.battery_kw > most_kw + WAIT_KW:
-            self.out = changed(site, self.state, out, battery_kw=-grain(most_kw))
+            battery_kw = -most_kw
+            self._hold_back(counts, out.total_power_kw + battery_kw - self.state.import_kw(site.import_kw))
+            self._wait(counts, battery_kw)
 
     def _wait(self, counts: dict[str, int], battery_kw: float) -> None:
         """Fewer machines for now, and no less cooling than they need."""

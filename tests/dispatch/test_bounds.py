@@ -119,7 +119,7 @@ def test_export__machines_that_are_starting_or_failed__the_battery_feeds_no_more
     assert guard(NO_EXPORT, SiteState(T0, 0.5), out, reading(told=told), Memory()).dispatch is out
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     battery_kw=st.floats(-250.0, 250.0),
     soc=st.floats(0.1, 0.95),
