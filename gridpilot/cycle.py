@@ -201,7 +201,7 @@ def _remember(
         work.put_state(settle.KEY, running.to_json())
         body = {**_summary(engine, orders, result, running, wall), "meter": meter, "planned": planned}
         work.append("cycle", body, at=now, cycle_id=result.cycle_id, token=token)
-    override.note_sent(engine.ledger, sent, now)
+    override.note_sent(engine.ledger, sent, now, known.standing.command)
 
 
 def _refuse_bad_data(history: PriceHistory) -> None:

@@ -213,6 +213,29 @@ def test_frequency__within_the_reserve__command_at_the_next_look_and_undone_afte
     assert owed is not None and owed.promises.reserve_up_kw == pytest.approx(150.0)
 
 
+def test_stop__pressed_while_something_else_is_about_to_be_sent__only_off_is_sent_after_it(
+    stage: Stage, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = stage.gateway
+    gateway.inject(Faults(import_kw=300.0), stage.now)
+    read, puts = gateway.read, []
+
+    def pressed(now: datetime) -> Reading:
+        if override.stopped(ledger) is None:
+            given = Command(stage.wall, "anna", "smoke", "estop", {}, stage.wall, 0)
+            override.submit(ledger, given, local("anna"), wall=stage.wall)
+        return read(now)
+
+    put = gateway.put
+    monkeypatch.setattr(gateway, "read", pressed)
+    monkeypatch.setattr(gateway, "put", lambda sent, now: (puts.append(dict(sent.machines)), put(sent, now)))
+    stage.pass_(2.0)
+    assert puts and not any(any(machines.values()) for machines in puts)
+    assert not any(stage.read().target.values())
+    results = [entry.body["status"] for entry in ledger.entries("result", limit=3)]
+    assert "expired" in results, "what was decided before the stop is on record as not sent"
+
+
 def test_F30_charge_lower_than_planned_for__in_a_curtailment_that_counts_on_it__machines_go_for_the_battery_and_not_all(
     stage: Stage,
 ) -> None:
