@@ -41,7 +41,7 @@ PROPOSALS_KEY = "proposals"  # number of a proposed command -> by when it must b
 SIGNED_OUT_KEY = "signed_out"  # sign-in that was ended -> when its token would have expired by itself
 MAX_TEXT = 500
 MAX_VALID = timedelta(hours=24)
-TURNED_BACK = MAX_VALID + timedelta(minutes=15)  # an end so far ahead says so of the clock; a tick may be some minutes old
+TURNED_BACK = MAX_VALID + timedelta(minutes=15)  # an end so far ahead means that; a tick may be late
 CONFIRM_WITHIN = timedelta(seconds=30)
 APPROVE_WITHIN = timedelta(minutes=10)
 

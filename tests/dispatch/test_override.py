@@ -196,9 +196,7 @@ def test_note_sent__followed_override_becomes_active(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_note_sent__given_while_the_cycle_ran__is_neither_refused_nor_called_sent(
-    ledger: Ledger, before: bool
-) -> None:
+def test_note_sent__given_while_the_cycle_ran__is_neither_refused_nor_called_sent(ledger: Ledger, before: bool) -> None:
     if before:
         give(ledger, command())
     known, sent = override.active_override(ledger, T0), in_force(ledger, T0)
