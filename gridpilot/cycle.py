@@ -214,7 +214,7 @@ def _remember(
         work.put_state(STATE, _standings(engine, now))
         body = {**_summary(engine, orders, result, running, wall), "meter": meter, "planned": planned}
         work.append("cycle", body, at=now, cycle_id=result.cycle_id, token=token)
-    override.note_sent(engine.ledger, sent, now)
+    override.note_sent(engine.ledger, sent, now, known.standing.command)
 
 
 def _prices(engine: Engine, now: datetime, *, quiet: bool) -> PriceHistory:

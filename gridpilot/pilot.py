@@ -297,7 +297,8 @@ class Pilot:
 
     def _due(self, wall: datetime) -> bool:
         assert self.engine is not None  # noqa: S101 - for the type checker
-        return self.interval is None or _floor(self.engine.source.present(wall), self.step_s) > self.interval
+        present = _floor(self.engine.source.present(wall), self.step_s)
+        return present != self.interval  # where the clock went back, too: what is in force knows of no such time
 
     @property
     def step_s(self) -> int:

@@ -14,9 +14,11 @@ import hmac
 from collections.abc import Mapping
 from typing import Final
 
-from gridpilot.errors import InputError
+from gridpilot.errors import ConfigError, InputError
 
 SKEW_S: Final = 300.0  # between the caller's clock and ours
+LEAST_KEY: Final = 16  # bytes of a secret
+LONGEST_STAMP: Final = 15  # digits of a time in seconds
 
 
 class Unsigned(InputError):
@@ -24,7 +26,7 @@ class Unsigned(InputError):
 
 
 def sign(secret: str, message_id: str, stamp: int, body: bytes, setting: str = "the secret") -> str:
-    """The signature of a call, for the header; InputError, naming the `setting`, where the secret is none."""
+    """The signature of a call, for the header; ConfigError, naming the `setting`, where the secret is none."""
     digest = hmac.new(_key(secret, setting), f"{message_id}.{stamp}.".encode() + body, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()
 
@@ -39,7 +41,7 @@ def verify(secret: str, given: Mapping[str, str], body: bytes, now: float, setti
     """The id of a call that is signed with the secret; Unsigned, without a word of what would have been right."""
     message_id, text = given.get("webhook-id", ""), given.get("webhook-timestamp", "")
     signatures = given.get("webhook-signature", "").split()
-    if not (message_id and text.isascii() and text.isdigit() and signatures):
+    if not (message_id and text.isascii() and text.isdigit() and len(text) <= LONGEST_STAMP and signatures):
         raise Unsigned("the call is not signed: give webhook-id, webhook-timestamp and webhook-signature")
     if abs(now - int(text)) > SKEW_S:
         raise Unsigned(f"webhook-timestamp is {abs(now - int(text)):.0f} s off: expected at most {SKEW_S:.0f} s")
@@ -50,10 +52,13 @@ def verify(secret: str, given: Mapping[str, str], body: bytes, now: float, setti
 
 
 def _key(secret: str, setting: str) -> bytes:
-    """The key behind a secret: base64 after "whsec_", else the text itself."""
+    """The key behind a secret: base64 after "whsec_", else the text itself. ConfigError where it is none."""
+    key = secret.encode()
     if secret.startswith("whsec_"):
         try:
-            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
         except binascii.Error:
-            raise InputError(f"{setting} is not base64 after whsec_: correct it") from None
-    return secret.encode()
+            raise ConfigError(f"{setting} is not base64 after whsec_: correct it") from None
+    if len(key) < LEAST_KEY:
+        raise ConfigError(f"{setting} has {len(key)} bytes: expected {LEAST_KEY} or more, that nobody knows")
+    return key

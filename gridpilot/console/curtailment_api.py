@@ -24,13 +24,16 @@ from gridpilot import views
 from gridpilot.config import load_settings
 from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.curtailment import Curtailment
-from gridpilot.errors import Conflict, GridPilotError, InputError
+from gridpilot.errors import ConfigError, Conflict, GridPilotError, InputError
 from gridpilot.monitor.curtailments import audit, find
 from gridpilot.monitor.health import PilotState
 from gridpilot.signing import Unsigned, verify
 from gridpilot.values import to_jsonable
 
 MOST_BYTES: Final = 10_000
+MOST_NUMBER: Final = 1e12
+MOST_MINUTES: Final = 1e5
+YEARS: Final = (1970, 9000)  # of a start or an end: no clock or sum of them leaves the calendar
 FIELDS: Final = {"start", "end", "minutes", "import_kw", "percent", "ramp_s", "reason", "author"}
 
 
@@ -40,9 +43,11 @@ FIELDS: Final = {"start", "end", "minutes", "import_kw", "percent", "ramp_s", "r
 def _submit(message_id: str, body: Mapping[str, Any]) -> Any:
     now = _now()
     _only(body, FIELDS)
-    start = _moment(body, "start") or now + PilotState.load(views.ledger()).notice
-    minutes = _number(body, "minutes")
-    end = _moment(body, "end") or (None if minutes is None else start + timedelta(minutes=min(minutes, 1e5)))
+    known = next((row for row in curtailment.events(views.ledger()) if row.id == message_id), None)
+    soon = known.start if known else now + PilotState.load(views.ledger()).notice  # the same call again, the same start
+    start, minutes = _moment(body, "start") or soon, _number(body, "minutes")
+    lasts = None if minutes is None else timedelta(minutes=min(max(minutes, -MOST_MINUTES), MOST_MINUTES))
+    end = _moment(body, "end") or (None if lasts is None else start + lasts)
     if end is None:
         raise InputError("give end, or minutes")
     event = Curtailment(
@@ -94,16 +99,19 @@ def _moment(body: Mapping[str, Any], name: str) -> datetime | None:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None or moment.tzinfo is None or not YEARS[0] <= moment.year <= YEARS[1]:
         raise InputError(f"{name} is {str(value)[:40]!r}: expected ISO 8601 with a zone, as 2024-06-12T14:00:00Z")
     return moment
 
 
 def _number(body: Mapping[str, Any], name: str) -> float | None:
     value = body.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+    if value is None:
+        return None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not -MOST_NUMBER <= value <= MOST_NUMBER:  # NaN neither
         raise InputError(f"{name} is {str(value)[:40]!r}: expected a number")
-    return None if value is None else float(value)
+    return float(value)
 
 
 def _text(body: Mapping[str, Any], name: str, otherwise: str) -> str:
@@ -115,7 +123,7 @@ def _text(body: Mapping[str, Any], name: str, otherwise: str) -> str:
 
 # --- HTTP ------------------------------------------------------------------------------------
 
-STATUS: Final = ((Unsigned, 401), (InputError, 400), (Conflict, 409), (GridPilotError, 503))
+STATUS: Final = ((Unsigned, 401), (ConfigError, 503), (InputError, 400), (Conflict, 409), (GridPilotError, 503))
 
 
 async def answer(request: Request) -> Response:

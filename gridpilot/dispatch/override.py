@@ -27,7 +27,7 @@ from gridpilot.dispatch.actor import APPROVER, OPERATOR, Actor, same_person
 from gridpilot.dispatch.effects import KINDS, OVERRIDES, apply_override, check_target, import_limit_kw
 from gridpilot.dispatch.emergency import failsafe
 from gridpilot.dispatch.journal import CommandStore, CommandWork
-from gridpilot.dispatch.reconcile import HOLD_KEY, SENT, held
+from gridpilot.dispatch.reconcile import ESTOP_KEY, HOLD_KEY, SENT, held
 from gridpilot.domain import Dispatch, GridLimit, Site, SiteState
 from gridpilot.errors import Conflict, Forbidden, InputError
 from gridpilot.foreign import JOINERS, hidden
@@ -37,11 +37,11 @@ ACTS = (*KINDS, "approve", "release", "curtailment", "alarm")  # every kind of r
 LIVE = ("accepted", "active")  # accepted: waits for a cycle; active: a cycle has sent it
 PROPOSED = "proposed"
 VERSION_KEY = "dispatch_version"  # its version rises with each override, release, expiry and emergency stop
-ESTOP_KEY = "estop"
 PROPOSALS_KEY = "proposals"  # number of a proposed command -> by when it must be approved, wall clock
 SIGNED_OUT_KEY = "signed_out"  # sign-in that was ended -> when its token would have expired by itself
 MAX_TEXT = 500
 MAX_VALID = timedelta(hours=24)
+TURNED_BACK = MAX_VALID + timedelta(minutes=15)  # an end so far ahead means that; a tick may be late
 CONFIRM_WITHIN = timedelta(seconds=30)
 APPROVE_WITHIN = timedelta(minutes=10)
 
@@ -269,11 +269,16 @@ def limits(site: Site, standing: Standing, now: datetime) -> tuple[GridLimit, ..
     return (GridLimit(min(command.created_at, now), command.valid_until, import_limit_kw(site, command.target)),)
 
 
-def note_sent(ledger: CommandStore, sent: Dispatch, now: datetime) -> None:
-    """After a cycle: expire what is over, and say whether the override in force was followed."""
+def note_sent(ledger: CommandStore, sent: Dispatch, now: datetime, known: Command | None) -> None:
+    """After a cycle: expire what is over, and say whether the override that it knew of was followed.
+
+    One that was given while the cycle ran is left to the next.
+    """
     expire(ledger, now)
     command = active_override(ledger, now)
-    if command is None or sent.origin == "estop" or held(ledger) is not None:
+    if command is None or known is None or command.id != known.id:
+        return
+    if sent.origin == "estop" or held(ledger) is not None:
         return
     if sent.origin == "plan":
         settle(ledger, command.id, "refused", "it would break a limit of the site: the plan was followed", now)
@@ -342,7 +347,7 @@ def _over(
     ahead: timedelta = row["valid_until"] - now
     by = (deadlines or {}).get(str(row["id"])) if row["status"] == PROPOSED else None
     late = by is not None and wall is not None and wall > datetime.fromisoformat(by)
-    return late or not timedelta(0) < ahead <= MAX_VALID
+    return late or not timedelta(0) < ahead <= TURNED_BACK
 
 
 # --- writing ---------------------------------------------------------------------------------
