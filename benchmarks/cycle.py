@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ sys.path.insert(0, str(ROOT))
 
 from gridpilot.config import Settings  # noqa: E402
 from gridpilot.cycle import open_engine, run_cycle  # noqa: E402
+from gridpilot.dispatch.simulator import Faults, SimulatedGateway  # noqa: E402
+from gridpilot.domain import Dispatch, Reading, Reserve  # noqa: E402
 from gridpilot.errors import LedgerError  # noqa: E402
 from gridpilot.forecast.ensemble import Prepared  # noqa: E402
 from gridpilot.forecast.fitted import Fitted  # noqa: E402
@@ -70,6 +73,47 @@ def warm_cycles(folder: Path, cycles: int) -> tuple[dict[str, list[float]], dict
                 for name, ms in result.timings_ms.items():
                     fitted.setdefault(name, []).append(ms)
     return quick, fitted
+
+
+class Timed:
+    """A simulated site that notes when it was read and when it was told."""
+
+    def __init__(self, site: SimulatedGateway) -> None:
+        self._site = site
+        self.name = site.name
+        self.read_at = self.took_s = 0.0
+
+    def read(self, now: datetime) -> Reading:
+        """What the site shows."""
+        if not self.took_s:
+            self.read_at = time.perf_counter()
+        return self._site.read(now)
+
+    def put(self, dispatch: Dispatch, now: datetime) -> None:
+        """Tell the site; `took_s` is the time since the first reading."""
+        self.took_s = self.took_s or time.perf_counter() - self.read_at
+        self._site.put(dispatch, now)
+
+
+def frequency_response(folder: Path, tries: int = 60) -> list[float]:
+    """Milliseconds from a reading of 49.75 or 50 Hz to the command that answers it, with INTENT on disk in between."""
+    with Ledger.open(f"sqlite:///{folder / 'frequency.db'}") as ledger:
+        engine = open_engine(Settings(source="replay"), ledger)
+        engine.site = replace(engine.site, reserve=Reserve(up_kw=150.0, up_usd_per_mw_h=10.0))
+        inner = engine.control.gateway
+        assert isinstance(inner, SimulatedGateway)
+        gateway = engine.control.gateway = Timed(inner)
+        wall, times = datetime.now(UTC), []
+        run_cycle(engine, wall)
+        now = engine.source.present(wall)
+        for i in range(tries):
+            now += timedelta(seconds=20.0)
+            inner.inject(Faults(frequency_hz=49.75 if i % 2 == 0 else 50.0), now)
+            gateway.took_s = 0.0
+            engine.control.follow(now, token=None)
+            assert gateway.took_s > 0.0, "every change of the frequency is answered"
+            times.append(1000.0 * gateway.took_s)
+    return times
 
 
 def one_command(folder: Path, tries: int = 5) -> list[float]:
@@ -122,8 +166,10 @@ def main() -> None:
         for name in quick:
             pairs = [f"{np.median(ms[name]):>12.1f}{np.percentile(ms[name], 95):>12.1f}" for ms in (fitted, quick)]
             print(f"{name:<12}" + "".join(pairs))
+        ms = frequency_response(folder)
+        print(f"\nfrequency read to command sent: median {np.median(ms):.0f} ms, worst of {len(ms)} {max(ms):.0f} ms")
         ms = one_command(folder)
-        print(f"\none `cycle --json` command, imports included: median {np.median(ms):.0f} ms")
+        print(f"one `cycle --json` command, imports included: median {np.median(ms):.0f} ms")
         print(f"server start to the first decision in the ledger: {first_decision(folder):.1f} s")
 
 

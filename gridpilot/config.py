@@ -33,12 +33,16 @@ from gridpilot.domain import (
     Rule,
     Simulation,
     Site,
+    StressCase,
     Tenant,
 )
 from gridpilot.errors import ConfigError, DataError
 
 DATA = Path(__file__).parent / "data"
 MARA_URL = "https://mara-hackathon-api.onrender.com"
+ENERGY_CHARTS_URL = "https://api.energy-charts.info"
+GRIDSTATUS_URL = "https://api.gridstatus.io/v1"
+MEMPOOL_URL = "https://mempool.space"
 
 T = TypeVar("T")
 
@@ -48,12 +52,19 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GRIDPILOT_", env_file=".env", extra="ignore")
 
-    source: str = "replay"  # replay, mara, csv:PATH
+    source: str = (
+        "replay"  # replay, mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION; or a list
+    )
+    hash_source: str = ""  # mempool: the hash price beside live energy prices; empty: the site file's figure
     site: Path | None = None  # a site file; None: the one that fits the source
     db_url: SecretStr = SecretStr("")  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
     head_file: Path | None = None  # where the ledger's newest hash is published; None: see docs/ledger.md
     mara_url: str = MARA_URL
     mara_api_key: SecretStr | None = None
+    gridstatus_api_key: SecretStr | None = None
+    energy_charts_url: str = ENERGY_CHARTS_URL
+    gridstatus_url: str = GRIDSTATUS_URL
+    mempool_url: str = MEMPOOL_URL
     curtail_secret: SecretStr | None = None  # of signed curtailment calls; None: there is no such door
     alarm_webhook: SecretStr | None = None  # https address that alarms are told to; its path may be a secret
     alarm_webhook_secret: SecretStr | None = None  # what those messages are signed with
@@ -104,6 +115,7 @@ ROWS: dict[str, type[Any]] = {
     "customers": Customer,
     "rules": Rule,
     "curtailments": CurtailmentTerms,
+    "stress": StressCase,
 }
 
 
@@ -161,10 +173,13 @@ def _table(raw: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     return table
 
 
+GRID = {"import_kw", "export_kw", "ramp_kw_per_min", "stagger_kw", "demand_usd_per_kw"}
+
+
 def _site(raw: dict[str, Any], path: Path) -> Site:
     plain = {"name", "timezone", "country", "latitude", "longitude"}
     _only(raw, {"grid", "prices", *TABLES, *ROWS} | plain, "the site file", path)
-    _only(raw["grid"], {"import_kw", "export_kw", "ramp_kw_per_min", "demand_usd_per_kw"}, "[grid]", path)
+    _only(raw["grid"], GRID, "[grid]", path)
     _only(
         raw["prices"],
         {
@@ -230,7 +245,14 @@ def _build(kind: type[T], values: dict[str, Any], where: str, path: Path) -> T:
     missing = [name for name in needed if name not in values]
     if missing:
         raise ConfigError(f"{path}: {where} has no {missing[0]!r}: it needs {', '.join(needed)}")
-    return kind(**values)
+    return kind(**{key: _float(value, str(known[key].type)) for key, value in values.items()})
+
+
+def _float(value: Any, wanted: str) -> Any:
+    """Whole numbers in TOML where a fraction is possible: 1000 is 1000.0."""
+    if wanted.startswith("float") and value is not None:
+        return float(value)
+    return tuple(float(v) for v in value) if wanted.startswith("tuple[float") else value
 
 
 def _numbers(value: Any) -> bool:

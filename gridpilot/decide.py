@@ -123,7 +123,7 @@ def decide(known: Inputs, stage: Stage = nullcontext) -> Decision:
     with stage("auction"):
         bids, auction = services.sell(today, plan, known.risk)
     with stage("risk"):
-        risk = plan_risk(plan, outcome, site, alpha=site.risk.alpha, cap_usd=limit_usd)
+        risk = plan_risk(plan, outcome, site, alpha=site.risk.alpha, cap_usd=limit_usd, state=state)
         shares = service_shares(plan, outcome, site, site.risk.alpha) if site.auction.strategy == "portfolio" else {}
         risk = replace(risk, cvar_limit_usd=_nan(limit_usd), regime=now_regime.name, service_shares=shares)
     with stage("dispatch"):

@@ -7,7 +7,7 @@ import streamlit as st
 
 from gridpilot import views
 from gridpilot.console import format as fmt
-from gridpilot.console import live_chart, price_parts, widgets
+from gridpilot.console import live_chart, plots, price_parts, source_parts, widgets
 from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
 
@@ -24,18 +24,25 @@ def _history(cycle_id: str, days: int) -> Figure | None:
 def _tiles(snap: views.Snapshot, prices: views.Prices) -> None:
     now, unit = snap.cycle["prices"], snap.units.energy
     price = float(snap.shown(now["energy_usd_per_mwh"]))
-    with widgets.tile_row(4):
+    with widgets.tile_row(5):
         against = price_parts.against(price, views.price_reference())
-        widgets.tile("Energy price now", fmt.price(price, unit), against)
+        widgets.tile("Energy price now", fmt.price(price, unit), against, price_parts.day_spark(prices, "energy"))
         _place_tile(price, prices)
         for kind, label in (("hash", "Hash price"), ("token", "Token price")):
             said = [code.replace("_", " ").lower() for code in price_parts.flags_of(snap, kind)]
             if now[kind] is None:
                 widgets.tile(label, fmt.DASH, "this source has none")
             else:
-                widgets.tile(
-                    label, fmt.price(now[kind], price_parts.unit_of(snap, kind)), ", ".join(said) or "as traded"
-                )
+                value = fmt.price(now[kind], price_parts.unit_of(snap, kind))
+                month = price_parts.day_spark(prices, kind, 24 * DAYS)
+                widgets.tile(label, value, ", ".join(said) or "as traded", month)
+        regime, calm = (
+            snap.risk.get("regime") or fmt.DASH,
+            views.restless(prices.timestamp, prices.energy, prices.step_s),
+        )
+        note = f"Standard deviation of the changes in the newest 24 h, {unit}, against the days before. "
+        note += "Restless: above 75 % of them; stormy: above 95 %. The CVaR limit follows."
+        widgets.tile("Volatility regime", regime, price_parts.regime_words(calm, unit), note=note)
 
 
 def _place_tile(price: float, prices: views.Prices) -> None:
@@ -73,6 +80,7 @@ def _body(days: int) -> None:
             live_chart.show(price_parts.ladder_figure(snap), "prices_ladder", title)
             numbers = {name: st.column_config.NumberColumn(format="%.2f") for name in _numeric(snap)}
             widgets.table(price_parts.strike_table(snap), "strikes", numbers)
+        _when(snap, prices)
         _quality(snap, prices)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
@@ -80,6 +88,24 @@ def _body(days: int) -> None:
 
 def _numeric(snap: views.Snapshot) -> tuple[str, str]:
     return f"break-even, {snap.units.energy}", f"margin now, {snap.units.energy}"
+
+
+def _when(snap: views.Snapshot, prices: views.Prices) -> None:
+    """The week by the hour, and the duration curve."""
+    unit, week = snap.units.energy, views.week(prices.timestamp, prices.energy, snap.site.timezone)
+    share, price = views.duration(prices.energy)
+    if week is None or len(price) < 2:
+        return
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        title = price_parts.week_title(week, unit)
+        widgets.finding(title)
+        live_chart.show(plots.week_map(week.mean, unit), "prices_week", title)
+    with right:
+        title = price_parts.duration_title(price, unit)
+        widgets.finding(title)
+        now = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
+        live_chart.show(plots.duration(share, price, now, unit), "prices_duration", title)
 
 
 def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
@@ -104,3 +130,4 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
         label_visibility="collapsed", required=True,
     )  # fmt: skip
 _body(chosen)
+source_parts.show()

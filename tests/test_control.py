@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -277,6 +278,35 @@ def test_curtailment__ramp__followed_down_in_whole_machines(stage: Stage, ledger
         assert seen.grid_kw is not None and seen.grid_kw <= limit.at(stage.now) + 1e-6, stage.now
     assert stage.read().grid_kw > 150.0, "no more is shed than asked"
     assert audit(ledger, find(ledger, "e1"), stage.now).reached_s == 0.0  # type: ignore[union-attr]
+
+
+def test_stagger__the_connection_comes_back__all_machines_come_back_a_few_at_a_time_past_those_that_fail(
+    stage: Stage, ledger: Ledger
+) -> None:
+    engine = stage.pilot.engine
+    assert engine is not None
+    wanted = dict(stage.read().machines)
+    engine.site = replace(engine.site, stagger_kw=60.0)
+    stage.pilot.interval = None  # decided anew, for that site
+    stage.pass_(5.0)
+    failed = {"hydro": 14}  # more than may start at a time
+    stage.gateway.inject(Faults(failed=failed, import_kw=0.0), stage.now)
+    stage.pass_(20.0)
+    assert sum(stage.read().machines.values()) == 0
+    begun = len(ledger.entries("intent"))
+    stage.gateway.inject(Faults(failed=failed), stage.now)
+    seen = [stage.read()]
+    for _ in range(240):
+        stage.pass_(1.0)
+        seen.append(stage.read())
+    power = {m.type: m.power_kw for m in engine.site.machines}
+    for one, two in itertools.pairwise(seen):
+        rise_kw = sum(power[k] * max(0, two.machines[k] - one.machines[k]) for k in power)
+        assert rise_kw <= 60.0 + 1e-9
+    orders = engine.control.orders
+    assert orders is not None and seen[-1].target == orders.decided.machines
+    assert sum(seen[-1].machines.values()) > sum(wanted.values()) / 2
+    assert len(ledger.entries("intent")) > begun + 3
 
 
 # --- rows of the fault table that concern a whole pilot ----------------------------------------

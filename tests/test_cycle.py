@@ -9,7 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from gridpilot.config import DATA, Settings, load_site
 from gridpilot.cycle import STAGES, Engine, open_engine, run_cycle
@@ -21,11 +23,15 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.mara_server import MaraServer
 from gridpilot.market.quality import plausibility
 from gridpilot.market.replay import ReplaySource
-from gridpilot.monitor import settle
+from gridpilot.market.watch import STATE
+from gridpilot.monitor import drift, market, settle
 from gridpilot.monitor.decision import load
+from gridpilot.monitor.drift import Drift
+from gridpilot.monitor.market import Market
 from gridpilot.monitor.whatif import Change, what_if
 from gridpilot.plan.safety import check_dispatch
 from gridpilot.values import as_array
+from tests.market.market_server import KEY, MarketServer
 from tests.plan.test_anything import Dice, any_site
 
 WALL = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -225,6 +231,34 @@ def test_run_cycle__any_site__every_decision_is_sent(seed: int, tmp_path: Path) 
             engine.source.clock = engine.source.clock.stepped(wall).with_speed(wall, 0.0)
 
 
+@pytest.mark.slow
+def test_run_cycle__ramp_and_minimum_run_times__kept_by_what_is_sent(engine: Engine) -> None:
+    machines = tuple(replace(m, min_on_h=3.0, min_off_h=2.0) for m in engine.site.machines)
+    site = engine.site = replace(engine.site, machines=machines, ramp_kw_per_min=3.0)
+    engine.control.gateway = SimulatedGateway(
+        site,
+        load=lambda: engine.ledger.get_state("machines").value or {},
+        save=lambda value: engine.ledger.put_state("machines", value),
+    )
+    sent = []
+    for _ in range(72):
+        sent.append(run_cycle(engine, WALL).dispatch)
+        step(engine)
+    changes = [abs(two.grid_kw - one.grid_kw) for one, two in itertools.pairwise(sent)]
+    assert max(changes) <= 180.0 + 1e-3, "3 kW a minute, for an hour"
+    assert sum(change > 179.0 for change in changes) > 5, "the limit is what holds it"
+    for machine in site.machines:
+        counts = [0, *(out.machines[machine.type] for out in sent)]
+        moved = np.diff(counts)
+        assert all(counts[t + 1] >= moved[max(0, t - 2) : t].clip(0).sum() for t in range(len(moved)) if moved[t] < 0)
+        left_off = [
+            machine.count - counts[t + 1] >= -moved[max(0, t - 1) : t].clip(None, 0).sum()
+            for t in range(len(moved))
+            if moved[t] > 0
+        ]
+        assert all(left_off)
+
+
 def test_run_cycle__outdoor_temperature_in_the_prices__cooling_follows_it_in_plan_dispatch_and_ledger(
     tmp_path: Path,
 ) -> None:
@@ -310,3 +344,114 @@ def test_F13_cycle__one_wild_price_and_then_the_usual_ones__down_only_and_one_co
     assert drawn[2] > drawn[1], "the usual price after it is believed at once"
     intents = [entry.cycle_id for entry in ledger.entries("intent")]
     assert len(intents) == len(set(intents)) == 4
+
+
+# --- several live sources ---
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[MarketServer, MarketServer]]:
+    with MarketServer() as first, MarketServer() as second:
+        yield first, second
+
+
+@pytest.fixture
+def live(ledger: Ledger, servers: tuple[MarketServer, MarketServer]) -> Engine:
+    first, second = servers
+    settings = Settings(
+        source="gridstatus:ercot/HB_NORTH, energy-charts:NL",
+        hash_source="mempool",
+        gridstatus_url=f"{first.url}/v1",
+        gridstatus_api_key=SecretStr(KEY),
+        energy_charts_url=second.url,
+        mempool_url=second.url,
+    )
+    return open_engine(settings, ledger)
+
+
+def test_run_cycle__live_sources__each_ones_standing_is_on_record(live: Engine) -> None:
+    wall = datetime.now(UTC)
+    result = run_cycle(live, wall)
+    assert result.source == "gridstatus:ercot/HB_NORTH"
+    assert result.plan.status == "optimal"
+    body = live.ledger.latest("cycle").body
+    assert body["sources"] == live.ledger.get_state(STATE).value
+    assert [(s["name"], s["role"], s["unit"], s["currency"]) for s in body["sources"]] == [
+        ("gridstatus:ercot/HB_NORTH", "in use", "USD/MWh", "USD"),
+        ("energy-charts:NL", "standby", "EUR/MWh", "EUR"),
+        ("mempool", "beside", "USD/PH/day", "USD"),
+    ]
+    assert body["simulated"] is False
+    assert body["prices"]["hash"] == pytest.approx(45.36)
+
+
+def test_run_cycle__source_switches__markets_are_not_mixed_and_it_is_no_jump(
+    live: Engine, servers: tuple[MarketServer, MarketServer]
+) -> None:
+    wall = datetime.now(UTC)
+    run_cycle(live, wall)
+    first_id = live.decided
+    servers[0].faults.body = {"data": []}
+    later = wall + timedelta(days=3)
+    result = run_cycle(live, later)
+    assert result.source == "energy-charts:NL"
+    codes = {flag.code for flag in result.flags}
+    assert {"FAILOVER", "SWITCHED"} <= codes
+    assert "SUSPECT" not in codes
+    inputs = {entry.cycle_id: entry.body for entry in live.ledger.entries("inputs", limit=10)}
+    assert inputs[result.cycle_id]["previous"] == ""
+    assert inputs[first_id]["prices"]["source"] == "gridstatus:ercot/HB_NORTH"
+    assert inputs[result.cycle_id]["prices"]["units"]["energy"] == "EUR/MWh"
+    texas, europe = (live.ledger.prices(name) for name in ("gridstatus:ercot/HB_NORTH", "energy-charts:NL"))
+    assert len(texas) and len(europe)
+    at = np.intersect1d(texas.timestamp, europe.timestamp)
+    ratio = europe.energy_usd_per_mwh[np.isin(europe.timestamp, at)] / live.site.usd_per_eur
+    assert ratio == pytest.approx(texas.energy_usd_per_mwh[np.isin(texas.timestamp, at)])  # both servers say the same
+    assert replay(live.ledger, result.cycle_id).same
+
+
+def test_run_cycle__after_a_switch__nothing_forecast_of_the_other_market_is_scored(
+    live: Engine, servers: tuple[MarketServer, MarketServer]
+) -> None:
+    wall = datetime.now(UTC)
+    run_cycle(live, wall)
+    assert market.load(live.ledger) == Market("gridstatus:ercot/HB_NORTH", None)
+    live.ledger.put_state(drift.KEY, Drift(level=24.0, fallback=True, since=wall, scored=wall, share=4.0))
+    servers[0].faults.status = 403  # prices of tomorrow are known by now, but the key is refused
+    later = wall + timedelta(hours=1)
+    history = live.source.fetch(later)
+    assert drift.score(live.ledger, history) is not None  # without a look at whose it was, it would count
+    run_cycle(live, later)
+    assert market.since(live.ledger) == later
+    assert drift.score(live.ledger, history, later) is None
+    assert drift.load(live.ledger) == Drift()
+    run_cycle(live, later + timedelta(hours=1))
+    assert market.since(live.ledger) == later
+
+
+def test_run_cycle__no_source_is_usable__nothing_is_sent_and_the_reasons_are_on_record(
+    live: Engine, servers: tuple[MarketServer, MarketServer]
+) -> None:
+    for server in servers:
+        server.faults.status, server.faults.echo_key = 403, True
+    with pytest.raises(SourceError, match="no price source is usable") as caught:
+        run_cycle(live, datetime.now(UTC))
+    assert live.ledger.latest("intent") is None
+    found = live.ledger.get_state(STATE).value
+    assert [standing["role"] for standing in found[:2]] == ["refused", "refused"]
+    assert all("answered 403" in standing["error"] for standing in found[:2])
+    assert KEY not in str(found) + str(caught.value)
+
+
+def test_run_cycle__hash_price_unknown__a_visible_gap_and_mining_earns_nothing(
+    live: Engine, servers: tuple[MarketServer, MarketServer]
+) -> None:
+    servers[1].usd = 0
+    result = run_cycle(live, datetime.now(UTC))
+    assert "HASH_GAP" in {flag.code for flag in result.flags if flag.severity == "warn"}
+    assert live.ledger.latest("cycle").body["prices"]["hash"] is None
+    hashing = {machine.type for machine in live.site.machines if machine.product == "hash"}
+    assert not any(result.dispatch.machines.get(name) for name in hashing)
+    beside = live.ledger.get_state(STATE).value[-1]
+    assert beside["name"] == "mempool"
+    assert "expected 0.1 to 10000" in beside["error"]

@@ -15,6 +15,7 @@ from gridpilot.auction.book import POWER, Book, Supply
 from gridpilot.auction.mechanism import clear_book
 from gridpilot.domain import OWN_NAMES, Allocation, AuctionResult, Bid, Offer, Plan, RiskReport, Site
 from gridpilot.errors import DataError, PlanError
+from gridpilot.plan.problem import CHANGE_USD_PER_KWH
 
 METER_KW = 0.001  # below what a meter can tell
 HIGHEST = 1e6  # $/kWh, the most that a bid may say
@@ -102,7 +103,7 @@ def _alternatives(site: Site, plan: Plan, power: float, highest: float) -> list[
     if charge_kw > METER_KW:
         stored = float(plan.marginal_value_usd_per_kwh[0]) * site.battery.efficiency_charge
         worth = stored - site.battery.wear_usd_per_kwh
-        keep = plan.status != "optimal" or math.isclose(worth, power, rel_tol=1e-6)
+        keep = plan.status != "optimal" or math.isclose(worth, power, rel_tol=1e-6, abs_tol=1.001 * CHANGE_USD_PER_KWH)
         price = max(worth, power, highest if plan.status != "optimal" else 0.0) if keep else worth
         out.append(Bid(BATTERY, "storage", charge_kw, _within(price), house=True))
     value = _at_the_meter(site, plan, power)
@@ -112,11 +113,10 @@ def _alternatives(site: Site, plan: Plan, power: float, highest: float) -> list[
 
 
 def _at_the_meter(site: Site, plan: Plan, power: float) -> float:
-    """What a kWh that nobody takes saves or brings [$/kWh]: the energy price, with what demand charge and ramp add
-    while the connection is not full. Where it is full, its scarcity is what the others bid."""
-    energy = float(plan.outlook.energy_usd_per_mwh[0]) / 1000.0
+    """What a kWh that nobody takes saves or brings [$/kWh]: the energy price, with what demand charge, ramp and the
+    limit of export make of it. Where the connection is full, its scarcity is what the others bid."""
     full = float(plan.import_kw[0]) >= site.import_kw - float(plan.reserve_down_kw[0]) - METER_KW
-    return energy if full else max(energy, power)
+    return float(plan.outlook.energy_usd_per_mwh[0]) / 1000.0 if full else power
 
 
 def _energy_to_come(plan: Plan) -> float:

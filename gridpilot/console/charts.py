@@ -89,7 +89,8 @@ class TimeAxis:
 class Series:
     """One thing over time. `values` (N,) hold for the interval that starts at `times` (N,), NaN where unknown.
 
-    kind: line (steps), curve (points joined), dots (steps, dotted: a forecast), stack, bar.
+    kind: line (steps), curve (points joined), dots (steps, dotted: a forecast), stack, bar, mark (a triangle on the
+    middle of the interval).
     lower, upper (N,): a band, drawn behind and told in the hover; outer: a second, wider band.
     """
 
@@ -433,6 +434,8 @@ def _traces(axis: TimeAxis, series: Series, y: str, panel: Panel) -> list[dict[s
         trace["customdata"] = [list(pair) for pair in zip(plain(series.lower), plain(series.upper), strict=True)]
     if series.kind == "bar":
         return [*bands, trace | _bar(axis, series, times, colour)]
+    if series.kind == "mark":
+        return [trace | _mark(axis, series, times, colour)]
     return [*bands, trace | _path(axis, series, times, colour, y)]
 
 
@@ -445,6 +448,16 @@ def _bar(axis: TimeAxis, series: Series, times: Times, colour: str) -> dict[str,
         "width": width.tolist(),
         "offset": 0,
         "marker": {"color": colour, "line": {"width": 0}},
+    }
+
+
+def _mark(axis: TimeAxis, series: Series, times: Times, colour: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": axis.xs(times + np.timedelta64(series.step_s // 2, "s")),
+        "y": plain(series.values),
+        "marker": {"color": colour, "symbol": "triangle-down", "size": 9, "line": {"width": 1, "color": LIGHT["ink"]}},
     }
 
 
@@ -472,8 +485,12 @@ def _path(axis: TimeAxis, series: Series, times: Times, colour: str, y: str) -> 
 
 
 def _ribbon(axis: TimeAxis, series: Series, low: Array, high: Array, fill: str, y: str) -> dict[str, Any]:
-    edges = np.repeat(_edges(np.asarray(series.times, dtype="datetime64[s]"), series.step_s), 2)[1:-1]
-    up, down = np.repeat(high, 2), np.repeat(low, 2)
+    times = np.asarray(series.times, dtype="datetime64[s]")
+    if series.kind == "curve":  # from point to point; else each interval at its height
+        edges, up, down = times, np.asarray(high), np.asarray(low)
+    else:
+        edges = np.repeat(_edges(times, series.step_s), 2)[1:-1]
+        up, down = np.repeat(high, 2), np.repeat(low, 2)
     return {
         "type": "scatter",
         "mode": "lines",

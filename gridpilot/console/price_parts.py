@@ -60,11 +60,17 @@ def against(price: float, reference: views.PriceReference | None) -> str:
 
 
 def history_figure(snap: views.Snapshot, prices: views.Prices, days: int) -> Figure:
-    """Recorded prices of some days; hours below zero are filled down from the zero line."""
+    """Recorded prices of some days; hours below zero are filled down from the zero line, what stood out is marked."""
     step, since = prices.step_s, prices.timestamp[-1] - np.timedelta64(days, "D")
     inside = prices.timestamp > since
     at, energy = prices.timestamp[inside], prices.energy[inside]
-    series = [charts.settled(at, energy, step, "Energy price")]
+    ahead, odd = prices.day_ahead[inside], views.anomalies(prices, len(at))[inside]
+    live = bool(np.isfinite(ahead).any())
+    series = [charts.settled(at, energy, step, "Real time" if live else "Energy price")]
+    if live:
+        series.insert(0, Series("Day-ahead", at, ahead, "line", LIGHT["muted"], 1.2, step_s=step))
+    if np.isfinite(odd).any():
+        series.append(Series("Stands out", at, odd, "mark", LIGHT["warning"], step_s=step))
     if np.any(energy < 0.0):
         below = as_array(np.where(energy < 0.0, energy, np.nan))
         series.insert(0, Series("Below zero", at, below, "bar", LIGHT["muted"], step_s=step))
@@ -91,7 +97,44 @@ def history_title(snap: views.Snapshot, prices: views.Prices, days: int) -> str:
     top = f"highest {fmt.price(float(energy[high]), unit)} on {when}"
     negative = int(np.sum(energy < 0.0))
     share = fmt.percent(negative / len(energy))
+    ahead = prices.day_ahead[inside]
+    both = np.isfinite(ahead) & np.isfinite(energy)
+    if both.any():
+        gap = float(np.mean(energy[both] - ahead[both]))
+        top += f"; real time {fmt.price(abs(gap), unit)} {'above' if gap >= 0.0 else 'below'} day-ahead on average"
     return f"Below zero {share} of the time, {top}" if negative else f"Never below zero, {top}"
+
+
+# --- when it is cheap ------------------------------------------------------------------------
+
+
+def week_title(found: views.Week, unit: str) -> str:
+    """The cheapest and the dearest hour of the week."""
+    (low_day, low_hour), (high_day, high_hour) = found.cheapest, found.dearest
+    low, high = (fmt.price(float(found.mean[at]), unit) for at in (found.cheapest, found.dearest))
+    cheap = f"Cheapest {plots.DAYS[low_day]} {low_hour:02d}:00 ({low.value})"
+    return f"{cheap}, dearest {plots.DAYS[high_day]} {high_hour:02d}:00 ({high}) on average"
+
+
+def duration_title(price: Array, unit: str) -> str:
+    """What a tenth of the time is dearer than, and what a tenth is cheaper than."""
+    low, high = np.quantile(price, [0.1, 0.9])
+    return f"A tenth of the time above {fmt.price(float(high), unit)}, a tenth below {fmt.price(float(low), unit)}"
+
+
+def regime_words(found: views.Restless | None, unit: str) -> str:
+    """How much prices changed in a day, against what is usual."""
+    if found is None:
+        return "needs a week of prices"
+    now, usual = (fmt.price(value, unit).value for value in (found.now, found.median))
+    return f"{now} vs. usual {usual}"
+
+
+def day_spark(prices: views.Prices, kind: str, hours: int = 24) -> list[float]:
+    """The last hours of a price, for a tile; empty where it did not change."""
+    recent = series_of(prices, kind)[-max(2, hours * 3600 // prices.step_s) :]
+    known = recent[np.isfinite(recent)]
+    return known.tolist() if len(known) > 1 and known.min() < known.max() else []
 
 
 def ladder_figure(snap: views.Snapshot) -> Figure:

@@ -5,6 +5,7 @@
     limit        whole machines under the limit of the moment: curtailment, what the site reports, what the meter saw
     heat         extra cooling above 75 C, then less load by priority
     transition   more only when less has happened: machines that go off still draw while others come on
+    stagger      machines come on a few at a time, those that are worth most first; not where the grid asks for load
 
 The result is a function of the dispatch that was decided, the reading and a small memory; so what is in force can be
 worked out anew with each reading, and is sent only where it differs.
@@ -88,6 +89,7 @@ def guard(
     memory = replace(memory, heat=work.heat(memory.heat))
     origin = decided.origin if same(work.out, decided) else ORIGIN
     work.transition()
+    work.stagger(memory)
     out = decided if same(work.out, decided) else replace(work.out, origin=origin)
     return Guarded(out, tuple(work.flags), memory)
 
@@ -102,6 +104,7 @@ class _Work:
     terms: Terms
     out: Dispatch
     flags: list[DataFlag] = field(default_factory=list)
+    absorbs: bool = False  # more load because the frequency is high
 
     def frequency(self) -> None:
         """Droop within the promised reserve."""
@@ -112,6 +115,7 @@ class _Work:
         exact = droop_kw(self.site.frequency, hertz, up_kw, down_kw)
         kw = max(-down_kw, min(up_kw, math.copysign(math.ceil(abs(exact) / GRAIN_KW) * GRAIN_KW, exact)))
         if kw:
+            self.absorbs = kw < 0.0
             self.out = respond(self.site, self.state, self.out, kw, self.terms.worth_usd_per_kwh)
             text = f"grid at {hertz:.3f} Hz: {abs(kw):.0f} kW {'less' if kw > 0.0 else 'more'} from it, as promised"
             self.flags.append(DataFlag("FREQUENCY", text, "warn", "dispatch"))
@@ -205,7 +209,34 @@ class _Work:
                 waiting = min(more, math.ceil((over_kw - WAIT_KW) / (machine.power_kw * heat)))
                 counts[machine.type] -= waiting
                 over_kw -= waiting * machine.power_kw * heat
-        room_kw = max(
-            out.room_kw, -(heat - 1.0) * (others + sum(m.power_kw * counts.get(m.type, 0) for m in site.machines))
-        )
+        self._wait(counts, battery_kw)
+
+    def stagger(self, memory: Memory) -> None:
+        """No more than `stagger_kw` of machines start at a time, one at least. The next ones may when a reading shows
+        that these run, or when they have had their time: a machine that fails holds up no other."""
+        site, told, counts = self.site, self.reading.target, dict(self.out.machines)
+        if site.stagger_kw <= 0.0 or self.absorbs:
+            return
+        worth, starting_kw = self.terms.worth_usd_per_kwh or {}, 0.0
+        if memory.sent_at is None or self.reading.at - memory.sent_at < timedelta(seconds=SETTLE_S):
+            starting_kw = sum(
+                m.power_kw * max(0, told.get(m.type, 0) - self.reading.machines.get(m.type, 0)) for m in site.machines
+            )
+        for machine in sorted(site.machines, key=lambda m: (-worth.get(m.type, 0.0), m.type)):
+            more = counts.get(machine.type, 0) - told.get(machine.type, 0)
+            if more <= 0:
+                continue
+            fits = max(0, int((site.stagger_kw - starting_kw) / machine.power_kw + WAIT_KW))
+            starts = min(more, fits if starting_kw else max(fits, 1))
+            starting_kw += starts * machine.power_kw
+            counts[machine.type] -= more - starts
+        if counts != self.out.machines:
+            self._wait(counts, self.out.battery_kw)
+
+    def _wait(self, counts: dict[str, int], battery_kw: float) -> None:
+        """Fewer machines for now, and no less cooling than they need."""
+        site, out = self.site, self.out
+        it_kw = sum(out.jobs_kw.values()) + sum(out.tenants_kw.values())
+        it_kw += sum(m.power_kw * counts.get(m.type, 0) for m in site.machines)
+        room_kw = max(out.room_kw, -site.cooling.kw_per_kw * it_kw)
         self.out = changed(site, self.state, out, machines=counts, battery_kw=battery_kw, room_kw=room_kw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -27,7 +28,8 @@ def to_dispatch(
     """The auction's kW as whole machines, with the plan's battery power.
 
     Each type gets the whole machines that its kW carry. What is left over is filled by the machines that are
-    worth most per kW, one more of a type at the most, as far as the connection and the work at hand allow.
+    worth most per kW, one more of a type at the most, as far as the connection, its ramp and the work at hand allow.
+    Where whole machines draw less than the ramp lets the connection fall by, the battery gives as much less.
     """
     kw = {allocation.bidder: 0.0 for allocation in auction.allocation}
     value = dict(kw)
@@ -39,7 +41,9 @@ def to_dispatch(
     tenants = {tenant.name: kw.get(tenant.name, 0.0) for tenant in site.tenants}
     counts = {m.type: int((kw.get(m.type, 0.0) + EPSILON_KW) / m.power_kw) for m in site.machines}
     it_kw = sum(counts[m.type] * m.power_kw for m in site.machines) + sum(jobs.values()) + sum(tenants.values())
-    room = (site.import_kw - battery_kw - float(plan.room_kw[0])) / (1.0 + site.cooling.kw_per_kw) - it_kw
+    least_kw, most_kw = _ramp(site, state, plan.step_s)
+    most_kw = min(site.import_kw, most_kw)
+    room = (most_kw - battery_kw - float(plan.room_kw[0])) / (1.0 + site.cooling.kw_per_kw) - it_kw
     part = [m for m in site.machines if kw.get(m.type, 0.0) - counts[m.type] * m.power_kw > EPSILON_KW]
     for machine in sorted(part, key=lambda m: (-value[m.type] / kw[m.type], m.type)):
         works = (counts[machine.type] + 1) * machine.power_kw <= available_kw(site, machine, at) + EPSILON_KW
@@ -48,13 +52,18 @@ def to_dispatch(
             room -= machine.power_kw
             it_kw += machine.power_kw
     room_kw = max(float(plan.room_kw[0]), -it_kw * site.cooling.kw_per_kw)
-    battery_kw = _export_limited(site, battery_kw, it_kw * (1.0 + site.cooling.kw_per_kw) + room_kw)
+    load_kw = it_kw * (1.0 + site.cooling.kw_per_kw) + room_kw
+    if battery_kw < 0.0:  # whole machines may draw a little less than planned: the grid does not take it all
+        battery_kw = max(battery_kw, min(0.0, max(least_kw, -site.export_kw) - load_kw))
     return from_counts(site, state, counts, battery_kw, jobs, tenants, at, valid_until, origin, plan.step_s, room_kw)
 
 
-def _export_limited(site: Site, battery_kw: float, load_kw: float) -> float:
-    """Discharge cut to what the grid still takes: whole machines may draw a little less than planned."""
-    return max(battery_kw, -(site.export_kw + load_kw)) if battery_kw < 0.0 else battery_kw
+def _ramp(site: Site, state: SiteState, step_s: float) -> tuple[float, float]:
+    """The least and the most that the connection may carry in an interval after what it carries now [kW]."""
+    if not site.ramp_kw_per_min or math.isnan(state.grid_kw):
+        return -math.inf, math.inf
+    change_kw = site.ramp_kw_per_min * step_s / 60.0
+    return state.grid_kw - change_kw, state.grid_kw + change_kw
 
 
 def from_counts(  # noqa: PLR0913, PLR0917 - absolute targets, one for each thing that can be set

@@ -21,6 +21,7 @@ from gridpilot.domain.contracts import (
     Room,
     Rule,
     Simulation,
+    StressCase,
 )
 from gridpilot.domain.decision import (
     Allocation,
@@ -40,6 +41,7 @@ from gridpilot.domain.decision import (
     Switched,
 )
 from gridpilot.domain.prices import (
+    DAY_AHEAD,
     Band,
     DataFlag,
     Forecast,
@@ -52,6 +54,7 @@ from gridpilot.domain.prices import (
 from gridpilot.domain.site import OWN_NAMES, Battery, Cooling, Job, MachineType, Site, Tenant
 
 __all__ = [
+    "DAY_AHEAD",
     "OWN_NAMES",
     "STRATEGIES",
     "TIERS",
@@ -90,6 +93,7 @@ __all__ = [
     "Simulation",
     "Site",
     "SiteState",
+    "StressCase",
     "Switched",
     "Tenant",
     "Trial",

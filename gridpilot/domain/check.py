@@ -17,7 +17,7 @@ def require(ok: bool, message: str) -> None:
 def finite(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
     """DataError unless the value is a number from low to high."""
     ok = math.isfinite(value) and low <= value <= high
-    require(ok, f"{name} is {value}: expected a number from {low:g} to {high:g}")
+    require(ok, f"{name} is {value:.15g}: expected a number from {low:g} to {high:g}")
 
 
 def shapes(owner: str, length: int, **arrays: Array | Times) -> None:

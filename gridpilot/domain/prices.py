@@ -13,6 +13,8 @@ from gridpilot.domain.check import require, shapes
 from gridpilot.domain.site import MachineType
 from gridpilot.values import Array, Times, as_array, as_times, to_utc
 
+DAY_AHEAD = "day_ahead_price"  # column: what the day-ahead market had said, where the energy price is real time's
+
 
 @dataclass(frozen=True, slots=True)
 class Units:

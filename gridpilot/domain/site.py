@@ -20,6 +20,7 @@ from gridpilot.domain.contracts import (
     Room,
     Rule,
     Simulation,
+    StressCase,
 )
 from gridpilot.errors import DataError
 from gridpilot.values import Array
@@ -195,6 +196,7 @@ class Site:
     customers: tuple[Customer, ...] = ()
     rules: tuple[Rule, ...] = ()
     curtailments: tuple[CurtailmentTerms, ...] = ()
+    stress: tuple[StressCase, ...] = ()  # cases of the site's own, beside the built-in ones
     reserve: Reserve = field(default_factory=Reserve)
     room: Room = field(default_factory=Room)
     risk: RiskAppetite = field(default_factory=RiskAppetite)
@@ -203,6 +205,7 @@ class Site:
     simulation: Simulation = field(default_factory=Simulation)
     operators: Operators = field(default_factory=Operators)
     ramp_kw_per_min: float = 0.0  # how fast the grid connection may change; 0: as fast as it likes
+    stagger_kw: float = 0.0  # of machines that may be starting at the same time; 0: all that are wanted
     demand_usd_per_kw: float = 0.0  # for each kW of the calendar month's highest import; 0: none
     usd_per_eur: float = 1.08  # the one conversion between a source in EUR and the screen
     token_usd_per_mtok: float = 0.0  # price of a million tokens where the source has no token price
@@ -216,6 +219,7 @@ class Site:
         for name in ("import_kw", "export_kw", "token_usd_per_mtok", "hash_usd_per_ph_day"):
             finite(name, getattr(self, name), 0.0)
         finite("grid.ramp_kw_per_min", self.ramp_kw_per_min, 0.0)
+        finite("grid.stagger_kw", self.stagger_kw, 0.0)
         finite("grid.demand_usd_per_kw", self.demand_usd_per_kw, 0.0)
         finite("usd_per_eur", self.usd_per_eur, 0.01, 100.0)
         for name in ("floor_usd_per_mwh", "cap_usd_per_mwh"):
@@ -232,6 +236,9 @@ class Site:
         require(not own, f"{', '.join(own)}: a name that the site itself bids with; call the load something else")
         twice = sorted({n for n in names if names.count(n) > 1})
         require(not twice, f"names used twice among machines, jobs, tenants and customers: {', '.join(twice)}")
+        cases = [case.name for case in self.stress]
+        twice = sorted({n for n in cases if cases.count(n) > 1})
+        require(not twice, f"stress cases with the same name: {', '.join(twice)}")
         self._contracts()
 
     def _contracts(self) -> None:

@@ -215,9 +215,10 @@ def staleness(history: PriceHistory, now: datetime, cause: str = "", grace_s: fl
 
 
 def revision(old: PriceHistory, new: PriceHistory) -> DataFlag | None:
-    """REVISED when the energy price of an interval that both know is another one now."""
-    _, i, j = np.intersect1d(old.timestamp, new.timestamp, assume_unique=True, return_indices=True)
-    changed = new.timestamp[j][old.energy_usd_per_mwh[i] != new.energy_usd_per_mwh[j]]
+    """REVISED when the energy price of an interval that both know is another one now; filled ones are not known."""
+    times, i, j = np.intersect1d(old.timestamp, new.timestamp, assume_unique=True, return_indices=True)
+    told = ~np.isin(times, old.filled) & ~np.isin(times, new.filled)
+    changed = times[told & (old.energy_usd_per_mwh[i] != new.energy_usd_per_mwh[j])]
     if not len(changed):
         return None
     said = f"{_some(changed)}: the source has changed its price since it was last read"

@@ -42,22 +42,28 @@ RECENT = timedelta(minutes=10)  # a reading that is older, in the source's time,
 Open = Collection[tuple[str, str]]  # code and subject of the conditions that hold already
 
 ADVICE: Mapping[str, str] = {
+    "BAD_FILE": "Correct the file that is named, or take it out of the folder; the others are used.",
     "CLOCK": "Set this machine's clock (NTP), or ask who runs the API about theirs.",
     "CLOCK_BACK": "See who set the source's clock back; nothing was settled for the time in between.",
     "CONFLICT": "Ask the price source which of the two prices holds; the later one is used.",
     "CREDENTIALS": "Check GRIDPILOT_MARA_API_KEY and restart the pilot.",
     "CURTAILED": "Nothing: load comes back by itself when the limit ends.",
     "CVAR_LIMIT": "See on Risk what could be lost; lower the risk weight or raise the limit in the site file.",
+    "DEPRECATED": "Look for a newer GridPilot: the price source is going to end this call.",
     "DRIFT": "See on Forecast what the prices do that they did not do before; the ensemble comes back by itself.",
     "DROPPED": "See the rows named in the price source; correct them there.",
     "EXOG_FILLED": "Give the outside series further ahead, or forecast without it.",
     "EXPIRED": "See in the pilot's log why no cycle came in time; the site was counted as off.",
+    "FAILOVER": "Check the source that failed on Prices; the next of your list is used until it is back.",
     "FALLBACK": "The plan is not the optimum: see its attempts on Plan.",
     "FLATLINE": "Compare with the market's own page: a source may have stopped while it still answers.",
     "FREQUENCY": "Nothing: the site answers the grid's frequency within its reserve.",
     "FUTURE": "Check the clock of this machine and that of the price source.",
     "GAP": "Have the price source fill the gap; the forecast knows only what followed it.",
     "GAP_FILLED": "See which intervals the price source lacks; they were filled as the message says.",
+    "HALF_WRITTEN": "Nothing: the file is read when it is whole. Have it written elsewhere and moved into the folder.",
+    "HASH_GAP": "Check the hash price's source on Prices; machines that earn by it are not valued meanwhile.",
+    "HASH_STALE": "Check the hash price's source on Prices; its last value is carried.",
     "HOLD": "Find out who changed the machines, then resume on Dispatch.",
     "HOT": "See that the cooling works: load comes back by itself below 72 C.",
     "HOT_COOLING": "See that the cooling works; more of it is used than the heat needs.",
@@ -68,8 +74,8 @@ ADVICE: Mapping[str, str] = {
     "LEDGER_BROKEN": "Stop the pilot, keep a copy of the ledger and restore a backup (docs/operations.md).",
     "MISMATCH": "Look at desired, sent and actual on Dispatch, and at the machines themselves.",
     "MODEL_SKIPPED": "Nothing at once: the other models are used. See on Forecast which one is missing.",
-    "NOT_RAISED": "Compare the price with another source; hold or command on Dispatch if you know better.",
     "NOT_FOLLOWED": "Look at the machines that lag behind on Dispatch; switch them at the site if they do not answer.",
+    "NOT_RAISED": "Compare the price with another source; hold or command on Dispatch if you know better.",
     "OUTSIDE_CHANGE": "Find out who else switches the machines; a second change puts the site on hold.",
     "OVER_LIMIT": "Lower the load on Dispatch (curtail), and find what draws power beside the plan.",
     "PARTIAL": "Look at desired, sent and actual on Dispatch; the pilot sends again.",
@@ -89,12 +95,14 @@ ADVICE: Mapping[str, str] = {
     "SOC_UNKNOWN": "The battery is held at 0 kW until a state of charge is read: check its sensor.",
     "STALE": "Check the price source on Health; the last safe set points hold meanwhile.",
     "SUSPECT": "Compare the price with another source; load does not rise until a second reading confirms it.",
+    "SWITCHED": "See on Prices which market decides now; its level is another one.",
     "UNKNOWN": "Read the machines on Dispatch: it is not known whether they took the last command.",
+    "UNREACHABLE": "Check the price source's address and the network; see its standing on Prices.",
     "UNREADABLE": "Check the machines' API and the network to it; nothing is sent that cannot be read back.",
     "UNSEEN_LOAD": "Find what draws power beside the machines, jobs and tenants of the site file.",
     "WARM": "See that the cooling works before load has to go.",
-    "WATCHDOG": "See in the pilot's log why it was silent; the next good cycle switches the site on again.",
     "WATCH": "Restart the console or `python -m gridpilot watch`: alarms are not brought up to date.",
+    "WATCHDOG": "See in the pilot's log why it was silent; the next good cycle switches the site on again.",
     "WEBHOOK": "Check GRIDPILOT_ALARM_WEBHOOK and its receiver; alarms reach nobody outside meanwhile.",
 }
 OTHERWISE = "Read the message, and the page of its stage ({stage}), for what it concerns."
@@ -122,7 +130,8 @@ class Look:
         """Read it."""
         pilot, site = PilotState.load(ledger), ledger.get_state(decision.SITE).value
         cycles = ledger.entries("cycle", limit=SLOW_OVER)
-        still = pilot.clock is None and cycles and cycles[0].body["source"] == "csv"  # its time is its newest row
+        newest = cycles[0].body if cycles else {}
+        still = newest.get("source") == "csv" and newest["simulated"]  # a file: its time is its newest row
         present = cycles[0].at if still else pilot.present(wall)
         return cls(
             wall, present, pilot, cycles, ledger.latest(metering.KIND), None if site is None else site_from_json(site)

@@ -95,14 +95,17 @@ def load(ledger: Ledger) -> Drift:
     return Drift.from_json(ledger.get_state(KEY).value)
 
 
-def score(ledger: Ledger, history: PriceHistory) -> Score | None:
-    """The newest price against the forecasts on record; None where none of them spoke of it with a promise."""
+def score(ledger: Ledger, history: PriceHistory, since: datetime | None = None) -> Score | None:
+    """The newest price against the forecasts on record; None where none of them spoke of it with a promise.
+
+    Forecasts from before `since` were made of another market's prices.
+    """
     at, came = history.timestamp[-1], float(history.energy_usd_per_mwh[-1])
     errors, promised = [], []
     for lead_h in LEADS_H:
         made_by = history.last - timedelta(hours=lead_h)
         entry = next(iter(ledger.entries("forecast", until=made_by + timedelta(seconds=history.step_s), limit=1)), None)
-        if entry is None:
+        if entry is None or (since is not None and entry.at < since):
             continue
         band, known = entry.body["bands"]["energy"], entry.body["scores"].get("energy", {})
         place = np.flatnonzero(times(entry.body["timestamp"]) == at)

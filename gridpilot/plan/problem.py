@@ -169,7 +169,7 @@ def build_problem(site: Site, state: SiteState, outlook: PriceOutlook, previous:
 def import_limits(site: Site, state: SiteState, outlook: PriceOutlook) -> Array:
     """The most that the grid connection may draw in each step (T,): the least of a step, and what holds now in the
     one that runs."""
-    most = np.full(len(outlook), site.import_kw)
+    most = np.full(len(outlook), site.import_kw, dtype=float)
     if state.limits:
         step = timedelta(seconds=outlook.step_s)
         for t, stamp in enumerate(outlook.timestamp):

@@ -44,7 +44,7 @@ def to_plan(
 ) -> Plan:
     """A plan with status optimal; the caller renames what a fallback made."""
     battery, n = problem.battery, len(problem)
-    soc = np.full(n, state.soc_frac)
+    soc = np.full(n, state.soc_frac, dtype=float)
     if battery:
         soc = np.clip(found.stored_kwh / battery.capacity_kwh, *_soc_range(battery, problem.start_kwh))
     taken = {load.name: as_array(np.minimum(found.loads_kw[load.name], load.max_kw)) for load in problem.loads}

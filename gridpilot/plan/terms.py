@@ -358,7 +358,7 @@ def _reserve_battery(program: Program, made: _Made, problem: Problem, up: Index,
         program.add(rows, made.discharge, -sign)
         program.add(rows, part, 1.0)
     for back in (0, 1):  # at the end of a step, and at its start
-        least, most = np.full(n, low), np.full(n, high)
+        least, most = np.full(n, low, dtype=float), np.full(n, high, dtype=float)
         if back:  # before the first step
             least[0], most[0] = low - problem.start_kwh, high - problem.start_kwh
         for part, each, lower, upper, given in (

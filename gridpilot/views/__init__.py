@@ -7,7 +7,7 @@ as a command row, which the pilot picks up and checks again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
-from gridpilot.domain import Units
-from gridpilot.monitor import decision, reading
+from gridpilot.domain import DAY_AHEAD, Units
+from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.alarms import Alarm
+from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.drift import Drift
+from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
 from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
@@ -41,6 +43,7 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
+from gridpilot.views.sources import sources
 from gridpilot.views.standing import Status, alarm_history, alarms, current_site, status, unseen
 from gridpilot.views.system import (
     STAGES,
@@ -72,6 +75,7 @@ __all__ = [
     "PlanParts",
     "Question",
     "Reason",
+    "Restless",
     "Sent",
     "SeriesStats",
     "Shown",
@@ -80,6 +84,7 @@ __all__ = [
     "Strike",
     "Supply",
     "Track",
+    "Week",
     "alarm_counts",
     "alarm_history",
     "alarms",
@@ -90,6 +95,7 @@ __all__ = [
     "curtailable",
     "customer_standings",
     "data_quality",
+    "duration",
     "forecast_drift",
     "health",
     "ledger",
@@ -102,11 +108,13 @@ __all__ = [
     "plan_parts",
     "proposals",
     "reset",
+    "restless",
     "rule_standings",
     "series_stats",
     "service_levels",
     "settings",
     "shown",
+    "sources",
     "status",
     "stop_file",
     "stopped",
@@ -116,6 +124,7 @@ __all__ = [
     "unseen",
     "values",
     "verify_ledger",
+    "week",
     "why",
 ]
 
@@ -165,6 +174,13 @@ class Prices:
     units: Units
     step_s: int
     credit: str
+    day_ahead: Array  # of the same intervals, where energy is the real-time price; NaN where unknown
+
+    def since(self, moment: np.datetime64) -> Prices:
+        """Those after a moment."""
+        inside = self.timestamp > moment
+        names = ("timestamp", "energy", "hash", "token", "day_ahead")
+        return replace(self, **{name: getattr(self, name)[inside] for name in names})
 
 
 def prices(hours: float = 24 * 30) -> Prices | None:
@@ -174,9 +190,16 @@ def prices(hours: float = 24 * 30) -> Prices | None:
         return None
     rows = ledger().prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
     energy = as_array(snap.shown(rows.energy_usd_per_mwh))
+    ahead = rows.columns.get(DAY_AHEAD, as_array(np.full(len(rows), np.nan)))
     return Prices(
-        rows.timestamp, energy, rows.hash_price, rows.token_price, snap.units, snap.step_s, snap.cycle["credit"]
+        rows.timestamp, energy, rows.hash_price, rows.token_price, snap.units, snap.step_s, snap.cycle["credit"], ahead
     )
+
+
+def anomalies(past: Prices, newest: int) -> Array:
+    """Energy prices (N,) that stood out from what came before them, NaN elsewhere; of the `newest` only."""
+    found = scan(past.timestamp, past.energy, past.step_s, newest)
+    return as_array(np.where(found.anomaly, past.energy, np.nan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +303,9 @@ def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
     errors: dict[str, list[Array]] = {}
     inside: dict[float, list[npt.NDArray[np.bool_]]] = {}
     seen: list[Times] = []
-    for entry in store.entries("forecast", since=snap.at - timedelta(days=days), limit=200):
+    start = snap.at - timedelta(days=days)
+    start = max(start, market.since(store) or start)  # what was said of another market's prices is no forecast of these
+    for entry in store.entries("forecast", since=start, limit=200):
         band, ahead = entry.body["bands"][price], times(entry.body["timestamp"])
         point = values(band["point"])
         place = np.searchsorted(stamps, ahead).clip(max=max(0, len(stamps) - 1))
@@ -311,7 +336,8 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
     if snap is None:
         return None
     entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
-    return entries[0].body if entries else None
+    switched = market.since(ledger())
+    return entries[0].body if entries and (switched is None or entries[0].at >= switched) else None
 
 
 # --- questions -------------------------------------------------------------------------------
@@ -349,10 +375,14 @@ def suggestions() -> tuple[str, ...]:
 
 
 def stress(snap: Snapshot) -> list[tuple[str, float]]:
-    """P&L of the newest plan, unchanged, if prices came otherwise [money of the source]: (what happens, P&L)."""
-    from gridpilot.risk.stress import CASES, plan_pnl
+    """P&L of a plan, unchanged, if prices came otherwise or the site failed [money of the source]: (what happens, P&L).
 
-    return [(name, plan_pnl(snap.plan, snap.site, snap.units, change)) for name, change in CASES.items()]
+    Built-in cases first, "as expected" at the top, then the site file's.
+    """
+    from gridpilot.monitor.exposure import sigma
+    from gridpilot.risk.stress import outcomes
+
+    return [(row.name, row.usd) for row in outcomes(snap.plan, snap.site, snap.units, sigma(snap), snap.site.stress)]
 
 
 # --- auction ---------------------------------------------------------------------------------

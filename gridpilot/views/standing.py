@@ -49,13 +49,14 @@ def status() -> Status:
     cycle = store.latest("cycle")
     alive = store.lease_holder("pilot", wall) is not None
     site = current_site()
-    runs_on = alive and not (cycle and cycle.body["source"] == "csv")  # a file's time is its newest row
+    file = bool(cycle and cycle.body["source"] == "csv" and cycle.body["simulated"])  # its time is its newest row
+    runs_on = alive and not file
     at = pilot.present(wall) if runs_on else (cycle.at if cycle else None)
     price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
     source = cycle.body["source"] if cycle else base.settings().source.partition(":")[0]
     stop, wanting = stopped(), unseen()
     return Status(
-        mode=MODES.get(source, "LIVE"),
+        mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source, "LIVE"),
         source=source,
         simulated=bool(cycle.body["simulated"]) if cycle else source == "replay",
         at=at,

@@ -256,6 +256,44 @@ def test_transition__machines_that_obey_at_once__nothing_waits() -> None:
     assert run(out, replace(reading(), machines={"air": 80, "immersion": 60, "hydro": 40, "gpu": 12})).dispatch is out
 
 
+# --- stagger ---------------------------------------------------------------------------------
+
+
+def test_stagger__machines_come_on_a_few_at_a_time_those_worth_most_first() -> None:
+    site, off = replace(SITE, stagger_kw=40.0), dict.fromkeys(FULL, 0)
+    terms = Terms(worth_usd_per_kwh={"gpu": 3.0, "hydro": 0.2, "immersion": 0.1, "air": 0.05})
+    out, on, sent = decided(site=site), off, []
+    while on != FULL:
+        on = run(out, replace(reading(), machines=on, told=on), site=site, terms=terms).dispatch.machines
+        sent.append(on)
+        assert len(sent) < 40
+    power = {m.type: m.power_kw for m in site.machines}
+    steps = [{k: b[k] - a[k] for k in b} for a, b in zip([off, *sent], sent, strict=False)]
+    assert all(sum(power[k] * n for k, n in step.items()) <= 40.0 + 1e-9 for step in steps)
+    assert [next(k for k in ("gpu", "hydro", "immersion", "air") if step[k]) for step in (steps[0], steps[-1])] == [
+        "gpu",
+        "air",
+    ]
+    assert len(sent) >= sum(power[k] * n for k, n in FULL.items()) / 40.0
+
+
+def test_stagger__one_machine_above_the_limit__starts_alone_and_what_goes_off_goes_at_once() -> None:
+    site, on = replace(SITE, stagger_kw=0.5), {"air": 20, "immersion": 0, "hydro": 0, "gpu": 0}
+    out = decided({"air": 0, "immersion": 2, "hydro": 2, "gpu": 2}, site=site)
+    first = run(out, replace(reading(), machines=on), site=site, terms=Terms(worth_usd_per_kwh={"gpu": 1.0})).dispatch
+    assert first.machines == {"air": 0, "immersion": 0, "hydro": 0, "gpu": 1}
+    assert first.origin == "plan" and first.constraints_satisfied
+
+
+def test_stagger__still_starting__no_more_are_told(site_kw: float = 40.0) -> None:
+    site, off = replace(SITE, stagger_kw=site_kw), dict.fromkeys(FULL, 0)
+    out = decided(site=site)
+    first = run(out, replace(reading(), machines=off, told=off), site=site).dispatch
+    assert (
+        run(out, replace(reading(), machines=off, told=first.machines), site=site).dispatch.machines == first.machines
+    )
+
+
 # --- heat ------------------------------------------------------------------------------------
 
 

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from gridpilot import views
 from gridpilot.console import price_parts
 from gridpilot.console.widgets import inert
-from tests.pages.conftest import OpenPage, words
+from gridpilot.ledger.store import Ledger
+from gridpilot.market.watch import REFUSED, STATE, Standing
+from tests.pages.conftest import OpenPage, console, url, words
 
 
 def test_prices__empty_ledger__says_what_comes(empty: OpenPage) -> None:
@@ -52,7 +59,7 @@ def test_prices__full_ledger__credit_quality_and_ladder(full: OpenPage) -> None:
     app = full("prices")
     assert "Ember" in words(app)
     assert "GAP_FILLED" in words(app)
-    ladder, quality = (table.value for table in app.dataframe)
+    ladder, quality, *_ = (table.value for table in app.dataframe)
     assert list(ladder["machines"]) == ["gpu", "hydro", "immersion", "air"]
     assert list(quality["price"]) == ["Energy", "Hash", "Token"]
     assert (quality["records"] + quality["missing"] == quality["records"].max()).all()
@@ -62,4 +69,64 @@ def test_prices__stale_prices__strip_says_so_and_the_page_works(stale: OpenPage)
     app = stale("prices")
     assert not app.exception
     assert "Prices are stale" in words(app)
-    assert len(app.metric) == 4
+    assert len(app.metric) == 5
+
+
+def test_prices__full_ledger__week_and_duration_say_what_was_recorded(full: OpenPage) -> None:
+    app = full("prices")
+    prices = views.prices()
+    assert prices is not None
+    found = views.week(prices.timestamp, prices.energy, "Europe/Amsterdam")
+    assert found is not None
+    assert inert(price_parts.week_title(found, "USD/MWh")) in words(app)
+    assert inert(price_parts.duration_title(prices.energy, "USD/MWh")) in words(app)
+    high = float(np.quantile(prices.energy, 0.9))
+    assert abs(float(np.mean(prices.energy > high)) - 0.1) < 0.01
+    calm = views.restless(prices.timestamp, prices.energy, prices.step_s)
+    assert calm is not None and inert(price_parts.regime_words(calm, "USD/MWh")) in words(app)
+
+
+def test_history__a_spike_and_day_ahead_prices__marked_and_drawn_beside(full: OpenPage) -> None:
+    full("prices")
+    snap, prices = views.snapshot(), views.prices()
+    assert snap is not None and prices is not None
+    plain = price_parts.history_figure(snap, prices, 7)
+    assert "Day-ahead" not in [trace["name"] for trace in plain["data"]]
+    energy, ahead = prices.energy.copy(), prices.energy - 10.0
+    energy[-30] = 5000.0
+    spiked = replace(prices, energy=energy, day_ahead=ahead)
+    drawn = {trace["name"]: trace for trace in price_parts.history_figure(snap, spiked, 7)["data"]}
+    assert {"Day-ahead", "Real time"} <= set(drawn)
+    marks = drawn["Stands out"]
+    assert max(y for y in marks["y"] if y is not None) == 5000.0
+    assert "above day-ahead on average" in price_parts.history_title(snap, spiked, 7)
+
+
+def test_prices__full_ledger__where_the_prices_come_from(full: OpenPage) -> None:
+    app = full("prices")
+    (standing,) = views.sources()
+    assert (standing.name, standing.role, standing.unit) == ("replay", "in use", "USD/MWh")
+    table = app.dataframe[-1].value
+    assert table["source"].tolist() == ["replay"]
+    assert table["is"].tolist() == ["in use"]
+    assert inert(f"replay: {standing.credit}") in words(app)
+
+
+def test_prices__no_source_usable_at_the_start__each_one_with_its_reason_and_inert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "none.db"
+    at = datetime(2026, 6, 10, 12, tzinfo=UTC)
+    said = "answered 503: ![x](http://e.x/y)"
+    refused = Standing("energy-charts:NL", REFUSED, "", said, error=said, error_at=at)
+    with Ledger.open(url(path)) as ledger:
+        ledger.put_state(STATE, [refused.to_json()])
+    with console(path, monkeypatch) as open_page:
+        app = open_page("prices")
+        assert not app.exception
+        assert "No prices yet" in words(app)
+        table = app.dataframe[-1].value
+        assert table["is"].tolist() == ["refused"]
+        assert table["why not used"].tolist() == [said]
+        assert table["last error"].tolist()[0].endswith(said)
+        assert "http://e.x/y" not in words(app)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from gridpilot.config import DATA, load_site
-from gridpilot.domain import Battery, Plan, PriceOutlook, Site, SiteState
+from gridpilot.domain import Battery, GridLimit, Plan, PriceOutlook, Site, SiteState
 from gridpilot.errors import PlanError
 from gridpilot.plan import fallback, model, program, solve, terms
 from gridpilot.plan.loads import job_needs
-from gridpilot.plan.problem import Problem, build_problem
+from gridpilot.plan.problem import Problem, build_problem, import_limits
 from gridpilot.plan.result import objective
 from gridpilot.plan.safety import check_plan
 
@@ -317,3 +317,11 @@ def test_build_problem__terminal_value__is_the_site_files_or_the_median_delivere
     assert given_value.terminal_usd_per_kwh == pytest.approx(0.040)
     chosen = build_problem(Site(), SiteState(START, 0.5), outlook([10.0, 20.0, 900.0]))
     assert chosen.terminal_usd_per_kwh == pytest.approx((0.020 - 0.0002) * 0.94)
+
+
+def test_import_limits__site_in_whole_numbers__a_limit_keeps_its_fraction() -> None:
+    limit = GridLimit(START, START + timedelta(hours=1), 666.7)
+    limits = import_limits(
+        replace(DEFAULT, import_kw=1000), SiteState(START, 0.5, limits=(limit,)), outlook([50.0] * 2)
+    )
+    assert limits.tolist() == [666.7, 1000.0]
