@@ -272,8 +272,8 @@ def _inputs(
         whose = _market(engine, history, now)
         prepared = prepare(history, site.timezone, country=site.country or None)
         engine.known = prepared
-        before = Drift() if whose.began(now) else drift.load(ledger)
-        drifted = drift.follow(before, drift.score(ledger, history, whose.since), history.step_s)
+        began = Drift() if whose.began(now) else drift.load(ledger)
+        drifted = drift.follow(began, drift.score(ledger, history, whose.since), history.step_s)
     fits = engine.refitter.current(prepared) if engine.refitter else {}
     waiting = engine.refitter.waiting(prepared.clock) if engine.refitter and not fits else ()
     return Inputs(
