@@ -20,6 +20,7 @@ from gridpilot.console import signin, widgets
 from gridpilot.console.override_panel import AUTHOR
 from gridpilot.dispatch.actor import LOCAL, OPERATOR
 from gridpilot.errors import Forbidden, GridPilotError
+from gridpilot.foreign import line
 from gridpilot.monitor.alarms import ACKED, ALARM, NORMAL, RETURNED, SHELVED, UNACK
 from gridpilot.operate import Actor
 
@@ -144,7 +145,7 @@ def shelf() -> None:
         if not known:
             st.caption("There is no alarm to shelve.")
             return
-        st.selectbox("Alarm", list(known), format_func=lambda number: widgets.inert(known[number]), key="shelve_which")
+        st.selectbox("Alarm", list(known), format_func=lambda number: line(known[number]), key="shelve_which")
         st.select_slider("For", list(HOURS), 1.0, format_func=lambda hours: HOURS[hours], key="shelve_hours")
         st.text_input("Why", key="shelve_why", max_chars=500)
         st.button("Shelve", key="shelve_give", on_click=_shelve)

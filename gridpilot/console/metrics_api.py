@@ -32,7 +32,7 @@ CYCLES: Final = 200  # newest, behind the latencies
 def refusal(request: Request) -> Response | None:
     """Why this caller may not read the figures; None where it may. GridPilotError where the settings are wrong."""
     token = load_settings().metrics_token
-    if token is not None:
+    if token is not None and token.get_secret_value():
         given = request.headers.get("authorization", "")
         wanted = f"Bearer {token.get_secret_value()}"
         if hmac.compare_digest(given.encode(), wanted.encode()):

@@ -73,6 +73,7 @@ ADVICE: Mapping[str, str] = {
     "JOB_SHORT": "Give the job more time or power in the site file, or raise what its shortfall costs.",
     "LEDGER": "See that the ledger's disk has room and that no other program locks it.",
     "LEDGER_BROKEN": "Stop the pilot, keep a copy of the ledger and restore a backup (docs/operations.md).",
+    "LIMIT_LOST": "Check the sensor of the site's own limit: the last one that it reported holds meanwhile.",
     "MISMATCH": "Look at desired, sent and actual on Dispatch, and at the machines themselves.",
     "MODEL_SKIPPED": "Nothing at once: the other models are used. See on Forecast which one is missing.",
     "NOT_FOLLOWED": "Look at the machines that lag behind on Dispatch; switch them at the site if they do not answer.",
@@ -131,7 +132,8 @@ class Look:
         """Read it."""
         pilot, site = PilotState.load(ledger), ledger.get_state(decision.SITE).value
         cycles = ledger.entries("cycle", limit=SLOW_OVER)
-        still = pilot.clock is None and cycles and cycles[0].body["source"] == "csv"  # its time is its newest row
+        newest = cycles[0].body if cycles else {}
+        still = newest.get("source") == "csv" and newest["simulated"]  # a file: its time is its newest row
         present = cycles[0].at if still else pilot.present(wall)
         return cls(
             wall, present, pilot, cycles, ledger.latest(metering.KIND), None if site is None else site_from_json(site)

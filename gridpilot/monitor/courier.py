@@ -45,11 +45,6 @@ class Receiver:
             raise ConfigError(f"{URL} is no https address: expected https://HOST/PATH (http on this machine alone)")
         sign(self.secret.get_secret_value(), "", 0, b"", SECRET)  # says what is wrong with it
 
-    @property
-    def host(self) -> str:
-        """What may be shown of it."""
-        return str(urlsplit(self.url.get_secret_value()).hostname)
-
     def post(self, message_id: str, body: bytes, wall: datetime) -> str:
         """Why the message was not taken; empty where it was."""
         parts = urlsplit(self.url.get_secret_value())
@@ -59,15 +54,22 @@ class Receiver:
         try:
             http.call("POST", path, body=body, headers={**signed, "Content-Type": "application/json"}, retry=False)
         except GridPilotError as error:
-            return str(error).replace(path, "") if path != "/" else str(error)
+            return _without(str(error), path, parts.path, parts.query)
         return ""
+
+
+def _without(text: str, *secrets: str) -> str:
+    """A message without the parts of an address that may be a key."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "") if len(secret) > 1 else text
+    return text
 
 
 def receiver(settings: Settings) -> Receiver | None:
     """The receiver of the settings, None where there is none; ConfigError where one is named but not usable."""
-    if settings.alarm_webhook is None:
+    if settings.alarm_webhook is None or not settings.alarm_webhook.get_secret_value():
         return None
-    if settings.alarm_webhook_secret is None:
+    if settings.alarm_webhook_secret is None or not settings.alarm_webhook_secret.get_secret_value():
         raise ConfigError(f"{URL} is set without {SECRET}: give the secret that the receiver checks messages with")
     return Receiver(settings.alarm_webhook, settings.alarm_webhook_secret)
 

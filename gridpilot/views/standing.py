@@ -35,6 +35,7 @@ class Status:
     pilot_alive: bool
     message: str
     proposals: int = 0  # commands that wait for a second person
+    only_warnings: bool = False  # none of the alarms is a grave one
     curtailed: str = ""  # what the curtailment that holds now asks for, and until when; empty while none does
 
 
@@ -53,7 +54,7 @@ def status() -> Status:
     at = pilot.present(wall) if runs_on else (cycle.at if cycle else None)
     price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
     source = cycle.body["source"] if cycle else base.settings().source.partition(":")[0]
-    stop = stopped()
+    stop, wanting = stopped(), unseen()
     return Status(
         mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source, "LIVE"),
         source=source,
@@ -62,7 +63,8 @@ def status() -> Status:
         price_age_s=max(0.0, (at - price_at).total_seconds()) if at and price_at else None,
         step_s=int(cycle.body["step_s"]) if cycle else 3600,
         control=ESTOP if stop else HOLD if reconcile.held(store) else pilot.control,
-        alarms=len(unseen()),
+        alarms=len(wanting),
+        only_warnings=all(alarm.severity == keeper.WARN for alarm in wanting),
         site=site.name,
         timezone=site.timezone,
         speed=pilot.speed,

@@ -126,6 +126,15 @@ def test_refusal__sign_in_is_on_or_caller_elsewhere__closed_without_a_token(
     assert refused is not None and refused.status_code == status
 
 
+def test_refusal__empty_token__is_none_and_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDPILOT_METRICS_TOKEN", "")
+    monkeypatch.setattr(signin, "configured", lambda: True)
+    asked = request("127.0.0.1")
+    asked.scope["headers"] = [(b"authorization", b"Bearer ")]
+    refused = metrics_api.refusal(asked)
+    assert refused is not None and refused.status_code == 404
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_refusal__this_machine_without_a_sign_in__open(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signin, "configured", lambda: False)

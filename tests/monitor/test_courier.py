@@ -159,8 +159,10 @@ def test_deliver__receiver_never_answers__ends_by_itself_and_the_ledger_was_free
 
 def test_deliver__redirect__is_not_followed(ledger: Ledger, server: Taker) -> None:
     server.status = 302
-    assert deliver(ledger, to(server.url), T0) == 0
-    assert "not followed" in ledger.get_state(RECEIVER).value["detail"]
+    assert deliver(ledger, to(f"{server.url}?key=abc"), T0) == 0
+    said = ledger.get_state(RECEIVER).value["detail"]
+    assert "not followed" in said
+    assert "a-key-in-the-path" not in said and "abc" not in said
 
 
 def test_deliver__not_taken_for_a_day__given_up_and_forgotten_after_a_week(ledger: Ledger, server: Taker) -> None:
@@ -192,6 +194,9 @@ def test_receiver__not_https_nor_loopback__refused_without_the_address(url: str)
 
 def test_receiver__secret_missing_or_no_base64__said() -> None:
     assert receiver(Settings()) is None
+    assert receiver(Settings(alarm_webhook="")) is None
+    with pytest.raises(ConfigError, match="set without GRIDPILOT_ALARM_WEBHOOK_SECRET"):
+        receiver(Settings(alarm_webhook="https://hooks.example/x", alarm_webhook_secret=""))
     with pytest.raises(ConfigError, match="set without GRIDPILOT_ALARM_WEBHOOK_SECRET"):
         receiver(Settings(alarm_webhook="https://hooks.example/x"))
     with pytest.raises(Exception, match="GRIDPILOT_ALARM_WEBHOOK_SECRET is not base64"):
