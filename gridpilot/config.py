@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     gridstatus_url: str = GRIDSTATUS_URL
     mempool_url: str = MEMPOOL_URL
     curtail_secret: SecretStr | None = None  # of signed curtailment calls; None: there is no such door
+    alarm_webhook: SecretStr | None = None  # https address that alarms are told to; its path may be a secret
+    alarm_webhook_secret: SecretStr | None = None  # what those messages are signed with
+    metrics_token: SecretStr | None = None  # bearer token of /metrics; None: see docs/monitoring.md
     operators: str = ""  # e-mail addresses of who may operate after signing in, comma separated
     approvers: str = ""  # and of who may approve what an operator proposed, too
     refit: bool = True  # fit the ensemble behind the scenes; off: the quick models alone
@@ -179,7 +182,10 @@ def _site(raw: dict[str, Any], path: Path) -> Site:
     _only(raw["grid"], GRID, "[grid]", path)
     _only(
         raw["prices"],
-        {"usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"},
+        {
+            *("usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"),
+            *("floor_usd_per_mwh", "cap_usd_per_mwh"),
+        },
         "[prices]",
         path,
     )

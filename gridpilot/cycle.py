@@ -39,6 +39,7 @@ from gridpilot.errors import DataError, GatewayError, SafetyError, SourceError
 from gridpilot.forecast.ensemble import Prepared, prepare
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
+from gridpilot.market import quality
 from gridpilot.market.failover import Failover
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
 from gridpilot.market.mara_key import join_site
@@ -168,7 +169,8 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         seen = engine.control.look(site, now, running, quiet=dry_run)
     known = _inputs(engine, site, history, read_in(running, seen.reading), seen, clock)
     decision = decide(known, clock.stage)
-    seen_flags = (*history.flags, *((odd,) if (odd := anomalies.newest_flag(history)) else ()))
+    stands_out = anomalies.newest_flag(history)
+    seen_flags = (*history.flags, *((stands_out,) if stands_out else ()))
     flags = (*engine.site_flags, *settled_flags, *seen_flags, *decision.forecast.flags, *decision.plan.flags)
     cycle_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     sent = replace(decision.dispatch, status="dry-run")
@@ -212,7 +214,7 @@ def _remember(
         work.put_state(STATE, _standings(engine, now))
         body = {**_summary(engine, orders, result, running, wall), "meter": meter, "planned": planned}
         work.append("cycle", body, at=now, cycle_id=result.cycle_id, token=token)
-    override.note_sent(engine.ledger, sent, now)
+    override.note_sent(engine.ledger, sent, now, known.standing.command)
 
 
 def _prices(engine: Engine, now: datetime, *, quiet: bool) -> PriceHistory:
@@ -222,6 +224,8 @@ def _prices(engine: Engine, now: datetime, *, quiet: bool) -> PriceHistory:
         history = source.fetch(now) if isinstance(source, Failover) else watch.fetch(source, now)
         if not isinstance(source, Failover):
             watch.judge(source.name, IN_USE)
+        odd = quality.beyond_market(history, engine.site.floor_usd_per_mwh, engine.site.cap_usd_per_mwh)
+        history = replace(history, flags=(*history.flags, *odd))
         _refuse_bad_data(history)
     except (SourceError, DataError) as error:
         if not isinstance(source, Failover):
@@ -268,6 +272,8 @@ def _inputs(
         whose = _market(engine, history, now)
         prepared = prepare(history, site.timezone, country=site.country or None)
         engine.known = prepared
+        began = Drift() if whose.began(now) else drift.load(ledger)
+        drifted = drift.follow(began, drift.score(ledger, history, whose.since), history.step_s)
     fits = engine.refitter.current(prepared) if engine.refitter else {}
     waiting = engine.refitter.waiting(prepared.clock) if engine.refitter and not fits else ()
     return Inputs(
@@ -284,11 +290,7 @@ def _inputs(
         risk=engine.risk,
         memory=engine.control.memory,
         standing=Standing.of(ledger, now),
-        drift=drift.follow(
-            Drift() if whose.began(now) else drift.load(ledger),
-            drift.score(ledger, history, whose.since),
-            history.step_s,
-        ),
+        drift=drifted,
     )
 
 

@@ -16,11 +16,12 @@ from pydantic import SecretStr
 from gridpilot.config import DATA, Settings, load_site
 from gridpilot.cycle import STAGES, Engine, open_engine, run_cycle
 from gridpilot.dispatch.simulator import SimulatedGateway
-from gridpilot.domain import STRATEGIES, AuctionTerms
+from gridpilot.domain import STRATEGIES, AuctionTerms, PriceHistory
 from gridpilot.errors import LedgerError, SourceError
 from gridpilot.evidence import replay
 from gridpilot.ledger.store import Ledger
 from gridpilot.mara_server import MaraServer
+from gridpilot.market.quality import plausibility
 from gridpilot.market.replay import ReplaySource
 from gridpilot.market.watch import STATE
 from gridpilot.monitor import drift, market, settle
@@ -29,6 +30,7 @@ from gridpilot.monitor.drift import Drift
 from gridpilot.monitor.market import Market
 from gridpilot.monitor.whatif import Change, what_if
 from gridpilot.plan.safety import check_dispatch
+from gridpilot.values import as_array
 from tests.market.market_server import KEY, MarketServer
 from tests.plan.test_anything import Dice, any_site
 
@@ -394,3 +396,62 @@ def test_run_cycle__hash_price_unknown__a_visible_gap_and_mining_earns_nothing(
     beside = live.ledger.get_state(STATE).value[-1]
     assert beside["name"] == "mempool"
     assert "expected 0.1 to 10000" in beside["error"]
+
+
+class Slipped:
+    """The replay, with its newest price replaced and said to be suspect (or not any more)."""
+
+    def __init__(self, source: ReplaySource) -> None:
+        self.source = source
+        self.name, self.simulated = source.name, source.simulated
+        self.price: float | None = None
+        self.suspect = True
+
+    def present(self, wall: datetime) -> datetime:
+        return self.source.present(wall)
+
+    def fetch(self, now: datetime) -> PriceHistory:
+        history = self.source.fetch(now)
+        if self.price is None:
+            return history
+        energy = as_array([*history.energy_usd_per_mwh[:-1], self.price])
+        flags = plausibility({"energy": energy}, history.step_s, "energy") if self.suspect else ()
+        return replace(history, energy_usd_per_mwh=energy, flags=(*history.flags, *flags))
+
+
+def test_F12_F20_cycle__suspect_price_that_would_pay_for_load__import_does_not_rise_until_confirmed(
+    engine: Engine, ledger: Ledger
+) -> None:
+    assert isinstance(engine.source, ReplaySource)
+    slipped = Slipped(engine.source)
+    engine.site = replace(engine.site, jobs=(), tenants=())
+    engine.source, slipped.price, slipped.suspect = slipped, 400.0, False
+    low = run_cycle(engine, WALL)  # dear: little runs
+    slipped.source.clock = slipped.source.clock.stepped(WALL).with_speed(WALL, 0.0)
+    slipped.price, slipped.suspect = -60_000.0, True
+    held = run_cycle(engine, WALL)
+    assert {"SUSPECT", "NOT_RAISED"} <= {flag.code for flag in held.flags}
+    assert held.dispatch.grid_kw <= max(0.0, low.dispatch.grid_kw) + 1e-6
+    assert held.dispatch.constraints_satisfied
+    assert replay(ledger, held.cycle_id).differences == ()
+    slipped.source.clock = slipped.source.clock.stepped(WALL).with_speed(WALL, 0.0)
+    slipped.suspect = False
+    confirmed = run_cycle(engine, WALL)
+    assert confirmed.dispatch.grid_kw > held.dispatch.grid_kw + 100.0
+
+
+def test_F13_cycle__one_wild_price_and_then_the_usual_ones__down_only_and_one_command_an_interval(
+    engine: Engine, ledger: Ledger
+) -> None:
+    assert isinstance(engine.source, ReplaySource)
+    slipped = Slipped(engine.source)
+    engine.source = slipped
+    drawn = []
+    for price in (None, 30_000.0, None, None):
+        slipped.price = price
+        drawn.append(run_cycle(engine, WALL).dispatch.grid_kw)
+        slipped.source.clock = slipped.source.clock.stepped(WALL).with_speed(WALL, 0.0)
+    assert drawn[1] <= max(0.0, drawn[0]) + 1e-6, "a suspect price moves the load down only"
+    assert drawn[2] > drawn[1], "the usual price after it is believed at once"
+    intents = [entry.cycle_id for entry in ledger.entries("intent")]
+    assert len(intents) == len(set(intents)) == 4

@@ -54,8 +54,14 @@ def strip_html(status: Status, signed_in: bool = True) -> str:
         parts.append(_chip("BATTERY SIMULATED", "", "The API has no battery: it is simulated beside the real machines"))
     parts.append(_prices(status))
     parts.append(_control(status))
+    if status.curtailed:
+        parts.append(_chip("CURTAILED", "warning", f"A curtailment is in force: {status.curtailed}. See Dispatch"))
     alarms = fmt.count(status.alarms, "alarm")
-    parts.append(_chip(alarms, "alarm", "See Health") if status.alarms else f"<span class='gp-muted'>{alarms}</span>")
+    parts.append(
+        _chip(alarms, "alarm", "Not acknowledged yet: see Health")
+        if status.alarms
+        else f"<span class='gp-muted'>{alarms}</span>"
+    )
     if status.proposals:
         parts.append(
             _chip(f"{status.proposals} to approve", "warning", "A command waits for a second person: Dispatch")

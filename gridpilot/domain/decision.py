@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -341,12 +342,16 @@ class Dispatch:
         return self.total_power_kw + self.battery_kw
 
 
+SENSORS = ("power_kw", "soc_frac", "battery_kw", "grid_kw", "hottest_c", "room_c", "frequency_hz", "import_kw")
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the outside system reports; None for what it can't tell. Money rates are in its own unit.
 
     `machines` run now; `told` is what the system has taken over as its target, None where machines obey at once.
-    battery_kw is positive when charging, grid_kw when importing. A sensor that is lost reads NaN.
+    battery_kw is positive when charging, grid_kw when importing. A sensor that is lost reads NaN, and one that says
+    something infinite is lost.
     """
 
     at: datetime
@@ -363,6 +368,12 @@ class Reading:
     room_c: float | None = None
     frequency_hz: float | None = None
     import_kw: float | None = None  # the most that the connection may draw, as the site reports it
+
+    def __post_init__(self) -> None:
+        for name in SENSORS:
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                object.__setattr__(self, name, math.nan)
 
     @property
     def target(self) -> Mapping[str, int]:

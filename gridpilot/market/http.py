@@ -94,7 +94,7 @@ class Http:
         retry: bool = True,
         end: float | None = None,
     ) -> Reply:
-        """A reply with status 2xx.
+        """A reply with status 2xx. `body` goes out as JSON, bytes as they are.
 
         Raises Unreachable (no connection, timeout, 5xx), RateLimited (429), Refused (another 4xx, or a redirect
         elsewhere), DataError (too long, cut short). `retry` only where repeating the call is harmless. Several calls
@@ -159,7 +159,8 @@ class Http:
                     with session.request(
                         method,
                         url,
-                        json=body,
+                        json=None if isinstance(body, bytes) else body,
+                        data=body if isinstance(body, bytes) else None,
                         headers=dict(headers),
                         timeout=seconds,
                         stream=True,

@@ -171,6 +171,17 @@ def suspect(name: str, values: Array, step_s: int) -> DataFlag | None:
     return None
 
 
+def beyond_market(history: PriceHistory, floor: float | None, cap: float | None) -> tuple[DataFlag, ...]:
+    """SUSPECT where the newest energy price is one that the market cannot have: under its floor or over its cap
+    [$/MWh]."""
+    price = float(history.energy_usd_per_mwh[-1])
+    low, high = (-np.inf if floor is None else floor), (np.inf if cap is None else cap)
+    if low <= price <= high:
+        return ()
+    seen = f"energy price is {price:g} $/MWh, the market allows {low:g} to {high:g}"
+    return (_flag("SUSPECT", f"{seen}: wait for a second reading", "warn"),)
+
+
 def known_at(history: PriceHistory, now: datetime) -> PriceHistory:
     """The rows whose interval has begun at `now`. SourceError when there is none."""
     n = int(np.searchsorted(history.timestamp, to_stamp(now), side="right"))

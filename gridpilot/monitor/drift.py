@@ -8,9 +8,9 @@ Page and Hinkley with a known mean, reflected at zero:
 
 It drifts where the level gets to 24: errors three times as large as promised for 24 hours, five times for 8 hours, and
 never those twice as large. From then on the forecast of the energy price is the seasonal naive's, while the forecast
-that drifted is still made and scored beside it (`WATCHED`); it comes back when the level is 0 again, after a day of errors
-as promised. Two thresholds, 24 and 0, keep it from changing to and fro. The level is an input of the decision, so a replay
-decides alike. Source: Page (1954), Biometrika 41; Hinkley (1971), Biometrika 58.
+that drifted is still made and scored beside it (`WATCHED`); it comes back when the level is 0 again, after a day of
+errors as promised. Two thresholds, 24 and 0, keep it from changing to and fro. The level is an input of the decision,
+so a replay decides alike. Source: Page (1954), Biometrika 41; Hinkley (1971), Biometrika 58.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def score(ledger: Ledger, history: PriceHistory, since: datetime | None = None) 
 
 
 def follow(drift: Drift, found: Score | None, step_s: float) -> Drift:
-    """The test after one more score; the same one again, or none, changes nothing. Where time went back it starts anew."""
+    """The test after one more score; the same one again, or none, changes nothing. Where time went back it starts
+    anew."""
     drift = replace(drift, recovered=False)
     if found is None or found.at == drift.scored:
         return drift

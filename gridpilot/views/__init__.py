@@ -18,14 +18,15 @@ import numpy.typing as npt
 from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import DAY_AHEAD, Units
-from gridpilot.ledger.chain import Entry
 from gridpilot.monitor import decision, market, reading
+from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
-from gridpilot.monitor.latch import seen
+from gridpilot.monitor.drift import Drift
 from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
+from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
 from gridpilot.views import base
@@ -43,7 +44,19 @@ from gridpilot.views.commanded import (
     stopped,
 )
 from gridpilot.views.sources import sources
-from gridpilot.views.standing import Alarm, Status, alarms, current_site, status
+from gridpilot.views.standing import Status, alarm_history, alarms, current_site, status, unseen
+from gridpilot.views.system import (
+    STAGES,
+    Health,
+    alarm_counts,
+    closed_days,
+    data_quality,
+    forecast_drift,
+    health,
+    service_levels,
+    today,
+    verify_ledger,
+)
 
 if TYPE_CHECKING:
     from gridpilot.explain.fact import Fact, Facts
@@ -51,9 +64,13 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "STAGES",
     "Alarm",
     "Change",
     "Command",
+    "Day",
+    "Drift",
+    "Health",
     "Held",
     "PlanParts",
     "Question",
@@ -68,13 +85,19 @@ __all__ = [
     "Supply",
     "Track",
     "Week",
+    "alarm_counts",
+    "alarm_history",
     "alarms",
     "bid_rows",
+    "closed_days",
     "command_log",
     "current_site",
     "curtailable",
     "customer_standings",
+    "data_quality",
     "duration",
+    "forecast_drift",
+    "health",
     "ledger",
     "load_values",
     "machine_log",
@@ -88,6 +111,7 @@ __all__ = [
     "restless",
     "rule_standings",
     "series_stats",
+    "service_levels",
     "settings",
     "shown",
     "sources",
@@ -96,12 +120,13 @@ __all__ = [
     "stopped",
     "strikes",
     "times",
+    "today",
+    "unseen",
     "values",
+    "verify_ledger",
     "week",
     "why",
 ]
-
-STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch", "ledger", "total")
 
 # --- the decision ----------------------------------------------------------------------------
 
@@ -369,7 +394,7 @@ def auction_history(hours: float = 24.0) -> Held | None:
     return None if snap is None else held(ledger(), snap, hours)
 
 
-# --- fleet and health ------------------------------------------------------------------------
+# --- fleet ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,50 +434,3 @@ def sites() -> list[SiteView]:
             bool(snap.cycle["simulated"]),
         )
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The system itself: stages, ledger, processes."""
-
-    cycles: int  # in the sample below
-    stage_ms: Mapping[str, Array]  # stage -> latency of each recent cycle, oldest first
-    timestamp: Times  # of those cycles, source time
-    wall: Times  # and by the wall clock
-    entries: int
-    head_seq: int
-    head_hash: str
-    pilot: str  # owner of the lease, or ""
-    heartbeat: datetime | None  # wall clock
-    heartbeat_age_s: float | None
-    watchdog: bool  # whether one looked within the last seconds
-    alarm_log: tuple[Entry, ...]
-
-
-def verify_ledger() -> tuple[bool, str]:
-    """Whether the whole chain is intact, and why not. Takes 0.2 s for 20,000 entries."""
-    found = ledger().verify()
-    return found.ok, found.reason
-
-
-def health(cycles: int = 200) -> Health:
-    """Latencies of the last cycles, the ledger's head, and who runs."""
-    store, wall = ledger(), base.wall()
-    found = list(reversed(store.entries("cycle", limit=cycles)))
-    stages = [name for name in STAGES if found and name in found[-1].body["timings_ms"]]
-    head, beat = store.head(), store.last_beat()
-    holder = store.lease_holder("pilot", wall)
-    return Health(
-        cycles=len(found),
-        stage_ms={name: values([entry.body["timings_ms"].get(name) for entry in found]) for name in stages},
-        timestamp=times([entry.body["at"] for entry in found]),
-        wall=times([entry.body["wall"] for entry in found]),
-        entries=store.count(),
-        head_seq=head.seq,
-        head_hash=head.hash,
-        pilot=holder.owner if holder else "",
-        heartbeat=beat,
-        heartbeat_age_s=(wall - beat).total_seconds() if beat else None,
-        watchdog=seen(store, wall),
-        alarm_log=tuple(store.entries("alarm", limit=50)),
-    )

@@ -333,7 +333,7 @@ def test_F50_open__newest_entries_do_not_hold_together__refused_with_remedy(made
 def test_F50_open__newer_schema__refused_with_remedy(made: str, execute: Execute) -> None:
     execute("UPDATE schema_info SET version = 99")
     for read_only in (False, True):
-        with pytest.raises(LedgerError, match="has schema 99, this GridPilot knows 2: upgrade"):
+        with pytest.raises(LedgerError, match="has schema 99, this GridPilot knows 3: upgrade"):
             Ledger.open(made, read_only=read_only)
 
 
