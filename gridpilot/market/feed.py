@@ -167,7 +167,7 @@ class FedSource:
     def _history(self, grid: Grid, flags: tuple[DataFlag, ...], credit: str) -> PriceHistory:
         terms, n = self.feed.terms, len(grid.timestamp)
         hashes, tokens = (service(kind, None, n, self.site) for kind in ("hash", "token"))
-        converted = "" if terms.usd == 1.0 else f"; converted at {terms.usd:g} USD (site file)"
+        converted = "" if terms.usd == 1.0 else f"; {terms.unit[:3]} counted at {terms.usd:g} USD (site file)"
         return PriceHistory(
             source=terms.name,
             timestamp=grid.timestamp,

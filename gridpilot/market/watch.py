@@ -142,7 +142,7 @@ def _beside(companion: Companion, now: datetime) -> Standing:
         retries=stats.retries,
         failures=stats.failures,
         error=companion.trouble,
-        credit="mempool.space",
+        credit="mempool.space: bitcoin price, block rewards and hashrate of the network",
     )
 
 

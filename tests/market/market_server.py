@@ -186,7 +186,7 @@ def _handler(server: MarketServer) -> type[BaseHTTPRequestHandler]:
         def _send(self, path: str, query: dict[str, str]) -> None:
             faults, headers = server.faults, {"Content-Type": "application/json"}
             if server.together is not None:
-                server.together.wait(timeout=1.5)
+                server.together.wait(timeout=5.0)
             status, body = server.answer(path, query, {k.lower(): v for k, v in self.headers.items()})
             text = json.dumps(body if faults.body is None else faults.body).encode()
             if faults.status:

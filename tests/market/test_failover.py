@@ -24,7 +24,7 @@ from gridpilot.market.watch import IN_USE, REFUSED, STANDBY, Standing
 from gridpilot.values import iso
 from tests.market.market_server import KEY, MarketServer
 
-QUICK = Policy(deadline_s=8.0, attempt_s=2.0, backoff_s=0.01)
+QUICK = Policy(deadline_s=9.0, attempt_s=6.0, backoff_s=0.01)
 T0 = datetime(2026, 6, 10, 12, 7, tzinfo=UTC)
 STEP = timedelta(hours=1)
 FIRST, SECOND = "gridstatus:ercot/HB_NORTH", "energy-charts:NL"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -133,17 +134,18 @@ def test_F04__retry_after_120__obeyed(mempool: Mempool, server: MarketServer, no
         ({"pad_bytes": 50_000_000}, "longer than 5 MB"),
         ({"redirect": "http://127.0.0.1:9/elsewhere"}, "which is not followed"),
         ({"empty": True}, "expected a list of objects"),
-        ({"hang_s": 30.0}, "no complete reply"),
+        ({"hang_s": 30.0}, r"no (complete )?reply|still coming"),
     ],
 )
 def test_F02_F05_F06_F07_F09__each_is_a_gap_that_says_why(
     server: MarketServer, now: datetime, faults: dict[str, Any], says: str
 ) -> None:
-    mempool = Mempool(server.url, Policy(deadline_s=0.9, attempt_s=0.4, backoff_s=0.01))
+    hangs = "hang_s" in faults
+    mempool = Mempool(server.url, Policy(deadline_s=0.9, attempt_s=0.4, backoff_s=0.01) if hangs else QUICK)
     server.faults = replace(server.faults, **faults)
     price, flags = mempool.series(hours(now, 24), now)
     assert np.isnan(price).all()
-    assert says in flag(flags, "HASH_GAP").message
+    assert re.search(says, flag(flags, "HASH_GAP").message)
     assert "\n" not in flag(flags, "HASH_GAP").message
 
 
