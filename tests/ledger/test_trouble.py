@@ -389,3 +389,12 @@ def test_open__read_only_reads_and_never_writes(url: str) -> None:
                 reader.append("reading", {}, at=T0)
     with Ledger.open(url, read_only=True) as reader:
         assert reader.verify().ok
+
+
+def test_F51_ledger_emptied__its_head_is_still_published__said_so(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        ledger.append("reading", {"i": 1}, at=datetime(2024, 6, 12, 14, tzinfo=UTC))
+    path.write_bytes(b"")
+    with pytest.raises(LedgerError, match=r"is empty, but ledger\.db\.head has entry 1 of it: restore a backup"):
+        Ledger.open(f"sqlite:///{path}", read_only=True)
