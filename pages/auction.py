@@ -60,7 +60,7 @@ def _result() -> None:
                 live_chart.show(figure, "auction_merit")
         with table:
             rows = parts.result_table(snap.auction, snap.units.money)
-            st.dataframe(rows, hide_index=True, column_config=parts.numbers(rows))
+            st.dataframe(rows, hide_index=True, placeholder=fmt.DASH, column_config=parts.numbers(rows))
             widgets.download_csv(rows, f"auction-{snap.cycle_id}.csv", key="auction_csv")
             st.caption("A payment covers the power of the cooling too. The site's own alternatives pay nothing.")
             rejected = snap.auction["rejected"]

@@ -42,7 +42,7 @@ def _result(result: Mapping[str, Any], money: str, key: str) -> None:
     table = backtest_parts.day_table(result, money)
     config = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:-1]}
     config[table.columns[-1]] = st.column_config.NumberColumn(format="%.0f")
-    st.dataframe(table, hide_index=True, column_config=config)
+    st.dataframe(table, hide_index=True, placeholder=fmt.DASH, column_config=config)
     widgets.download_csv(table, "backtest.csv", key="backtest_csv")
 
 

@@ -75,7 +75,7 @@ def _running() -> None:
             numbers = st.column_config.NumberColumn(format="%.0f")
             config = {"actual, kW": numbers, "kW": numbers}
             widgets.table(_machines(snap, sent), "machines", config)
-            st.dataframe(_others(snap), hide_index=True, column_config=config)
+            st.dataframe(_others(snap), hide_index=True, placeholder=fmt.DASH, column_config=config)
         with bars:
             _limits(snap)
             st.markdown("##### What could be curtailed at once")

@@ -71,7 +71,7 @@ def _scores(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> Non
             unit = price_parts.unit_of(snap, kind)
             names = (f"out of sample, {unit}", f"live, {unit}")
             config = {name: st.column_config.NumberColumn(format="%.3g") for name in names}
-            st.dataframe(errors, hide_index=True, column_config=config)
+            st.dataframe(errors, hide_index=True, placeholder=fmt.DASH, column_config=config)
             st.caption(forecast_parts.ERRORS_SAID.format(days=days, live=f"{LIVE_DAYS:.0f}"))
             widgets.download_csv(errors, f"errors-{kind}.csv", key="forecast_csv")
     with calibration:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import day_parts, live_chart, price_parts, widgets
+from gridpilot.console import curtailment_panel, day_parts, live_chart, price_parts, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
 from gridpilot.console.format import Quantity
@@ -51,7 +51,7 @@ def _tiles(snap: views.Snapshot) -> None:
 def _load_tiles(snap: views.Snapshot) -> None:
     sent, battery, soc = snap.dispatch, snap.site.battery, snap.cycle["soc_frac"]
     side = "import" if sent["grid_kw"] >= 0.0 else "export"
-    limit = snap.site.import_kw if side == "import" else snap.site.export_kw
+    limit = curtailment_panel.most_kw(snap.site.import_kw) if side == "import" else snap.site.export_kw
     reference = f"{side} {fmt.number(abs(sent['grid_kw']))} of {fmt.number(limit)} kW"
     widgets.tile("Load", fmt.power(sent["total_power_kw"]), reference, note="With cooling, without the battery.")
     band = f"{fmt.number(100.0 * battery.soc_min)}–{fmt.number(100.0 * battery.soc_max)} %"
@@ -66,8 +66,9 @@ def _load_tiles(snap: views.Snapshot) -> None:
 
 def _beside(snap: views.Snapshot) -> None:
     grid, battery, soc = snap.dispatch["grid_kw"], snap.site.battery, snap.cycle["soc_frac"]
-    limits = (-snap.site.export_kw, snap.site.import_kw)
-    widgets.limit_bar("Grid", grid, "kW", limits, scale=limits, thing="import" if grid >= 0.0 else "export")
+    scale = (-snap.site.export_kw, snap.site.import_kw)
+    limits = (scale[0], curtailment_panel.most_kw(scale[1]))
+    widgets.limit_bar("Grid", grid, "kW", limits, scale=scale, thing="import" if grid >= 0.0 else "export")
     if battery.capacity_kwh > 0.0:
         percent = None if soc is None else 100.0 * soc
         bounds = (100.0 * battery.soc_min, 100.0 * battery.soc_max)

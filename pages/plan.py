@@ -76,7 +76,7 @@ def _attempts(snap: views.Snapshot) -> None:
     table = {name: [row[key] for row in tried] for name, key in (("method", "method"), ("outcome", "status"))}
     table |= {"reason": [row["reason"] for row in tried], "ms": [row["ms"] for row in tried]}
     config = {"ms": st.column_config.NumberColumn(format="%.0f")}
-    st.dataframe(pd.DataFrame(table), hide_index=True, column_config=config)
+    st.dataframe(pd.DataFrame(table), hide_index=True, placeholder=fmt.DASH, column_config=config)
     widgets.flags(flag for flag in snap.flags if flag.stage == "plan")
 
 
@@ -136,7 +136,7 @@ def _body() -> None:
             name: st.column_config.NumberColumn(format="%.1f" if name.endswith(("kW", "%")) else "%.2f")
             for name in table.columns[2:]
         }
-        st.dataframe(table, hide_index=True, column_config=config)
+        st.dataframe(table, hide_index=True, placeholder=fmt.DASH, column_config=config)
         widgets.download_csv(table, f"plan-{snap.cycle_id}.csv", key="plan_csv")
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))

@@ -118,7 +118,7 @@ def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
     config["volatility of changes"] = st.column_config.NumberColumn(
         format="%.2f", help="Standard deviation of the change from one interval to the next, in the price's unit."
     )
-    st.dataframe(table, hide_index=True, column_config=config)
+    st.dataframe(table, hide_index=True, placeholder=fmt.DASH, column_config=config)
     widgets.flags(flag for flag in snap.flags if flag.stage == "market")
     widgets.download_csv(table, "price-quality.csv", key="prices_csv")
 

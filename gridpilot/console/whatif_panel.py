@@ -54,7 +54,7 @@ def _panel() -> None:
         live_chart.show(figure(snap, plan), "plan_whatif", title)
         with st.expander("The two plans as a table"):
             both = table(snap, plan)
-            st.dataframe(both, hide_index=True)
+            st.dataframe(both, hide_index=True, placeholder=fmt.DASH)
             widgets.download_csv(both, f"what-if-{snap.cycle_id}.csv", key="whatif_csv")
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))

@@ -203,5 +203,5 @@ def download_csv(table: pd.DataFrame, file_name: str, key: str, label: str = "Do
 
 def table(rows: pd.DataFrame, name: str, columns: Mapping[str, Any] | None = None, **shape: Any) -> None:
     """A table, with a button that saves it as `name`.csv."""
-    st.dataframe(rows, hide_index=True, column_config=columns, **shape)
+    st.dataframe(rows, hide_index=True, placeholder=fmt.DASH, column_config=columns, **shape)
     download_csv(rows, f"{name}.csv", key=f"{name}_csv")

@@ -206,13 +206,18 @@ def follow(ledger: Journal, followed: Followed, dispatch: Dispatch, reading: Rea
         return followed
     looks = followed.looks + 1
     if looks >= LOOKS and not followed.alarmed:
-        _alarm(ledger, "NOT_FOLLOWED", f"machines still to be switched after {looks} looks: {remaining}", now)
+        _alarm(
+            ledger,
+            "NOT_FOLLOWED",
+            f"machines to be switched (negative: off) after {looks} looks: {_counted(remaining)}",
+            now,
+        )
     return replace(followed, looks=looks, looked_at=now, alarmed=looks >= LOOKS)
 
 
 def _outside(ledger: Journal, followed: Followed, elsewhere: Mapping[str, int], now: datetime) -> Followed:
     times = (*(t for t in followed.outside if timedelta(0) <= now - t < OUTSIDE_WINDOW), now)
-    text = f"somebody else changed the machines: {dict(elsewhere)} are missing (negative: too many)"
+    text = f"somebody else changed the machines; to put back (negative: off): {_counted(elsewhere)}"
     if len(times) < 2:
         _alarm(ledger, "OUTSIDE_CHANGE", f"{text}; they are set once more", now)
         return replace(followed, resend=True, outside=times)
@@ -243,6 +248,13 @@ def difference(desired: Mapping[str, int], actual: Mapping[str, int]) -> dict[st
     return {name: gap for name, gap in gaps.items() if gap}
 
 
+def _counted(machines: Mapping[str, int] | None) -> str:
+    """Machines for a sentence: "12 gpu, 40 hydro"."""
+    if machines is None:
+        return "nothing, they can't be read"
+    return ", ".join(f"{count} {name}" for name, count in sorted(machines.items())) or "no machines"
+
+
 def _desired(dispatch: Dispatch) -> dict[str, Any]:
     return {
         "at": dispatch.at,
@@ -267,5 +279,5 @@ def _record(ledger: Journal, intent: Record, outcome: _Outcome, now: datetime, t
     }
     ledger.append("result", body, at=now, cycle_id=intent.cycle_id, token=token)
     if outcome.status in ("mismatch", "unknown", "refused"):
-        message = f"dispatch {outcome.status}: {outcome.detail}; desired {desired['machines']}, seen {outcome.actual}"
+        message = f"dispatch {outcome.status}: {outcome.detail}; desired {_counted(desired['machines'])}, seen {_counted(outcome.actual)}"
         _alarm(ledger, outcome.status.upper(), message, now, intent.cycle_id)

@@ -268,7 +268,8 @@ def _power(book: _Book) -> None:
     book.put("load.cooling", "cooling now", sent["cooling_kw"], "kW")
     book.put("grid.import", "import from the grid now", max(grid, 0.0), "kW")
     book.put("grid.export", "export to the grid now", max(-grid, 0.0), "kW")
-    book.put("grid.import_limit", "grid limit, import", snap.site.import_kw, "kW")
+    limit_kw = snap.state.import_kw(snap.site.import_kw) if snap.state else snap.site.import_kw
+    book.put("grid.import_limit", "grid limit of the moment, import", limit_kw, "kW")
     book.put("grid.export_limit", "grid limit, export", snap.site.export_kw, "kW")
 
 

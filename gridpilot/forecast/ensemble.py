@@ -151,7 +151,7 @@ def _exogenous(history: PriceHistory, names: tuple[str, ...], horizon: int) -> t
         count = int(np.sum(gaps < n + asked))
         if count:
             said = f"{name}: {count} of the next {asked} values unknown: those of a week before are used"
-            flags.append(DataFlag("EXOG_FILLED", said, "warn", "forecast", count))
+            flags.append(DataFlag("EXOG_FILLED", said, "info", "forecast", count))
         out[:, e] = values
     return out, flags
 
