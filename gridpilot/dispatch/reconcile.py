@@ -279,5 +279,6 @@ def _record(ledger: Journal, intent: Record, outcome: _Outcome, now: datetime, t
     }
     ledger.append("result", body, at=now, cycle_id=intent.cycle_id, token=token)
     if outcome.status in ("mismatch", "unknown", "refused"):
-        message = f"dispatch {outcome.status}: {outcome.detail}; desired {_counted(desired['machines'])}, seen {_counted(outcome.actual)}"
+        told = f"desired {_counted(desired['machines'])}, seen {_counted(outcome.actual)}"
+        message = f"dispatch {outcome.status}: {outcome.detail}; {told}"
         _alarm(ledger, outcome.status.upper(), message, now, intent.cycle_id)
