@@ -196,9 +196,12 @@ def _machines(say: Say) -> list[str]:
         owner = "its break-even" if len(below) == 1 else "their break-evens"
         who = listed(say.bare(f"machine.{name}.name") for name in below)
         parts.append(f"{who} {_are(below)} off: power is at {say('price.energy')}, {owner} at {strikes}")
+    why: dict[str, list[str]] = {}
     for name in off:
         if name not in below:
-            parts.append(f"{say.bare(f'machine.{name}.name')} is off: {_other_reason(say, name)}")
+            why.setdefault(_other_reason(say, name), []).append(name)
+    for reason, alike in why.items():
+        parts.append(f"{listed(say.bare(f'machine.{name}.name') for name in alike)} {_are(alike)} off: {reason}")
     return parts
 
 
