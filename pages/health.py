@@ -54,8 +54,6 @@ def _below() -> None:
     status, snap = views.status(), views.snapshot()
     alarm_panel.shelf()
     if snap is not None:
-        st.markdown("##### How good the price data are")
-        health_parts.data_quality()
         if snap.flags:
             st.markdown("##### Said about the newest decision's data")
             widgets.flags(snap.flags)

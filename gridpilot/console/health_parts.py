@@ -1,4 +1,4 @@
-"""Parts of the Health page: tiles, latencies, processes, data quality and money by day."""
+"""Parts of the Health page: tiles, latencies, processes and money by day."""
 
 from __future__ import annotations
 
@@ -105,26 +105,6 @@ def stages(health: views.Health) -> None:
     numbers = {name: st.column_config.NumberColumn(format="%.1f") for name in list(rows.columns)[1:4]}
     config = {**numbers, "course": st.column_config.LineChartColumn("last 40", y_min=0)}
     widgets.table(rows, "stages", config)
-
-
-def data_quality() -> None:
-    """The recorded prices in five figures."""
-    found = views.data_quality()
-    snap = views.snapshot()
-    if found is None or snap is None:
-        return
-    unit = snap.units.energy
-    with widgets.tile_row(5, 150):
-        widgets.tile("Records", fmt.number(found.records), f"of {fmt.number(found.expected)} in 30 days")
-        widgets.tile("Missing", fmt.percent(found.missing_frac, 2), "of the expected records")
-        often = fmt.duration(float(found.step_s)) if found.step_s else fmt.DASH
-        regular = "nearly all steps alike" if found.regular else f"{fmt.percent(found.regular_frac)} of the steps alike"
-        widgets.tile("One every", often, regular)
-        share = f"{fmt.percent(found.relative_volatility)} of the median price" if found.records > 2 else ""
-        note = "Standard deviation of the change from one price to the next."
-        widgets.tile("Volatility", fmt.quantity(found.volatility, unit), share, note=note)
-        slow = f"95 % within {fmt.milliseconds(found.latency_95_ms)}"
-        widgets.tile("Source answers in", fmt.milliseconds(found.latency_ms), slow, note="The market stage of a cycle.")
 
 
 def money_table(days: Sequence[views.Day]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The block "Where the prices come from": each source's standing, and whose its prices are."""
+"""Where the prices come from, each source's standing and whose its prices are; and how good the recorded ones are."""
 
 from __future__ import annotations
 
@@ -51,3 +51,23 @@ def show() -> None:
             st.caption(widgets.inert(credit))
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
+
+
+def quality() -> None:
+    """The recorded prices in five figures."""
+    found = views.data_quality()
+    snap = views.snapshot()
+    if found is None or snap is None:
+        return
+    unit = snap.units.energy
+    with widgets.tile_row(5, 150):
+        widgets.tile("Records", fmt.number(found.records), f"of {fmt.number(found.expected)} in 30 days")
+        widgets.tile("Missing", fmt.percent(found.missing_frac, 2), "of the expected records")
+        often = fmt.duration(float(found.step_s)) if found.step_s else fmt.DASH
+        regular = "nearly all steps alike" if found.regular else f"{fmt.percent(found.regular_frac)} of the steps alike"
+        widgets.tile("One every", often, regular)
+        share = f"{fmt.percent(found.relative_volatility)} of the median price" if found.records > 2 else ""
+        note = "Standard deviation of the change from one price to the next."
+        widgets.tile("Volatility", fmt.quantity(found.volatility, unit), share, note=note)
+        slow = f"95 % within {fmt.milliseconds(found.latency_95_ms)}"
+        widgets.tile("Source answers in", fmt.milliseconds(found.latency_ms), slow, note="The market stage of a cycle.")

@@ -42,7 +42,6 @@ def test_health__full_ledger__service_stages_data_and_money(full: OpenPage) -> N
     assert not app.exception and not app.error
     values = {metric.label: metric.value for metric in app.metric}
     assert values["Availability"] == "100\\.00 %"
-    assert values["Missing"] == "0\\.00 %"
     assert values["Processes"] == "1 of 3"
     assert app.dataframe[0].value["stage"].tolist() == list(views.STAGES)
     money = app.dataframe[1].value

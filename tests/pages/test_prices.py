@@ -69,7 +69,15 @@ def test_prices__stale_prices__strip_says_so_and_the_page_works(stale: OpenPage)
     app = stale("prices")
     assert not app.exception
     assert "Prices are stale" in words(app)
-    assert len(app.metric) == 5
+    labels = [metric.label for metric in app.metric]
+    assert labels[0] == "Energy price now" and labels[-5:] == [
+        "Records",
+        "Missing",
+        "One every",
+        "Volatility",
+        "Source answers in",
+    ]
+    assert next(metric.value for metric in app.metric if metric.label == "Missing") == "0\\.00 %"
 
 
 def test_prices__full_ledger__week_and_duration_say_what_was_recorded(full: OpenPage) -> None:
