@@ -29,6 +29,7 @@ from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, pla
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
 from gridpilot.views import base
+from gridpilot.views.asked import ask, connection, entry_of, explain, explained_so_far, facts, suggestions
 from gridpilot.views.base import ledger, moment, reset, settings
 from gridpilot.views.commanded import (
     Sent,
@@ -45,7 +46,7 @@ from gridpilot.views.commanded import (
 from gridpilot.views.standing import Alarm, Status, alarms, current_site, status
 
 if TYPE_CHECKING:
-    from gridpilot.explain.fact import Fact, Facts
+    from gridpilot.explain.explainer import Explanation as Explanation
     from gridpilot.explain.sentences import Sentence
 
 
@@ -68,12 +69,18 @@ __all__ = [
     "Track",
     "Week",
     "alarms",
+    "ask",
     "bid_rows",
     "command_log",
+    "connection",
     "current_site",
     "curtailable",
     "customer_standings",
     "duration",
+    "entry_of",
+    "explain",
+    "explained_so_far",
+    "facts",
     "ledger",
     "load_values",
     "machine_log",
@@ -93,6 +100,7 @@ __all__ = [
     "stop_file",
     "stopped",
     "strikes",
+    "suggestions",
     "times",
     "values",
     "week",
@@ -113,13 +121,6 @@ def track(hours: float = 8.0) -> Track | None:
     """What was set in the last hours, up to the running interval; None before the first cycle."""
     snap = snapshot()
     return None if snap is None else reading.track(ledger(), snap, hours)
-
-
-def facts() -> Facts:
-    """The facts of the newest decision, with their ages by now; empty before the first one."""
-    from gridpilot.explain.facts import gather
-
-    return gather(ledger(), base.wall())
 
 
 def now_sentence() -> Sentence:
@@ -308,37 +309,6 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
         return None
     entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
     return entries[0].body if entries else None
-
-
-# --- questions -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer with the facts that its numbers come from. `text` is ready for Markdown."""
-
-    text: str
-    facts: tuple[Fact, ...]
-    topic: str
-    refused: bool
-    age: str
-
-
-def ask(question: str) -> Reply:
-    """Answer a question from the newest decision in the ledger, by template."""
-    from gridpilot.explain.template import answer
-
-    known = facts()
-    found = answer(question, known)
-    cited = tuple(known[fact_id] for fact_id in found.citations if fact_id in known)
-    return Reply(found.text, cited, found.topic, found.refused, known.age)
-
-
-def suggestions() -> tuple[str, ...]:
-    """Questions that the explainer answers well."""
-    from gridpilot.explain.template import SUGGESTIONS
-
-    return SUGGESTIONS
 
 
 # --- risk ------------------------------------------------------------------------------------
