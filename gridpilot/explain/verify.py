@@ -23,11 +23,11 @@ LONGEST_SENTENCE = 600  # characters; more than that is no sentence for a screen
 _CITED = re.compile(r"\[([^\[\]]{1,400})\]")
 _CLAUSE = re.compile(r"((?:[^\[\]])*)((?:\s*\[[^\[\]]{1,400}\])*)", re.DOTALL)
 _MARKER = re.compile(r"^\s*(?:[-*•]\s+|\d{1,2}[.)]\s+)?")
-_END = re.compile(r"[.!?](?:\s*\[[^\[\]]{1,400}\])*(?=\s+[A-Z\"“'(\[•*-]|\s*\n)|\n+")
+_END = re.compile(r"(?m)(?<!^\d)(?<!^\d\d)[.!?](?:\s*\[[^\[\]]{1,400}\])*(?=\s+[A-Z\"“'(\[•*-]|\s*\n)|\n+")
 _LIVE = re.compile(r"(?i)://|www\.|[<>`|{}]|javascript:|data:\S|@\w|:[a-z]\w*:|\bmailto\b")
 _ACTED = re.compile(
     r"(?i)\b(?:i|we)(?:'ve|'ll| have| will| can| am going to| just| now)* "
-    r"(?:dispatch|switch|turn|stopp?|start|set|send|sent|shut|charg|discharg|s[eo]ld|b[ou]y|bought|releas|"
+    r"(?:dispatch|switch|turn|stopp?|start|set|send|sent|shut|charg|discharg|s[eo]l[dl]|b[ou]y|bought|releas|"
     r"overrid|kill|cancel|chang|increas|decreas|rais|lower|curtail|enabl|disabl|restart|reset|delet|writ|wrote|updat|activat|trip|reboot|execut|appl)\w*|"
     r"\b(?:command|override|dispatch|request|action) (?:is |was |has been |successfully )*"
     r"(?:sent|issued|executed|applied|completed?|accepted)\b"

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from gridpilot.config import LanguageModel
+from gridpilot.config import LanguageModel, Settings, language_model
+from gridpilot.errors import ConfigError
 from gridpilot.explain.agent import MODEL_CALLS, TOOL_CALLS, Looking
 from gridpilot.explain.desk import AT_ONCE, WAITING, Desk
 from gridpilot.explain.explainer import BUSY, Draft, Explanation, explain
@@ -115,6 +116,33 @@ def test_explain__no_model_or_a_refusal__the_template_and_no_reason(ledger_of: M
     refused, _, server = asked(ledger, say(GOOD), "dispatch 9999 hydro")
     assert refused.refused
     assert server.bodies == []
+
+
+def connected(**settings: Any) -> LanguageModel | None:
+    return language_model(Settings(_env_file=None, **settings))  # type: ignore[call-arg]
+
+
+def test_language_model__environment__names_it_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert connected() is None
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    found = connected()
+    assert found is not None
+    assert (found.name, found.host) == ("gpt-4.1-mini", "api.openai.com")
+    assert KEY not in repr(found)
+    assert connected(llm_model="off") is None
+    monkeypatch.setenv("OPENAI_API_KEY", " ")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:word@127.0.0.1:8080/v1")
+    found = connected(llm_model="mine")
+    assert found is not None
+    assert (found.name, found.host) == ("mine", "127.0.0.1:8080")
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://x/v1", "http://", "http://secret:word@x:port/v1"])
+def test_language_model__no_address__one_line_that_does_not_repeat_it(monkeypatch: Any, url: str) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(ConfigError, match=r"^OPENAI_BASE_URL is no address of a server: expected one as") as raised:
+        connected()
+    assert "word" not in str(raised.value)
 
 
 # --- F61: it fails -----------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def free_port() -> int:
 
 @contextmanager
 def serve(folder: Path, script: Path = ROOT / "app.py", env: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """`script` (app.py: the console) with a database of its own in `folder`; GRIDPILOT_* and OPENAI_* of the shell do not.
+    """`script` (app.py: the console) with a database of its own in `folder`; no settings of the shell reach it.
 
     Give `env={"GRIDPILOT_NO_PILOT": "1"}` for a console without a pilot.
     """
