@@ -23,7 +23,7 @@ LONGEST_SENTENCE = 600  # characters; more than that is no sentence for a screen
 _CITED = re.compile(r"\[([^\[\]]{1,400})\]")
 _CLAUSE = re.compile(r"((?:[^\[\]])*)((?:\s*\[[^\[\]]{1,400}\])*)", re.DOTALL)
 _MARKER = re.compile(r"^\s*(?:[-*•]\s+|\d{1,2}[.)]\s+)?")
-_END = re.compile(r"(?m)(?<!^\d)(?<!^\d\d)[.!?](?:\s*\[[^\[\]]{1,400}\])*(?=\s+[A-Z\"“'(\[•*-]|\s*\n)|\n+")
+_END = re.compile(r"(?m)(?<!^\d)(?<!^\d\d)[.!?](?:\s*\[[^\[\]]{1,400}\])*(?=\s+[A-Z\"“'(•*-]|\s*\n)|\n+")
 _LIVE = re.compile(r"(?i)://|www\.|[<>`|{}]|javascript:|data:\S|@\w|:[a-z]\w*:|\bmailto\b")
 _ACTED = re.compile(
     r"(?i)\b(?:i|we)(?:'ve|'ll| have| will| can| am going to| just| now)* "
