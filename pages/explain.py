@@ -11,13 +11,24 @@ from gridpilot.console import widgets
 from gridpilot.errors import GridPilotError
 
 CHAT = "explain_chat"  # list of (question, Explanation, age); the ledger is the truth, this is only the screen
-ASKED = "explain_asked"  # the question that is being answered
+ASKED = "explain_asked"  # views.Asking: the question that is being answered
 FIRST = "What is the site doing, and why?"
 LONGEST = 500
+AT_ONCE_S = 1.0  # a template's answer is there by then; longer ones come while one watches
 
 
 def _ask(question: str) -> None:
-    st.session_state[ASKED] = question
+    """Answered in a thread; without a model that takes no time that anybody would see."""
+    st.session_state[ASKED] = asking = views.Asking(question)
+    asking.wait(AT_ONCE_S)
+
+
+def _answered(asking: views.Asking, chat: list[tuple[str, views.Explanation, str]]) -> None:
+    """Into the conversation with it."""
+    if asking.found is not None:
+        chat.append((asking.question, asking.found, views.facts().age))
+    else:
+        st.error(widgets.inert(asking.failure or "the explainer stopped: ask again"))
 
 
 def _clear() -> None:
@@ -63,22 +74,21 @@ def main() -> None:
     if typed:
         _ask(typed)
     chat: list[tuple[str, views.Explanation, str]] = st.session_state.setdefault(CHAT, [])
-    asked: str | None = st.session_state.get(ASKED)
-    if not chat and not asked:
+    asking: views.Asking | None = st.session_state.get(ASKED)
+    if asking is not None and asking.over:
+        _answered(asking, chat)
+        st.session_state[ASKED] = asking = None
+    if not chat and asking is None:
         parts.answer(0, FIRST, views.ask(FIRST), views.facts().age)
     for number, (question, found, age) in enumerate(chat, 1):
         parts.answer(number, question, found, age)
-    if asked:  # kept until it is answered: whoever presses something meanwhile is served first
-        done = parts.coming(asked)
-        st.session_state[ASKED] = None
-        if done is not None:
-            chat.append((asked, done, views.facts().age))
-        st.rerun()
+    if asking is not None:
+        parts.coming(asking)
+        return
     _suggest(empty=not chat)
 
 
 try:
     main()
 except GridPilotError as error:
-    st.session_state[ASKED] = None
     st.error(widgets.inert(str(error)))

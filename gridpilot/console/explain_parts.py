@@ -34,23 +34,21 @@ def answer(number: int, question: str, found: Explanation, age: str) -> None:
                 st.code(found.sent, language="json", wrap_lines=True)
 
 
-def coming(question: str) -> Explanation | None:
-    """The answer as it comes: what is looked up, and each sentence as soon as it is verified."""
-    from gridpilot.explain.explainer import Draft, Explanation
+@st.fragment(run_every=0.3)
+def coming(asking: views.Asking) -> None:
+    """The answer as it comes: what is looked up, and each sentence as soon as it is verified.
 
+    A fragment that looks again, so that the page, and the emergency stop with it, waits for no model.
+    """
+    if asking.over:
+        st.rerun()
     with st.chat_message("user"):
-        st.text(question)
-    began, found = time.monotonic(), None
+        st.text(asking.question)
     with st.chat_message("assistant"):
-        draft, progress = st.empty(), st.empty()
-        for event in views.explain(question):
-            if isinstance(event, Explanation):
-                found = event
-            elif isinstance(event, Draft):
-                draft.markdown(event.text)
-            else:
-                progress.caption(f"{widgets.inert(event.what).capitalize()} … {time.monotonic() - began:.0f} s")
-    return found
+        if asking.draft:
+            st.markdown(asking.draft)
+        doing = widgets.inert(asking.doing)
+        st.caption(f"{doing[:1].upper()}{doing[1:]} … {time.monotonic() - asking.began:.0f} s")
 
 
 def _marked(found: Explanation) -> str:

@@ -18,6 +18,7 @@ from gridpilot.errors import DataError
 from gridpilot.explain.fact import MINUS, Fact, inert
 from gridpilot.explain.grounding import ungrounded
 
+FIGURE = "a figure of it is not that of the cited fact"
 LONGEST_SENTENCE = 600  # characters; more than that is no sentence for a screen
 
 _CITED = re.compile(r"\[([^\[\]]{1,400})\]")
@@ -43,6 +44,7 @@ class Checked:
     text: str  # without its brackets, inert in Markdown
     facts: tuple[Fact, ...] = ()
     withheld: str = ""
+    loose: tuple[str, ...] = ()  # the figures that no cited fact has; not for a screen
 
 
 def combined(operation: str, first: Fact, second: Fact) -> Fact:
@@ -118,7 +120,7 @@ def check(sentence: str, facts: Mapping[str, Fact]) -> Checked:
         near = [behind[reference] for reference in references]
         loose = ungrounded(clause, [*near, *_names(near, facts)], units=True)
         if loose:
-            return Checked(shown, tuple(behind.values()), f"{inert(loose[0])} is not what the cited fact says")
+            return Checked(shown, withheld=FIGURE, loose=loose)
     return Checked(shown, tuple({fact.id: fact for fact in behind.values()}.values()))
 
 

@@ -29,7 +29,7 @@ from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, pla
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
 from gridpilot.views import base
-from gridpilot.views.asked import ask, connection, entry_of, explain, explained_so_far, facts, suggestions
+from gridpilot.views.asked import Asking, ask, connection, entry_of, explain, explained_so_far, facts, suggestions
 from gridpilot.views.base import ledger, moment, reset, settings
 from gridpilot.views.commanded import (
     Sent,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alarm",
+    "Asking",
     "Change",
     "Command",
     "Held",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gridpilot.config import LanguageModel, language_model
-from gridpilot.errors import ConfigError, LedgerError
+from gridpilot.errors import ConfigError, GridPilotError, LedgerError
 from gridpilot.ledger.chain import Entry
 from gridpilot.monitor import explained
 from gridpilot.views import base
@@ -74,6 +76,43 @@ def explain(question: str) -> Iterator[Event]:
             yield event
             if isinstance(event, explainer.Explanation):
                 _count(event)
+
+
+class Asking:
+    """A question that is being answered in a thread of its own, so that no page waits: look at it again and again."""
+
+    def __init__(self, question: str) -> None:
+        self.question = question
+        self.began = time.monotonic()
+        self.doing = "reads the ledger"
+        self.draft = ""  # verified sentences so far, ready for Markdown
+        self.found: Explanation | None = None
+        self.failure = ""
+        self._thread = threading.Thread(target=self._answer, name="asking", daemon=True)
+        self._thread.start()
+
+    @property
+    def over(self) -> bool:
+        """Whether there is an answer, or a `failure` instead."""
+        return not self._thread.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        """Until it is over, but no longer."""
+        self._thread.join(seconds)
+
+    def _answer(self) -> None:
+        from gridpilot.explain.explainer import Draft, Explanation
+
+        try:
+            for event in explain(self.question):
+                if isinstance(event, Explanation):
+                    self.found = event
+                elif isinstance(event, Draft):
+                    self.draft = event.text
+                else:
+                    self.doing = event.what
+        except GridPilotError as error:
+            self.failure = str(error)
 
 
 def _count(found: Explanation) -> None:

@@ -21,6 +21,7 @@ from gridpilot.explain.desk import AT_ONCE, WAITING, Desk
 from gridpilot.explain.explainer import BUSY, Draft, Explanation, explain
 from gridpilot.explain.facts import Facts, gather
 from gridpilot.explain.template import answer
+from gridpilot.explain.verify import FIGURE
 from gridpilot.ledger.store import Ledger
 from tests.explain.llm import Script, ScriptedModel, Turn, call, in_turn, say, scripted
 
@@ -190,18 +191,18 @@ def test_F61_model__nobody_listens__template_answers(ledger_of: Make) -> None:
 # --- F62: it invents ---------------------------------------------------------------------------
 
 INVENTED = [
-    ("number", "Power costs 97 USD/MWh [price.energy].", "97 is not what the cited fact says"),
-    ("unit", "Power costs 96 USD/kWh [price.energy].", "96 is not"),
-    ("no unit", "Power costs 96 [price.energy].", "96 is not"),
-    ("other fact", "Power costs 96 USD/MWh [load.total].", "96 is not"),
+    ("number", "Power costs 97 USD/MWh [price.energy].", FIGURE),
+    ("unit", "Power costs 96 USD/kWh [price.energy].", FIGURE),
+    ("no unit", "Power costs 96 [price.energy].", FIGURE),
+    ("other fact", "Power costs 96 USD/MWh [load.total].", FIGURE),
     ("no such fact", "Power costs 96 USD/MWh [price.power].", "it cites what is no fact"),
     ("no citation", "Power costs 96 USD/MWh.", "it cites no fact"),
     ("no figure and no citation", "Everything is fine.", "it cites no fact"),
-    ("in words", "Power costs ninety-six USD/MWh [price.energy].", "ninety is not"),
-    ("swapped", "The load is 1,000 kW [load.total], allowed are 570 kW [grid.import_limit].", "1,000 is not"),
-    ("wrong sum", "They differ by 30 USD/MWh [price.energy - machine.air.strike].", "30 is not"),
+    ("in words", "Power costs ninety-six USD/MWh [price.energy].", FIGURE),
+    ("swapped", "The load is 1,000 kW [load.total], allowed are 570 kW [grid.import_limit].", FIGURE),
+    ("wrong sum", "They differ by 30 USD/MWh [price.energy - machine.air.strike].", FIGURE),
     ("sum of units", "Together 666 kW [price.energy + load.total].", "it cites what is no fact"),
-    ("time", "At 20:00 power costs 96 USD/MWh [price.energy].", "20:00 is not"),
+    ("time", "At 20:00 power costs 96 USD/MWh [price.energy].", FIGURE),
     ("markup", "Power costs 96 USD/MWh [price.energy] ![x](http://evil.example/x.png).", "markup or an address"),
     ("act", "I have switched the miners off at 96 USD/MWh [price.energy].", "nothing here can act"),
 ]
