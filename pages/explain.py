@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import streamlit as st
 
 from gridpilot import views
@@ -70,9 +72,6 @@ def main() -> None:
     if views.snapshot() is None:
         widgets.until_first_decision("Nothing to explain: there is no decision yet", "Questions and answers about it.")
         return
-    typed = st.chat_input("Ask about the newest decision", max_chars=LONGEST, key="question")
-    if typed:
-        _ask(typed)
     chat: list[tuple[str, views.Explanation, str]] = st.session_state.setdefault(CHAT, [])
     asking: views.Asking | None = st.session_state.get(ASKED)
     if asking is not None and asking.over:
@@ -84,8 +83,14 @@ def main() -> None:
         parts.answer(number, question, found, age)
     if asking is not None:
         parts.coming(asking)
-        return
-    _suggest(empty=not chat)
+    # Before the first question the line stands under the answer: at the window's end it would scroll the answer away.
+    with st.container(key="first_question") if not chat and asking is None else nullcontext():
+        typed = st.chat_input("Ask about the newest decision", max_chars=LONGEST, key="question")
+    if typed:
+        _ask(typed)
+        st.rerun()
+    if asking is None:
+        _suggest(empty=not chat)
 
 
 try:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gridpilot.explain.explainer import Explanation
     from gridpilot.explain.fact import Fact
 
+EXACT = 6  # significant digits of an opened fact: whoever follows a citation wants to see what was rounded
+
 
 def answer(number: int, question: str, found: Explanation, age: str) -> None:
     """A question with its answer; each citation opens its fact."""
@@ -57,7 +59,7 @@ def _marked(found: Explanation) -> str:
     out = []
     for sentence in found.sentences:
         numbers = spans(sorted({place[key] for key in sentence.citations if key in place}))
-        out.append(f"{sentence.text} :small[:gray[{numbers}]]" if numbers else sentence.text)
+        out.append(f"{sentence.text} :small[:gray[\\[{numbers}\\]]]" if numbers else sentence.text)
     return " ".join(out)
 
 
@@ -93,10 +95,10 @@ def _citations(number: int, facts: tuple[Fact, ...]) -> None:
     snap = views.snapshot()
     entry = views.entry_of(fact)
     with st.container(border=True, key=f"fact_{number}"):
-        st.markdown(f"**{widgets.inert(fact.label)}**: {fact.text()}")
+        st.markdown(f"**{widgets.inert(fact.label)}**: {fact.text(EXACT)}")
         about = f"about {fact.at:%a %d %b %Y %H:%M}"
         if snap is not None and fact.at <= snap.at:
-            about += f", {fmt.age((snap.at - fact.at).total_seconds())} before the newest decision"
+            about += f", {fmt.age((snap.at - fact.at).total_seconds())} at the newest decision"
         where = f"ledger entry {entry.seq:,} ({fact.source}), hash {entry.hash[:12]}" if entry else fact.source
         st.caption(widgets.inert(f"{about}; {where}; id {fact.id}"))
 
@@ -107,7 +109,7 @@ def _table(number: int, facts: tuple[Fact, ...], age: str) -> None:
         {
             "no.": range(1, len(facts) + 1),
             "fact": [fact.label for fact in facts],
-            "value": [fact.text().replace("\\", "") for fact in facts],
+            "value": [fact.text(EXACT).replace("\\", "") for fact in facts],
             "about": [f"{fact.at:%a %d %b %H:%M}" for fact in facts],
             "ledger entry": [fact.source for fact in facts],
             "id": [fact.id for fact in facts],

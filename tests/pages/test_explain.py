@@ -31,9 +31,9 @@ def test_explain__citation_chosen__opens_its_fact_with_value_age_and_entry(full:
     shown = words(app)
     entry = views.entry_of(fact)
     assert entry is not None
-    assert f"**{fact.label}**: {fact.text()}" in shown
+    assert f"**{fact.label}**: {fact.text(6)}" in shown
     assert f"ledger entry {entry.seq}" in shown
-    assert "before the newest decision" in shown
+    assert "at the newest decision" in shown
 
 
 @pytest.mark.parametrize("number", range(4))
