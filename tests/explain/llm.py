@@ -49,6 +49,7 @@ class ScriptedModel:
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    requests: int = 0
     at_once: int = 0
     most_at_once: int = 0
     closing: threading.Event = field(default_factory=threading.Event)
@@ -96,7 +97,12 @@ def scripted(script: Script | Turn) -> Iterator[ScriptedModel]:
 class _Handler(BaseHTTPRequestHandler):
     model: ScriptedModel
 
+    def do_GET(self) -> None:
+        self.model.requests += 1
+        self._plain(404, "text/plain", "", {})
+
     def do_POST(self) -> None:
+        self.model.requests += 1
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         model = self.model
         with model.lock:

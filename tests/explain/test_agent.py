@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +30,7 @@ from tests.explain.llm import Script, ScriptedModel, Turn, call, in_turn, say, s
 
 Make = Callable[..., Ledger]
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY = "planted-model-key-4713"
 QUESTION = "What does power cost now?"
 GOOD = "Power costs 96 USD/MWh [price.energy]."
@@ -289,6 +293,36 @@ def test_F60_request__holds_facts_alone__no_key_path_address_or_machine(ledger_o
     for secret in (KEY, "planted-mara-key", "://", "/etc/shadow", home, ledger.name, "\\u202e"):
         assert secret not in text
     assert not [name for name in server.headers[0] if name.startswith("x-stainless")]
+
+
+def test_F60_traces__switched_on_by_the_environment__go_nowhere(ledger_of: Make) -> None:
+    """In a process of its own: LangSmith reads its environment once."""
+    code = (
+        "import sys; from pydantic import SecretStr; from gridpilot.config import LanguageModel\n"
+        "from gridpilot.explain.desk import Desk; from gridpilot.explain.explainer import explain\n"
+        "from gridpilot.explain.facts import gather; from gridpilot.ledger.store import Ledger\n"
+        "ledger = Ledger.open(f'sqlite:///{sys.argv[1]}', read_only=True)\n"
+        "model = LanguageModel('scripted-1', sys.argv[2], SecretStr(''), 20.0)\n"
+        f"*_, found = explain({QUESTION!r}, gather(ledger), ledger, model, Desk()); print(found.text)\n"
+        "from langchain_core.tracers.langchain import wait_for_all_tracers; wait_for_all_tracers()"
+    )
+    with scripted(say(GOOD)) as server, scripted(Turn()) as tracer:
+        env = {**os.environ, "LANGSMITH_TRACING": "true", "LANGCHAIN_TRACING_V2": "true", "LANGSMITH_API_KEY": "k"}
+        env |= {"LANGSMITH_ENDPOINT": tracer.url, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", code, ledger_of().name, server.url]
+        said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "Power costs 96 USD/MWh."
+    assert len(server.bodies) == 1
+    assert tracer.requests == 0
+
+
+def test_explain__first_paint__imports_no_model_library() -> None:
+    code = (
+        "import json, sys, gridpilot.views, gridpilot.explain.explainer, gridpilot.console.explain_parts\n"
+        "print(json.dumps([m for m in ('langchain', 'langchain_core', 'langgraph', 'openai') if m in sys.modules]))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(found.stdout) == []
 
 
 def test_F64_bidders_name__an_instruction__is_quoted_data_and_inert(ledger_of: Make) -> None:
