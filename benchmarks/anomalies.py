@@ -2,11 +2,11 @@
 
     python benchmarks/anomalies.py --data FOLDER
 
-FOLDER holds price files `*.csv.gz` (two columns: time of the interval's start in UTC, price). A price is a true spike if
-it is above ten times the local median: the median of |price| over the seven days before it. It counts as found if it, or
-the next price, is an anomaly (within one interval). A false alarm is an anomaly that is no true spike; its share is of
-all prices that are no true spikes. Prices with less than a day before them are left out. The last columns judge by
-hindsight, which no detector has: the median over the seven days around the price, 3.5 of them still to come.
+FOLDER holds price files `*.csv.gz` (two columns: time of the interval's start in UTC, price). A price is a true spike
+if it is above ten times the local median: the median of |price| over the seven days before it. It counts as found if
+it, or the next price, is an anomaly (within one interval). A false alarm is an anomaly that is no true spike; its share
+is of all prices that are no true spikes. Prices with less than a day before them are left out. The last columns judge
+by hindsight, which no detector has: the median over the seven days around the price, 3.5 of them still to come.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     files = sorted(parser.parse_args().data.glob("*.csv.gz"))
     print(
-        f"{'file':36} {'prices':>7} {'spikes':>7} {'found':>6} {'false':>7} | {'hindsight':>9} {'found':>6} {'us/price':>8}"
+        f"{'file':36} {'prices':>7} {'spikes':>7} {'found':>6} {'false':>7} | {'hindsight':>9} {'found':>6} "
+        f"{'us/price':>8}"
     )
     for path in files:
         stamps, price = load(path)

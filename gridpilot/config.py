@@ -33,6 +33,7 @@ from gridpilot.domain import (
     Rule,
     Simulation,
     Site,
+    StressCase,
     Tenant,
 )
 from gridpilot.errors import ConfigError, DataError
@@ -40,6 +41,9 @@ from gridpilot.errors import ConfigError, DataError
 DATA = Path(__file__).parent / "data"
 OPENAI_URL = "https://api.openai.com/v1"
 MARA_URL = "https://mara-hackathon-api.onrender.com"
+ENERGY_CHARTS_URL = "https://api.energy-charts.info"
+GRIDSTATUS_URL = "https://api.gridstatus.io/v1"
+MEMPOOL_URL = "https://mempool.space"
 
 T = TypeVar("T")
 
@@ -49,13 +53,23 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GRIDPILOT_", env_file=".env", extra="ignore")
 
-    source: str = "replay"  # replay, mara, csv:PATH
+    source: str = (
+        "replay"  # replay, mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION; or a list
+    )
+    hash_source: str = ""  # mempool: the hash price beside live energy prices; empty: the site file's figure
     site: Path | None = None  # a site file; None: the one that fits the source
     db_url: SecretStr = SecretStr("")  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
     head_file: Path | None = None  # where the ledger's newest hash is published; None: see docs/ledger.md
     mara_url: str = MARA_URL
     mara_api_key: SecretStr | None = None
+    gridstatus_api_key: SecretStr | None = None
+    energy_charts_url: str = ENERGY_CHARTS_URL
+    gridstatus_url: str = GRIDSTATUS_URL
+    mempool_url: str = MEMPOOL_URL
     curtail_secret: SecretStr | None = None  # of signed curtailment calls; None: there is no such door
+    alarm_webhook: SecretStr | None = None  # https address that alarms are told to; its path may be a secret
+    alarm_webhook_secret: SecretStr | None = None  # what those messages are signed with
+    metrics_token: SecretStr | None = None  # bearer token of /metrics; None: see docs/monitoring.md
     operators: str = ""  # e-mail addresses of who may operate after signing in, comma separated
     approvers: str = ""  # and of who may approve what an operator proposed, too
     refit: bool = True  # fit the ensemble behind the scenes; off: the quick models alone
@@ -152,6 +166,7 @@ ROWS: dict[str, type[Any]] = {
     "customers": Customer,
     "rules": Rule,
     "curtailments": CurtailmentTerms,
+    "stress": StressCase,
 }
 
 
@@ -218,7 +233,10 @@ def _site(raw: dict[str, Any], path: Path) -> Site:
     _only(raw["grid"], GRID, "[grid]", path)
     _only(
         raw["prices"],
-        {"usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"},
+        {
+            *("usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"),
+            *("floor_usd_per_mwh", "cap_usd_per_mwh"),
+        },
         "[prices]",
         path,
     )

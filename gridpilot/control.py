@@ -78,6 +78,8 @@ class Control:
     followed: reconcile.Followed = field(default_factory=reconcile.Followed)
     recorded: Reading | None = None  # the last one
     looked_at: datetime | None = None
+    reported_kw: float | None = None  # the newest limit of the connection that the site could tell
+    untold: bool = False  # it can't tell any more, and that was said
 
     def look(self, site: Site, now: datetime, running: settle.Running | None, *, quiet: bool = False) -> Seen:
         """Read the site and bring curtailments to `now`; `quiet` writes nothing. GatewayError where it can't be read.
@@ -94,11 +96,24 @@ class Control:
         else:
             mean_kw = partial(metering.mean_kw, self.ledger)
             turned, limits = curtailment.advance(self.ledger, site, now, mean_kw)
-        if reading.import_kw is not None and math.isfinite(reading.import_kw):
-            limits = (*limits, GridLimit(now, now + FAR, max(0.0, reading.import_kw)))
+        reported_kw = self._reported(reading, now, quiet=quiet)
+        if reported_kw is not None:
+            limits = (*limits, GridLimit(now, now + FAR, max(0.0, reported_kw)))
         gap_s = 0.0 if self.looked_at is None else (now - self.looked_at).total_seconds()
         self.looked_at = now
         return Seen(reading, limits, turned, min(max(gap_s, 0.0), LOOK_AHEAD_S) + site.simulation.off_s)
+
+    def _reported(self, reading: Reading, now: datetime, *, quiet: bool) -> float | None:
+        """The limit that the site reports [kW]; the newest one goes on to hold while it can't tell (an alarm)."""
+        if reading.import_kw is None or math.isfinite(reading.import_kw):
+            self.reported_kw, self.untold = reading.import_kw, False
+        elif not (self.untold or quiet):
+            self.untold = True
+            kept = "none was known" if self.reported_kw is None else f"{self.reported_kw:.1f} kW go on to hold"
+            text = f"the site can't tell the limit of its connection any more: {kept}"
+            body = {"code": "LIMIT_LOST", "severity": "alarm", "stage": "dispatch", "message": text}
+            self.ledger.append("alarm", body, at=now)
+        return self.reported_kw
 
     def carry_out(self, orders: Orders, seen: Seen, now: datetime, *, token: int | None) -> Dispatch:
         """Send a cycle's orders and keep to them from now on. Where the site is held, nothing is sent but what the
@@ -203,8 +218,10 @@ def within(orders: Orders, seen: Seen) -> Orders:
     done = guard(site, state, decided, seen.reading, orders.memory, _terms(orders, seen.ahead_s))
     out = done.dispatch
     if not out.constraints_satisfied and out is not decided:
+        rested = changed(site, state, decided, battery_kw=0.0, room_kw=0.0, origin=EMERGENCY)
         safer = (
             changed(site, state, out, battery_kw=0.0, room_kw=0.0),
+            guard(site, state, rested, seen.reading, orders.memory, _terms(orders, seen.ahead_s)).dispatch,
             failsafe(site, state, out.at, out.valid_until),
         )
         out = next((d for d in safer if d.constraints_satisfied), out)

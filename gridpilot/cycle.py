@@ -35,15 +35,20 @@ from gridpilot.domain import (
     RiskReport,
     Site,
 )
-from gridpilot.errors import GatewayError, SafetyError, SourceError
+from gridpilot.errors import DataError, GatewayError, SafetyError, SourceError
 from gridpilot.forecast.ensemble import Prepared, prepare
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
+from gridpilot.market import quality
+from gridpilot.market.failover import Failover
 from gridpilot.market.mara import MaraClient, MaraSource, site_from_inventory
 from gridpilot.market.mara_key import join_site
 from gridpilot.market.source import PriceSource, open_source
-from gridpilot.monitor import anomalies, drift, settle
+from gridpilot.market.watch import IN_USE, REFUSED, STATE, Watch
+from gridpilot.monitor import anomalies, drift, market, settle
 from gridpilot.monitor.decision import SITE
+from gridpilot.monitor.drift import Drift
+from gridpilot.monitor.market import Market
 from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
 from gridpilot.values import iso, to_jsonable
 
@@ -58,7 +63,7 @@ class Engine:
     """What a cycle needs. `previous` is the last plan of this process, for the planner's fallback.
 
     `refitter` holds the fitted forecasters, None where there are none; `known` are the prices of the last cycle, `risk`
-    is its risk report where it has figures.
+    is its risk report.
     """
 
     site: Site
@@ -70,11 +75,17 @@ class Engine:
     known: Prepared | None = None
     risk: RiskReport | None = None
     decided: str = ""  # the cycle that `previous` is from
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def gateway(self) -> MachineGateway:
         """The way to the machines."""
         return self.control.gateway
+
+    @property
+    def watched(self) -> Watch:
+        """How each price source stands."""
+        return self.source.watch if isinstance(self.source, Failover) else self.watch
 
     @property
     def ledger(self) -> Ledger:
@@ -149,8 +160,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
     started, began = time.perf_counter(), time.monotonic()
     with clock.stage("market"):
         now = engine.source.present(wall)
-        history = engine.source.fetch(now)
-        _refuse_bad_data(history)
+        history = _prices(engine, now, quiet=dry_run)
     with clock.stage("ledger"):
         before = settle.load(engine.ledger)
     site = _site_now(engine.site, history)
@@ -159,7 +169,8 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         seen = engine.control.look(site, now, running, quiet=dry_run)
     known = _inputs(engine, site, history, read_in(running, seen.reading), seen, clock)
     decision = decide(known, clock.stage)
-    seen_flags = (*history.flags, *((odd,) if (odd := anomalies.newest_flag(history)) else ()))
+    stands_out = anomalies.newest_flag(history)
+    seen_flags = (*history.flags, *((stands_out,) if stands_out else ()))
     flags = (*engine.site_flags, *settled_flags, *seen_flags, *decision.forecast.flags, *decision.plan.flags)
     cycle_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     sent = replace(decision.dispatch, status="dry-run")
@@ -171,12 +182,12 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         with clock.stage("dispatch"):
             sent = engine.control.carry_out(replace(decision.orders, cycle_id=cycle_id), seen, now, token=token)
         engine.previous = decision.plan
-        engine.risk = decision.risk if decision.risk.status == "ok" else None
+        engine.risk = decision.risk
         engine.decided = cycle_id
     result = CycleResult(
         cycle_id,
         now,
-        engine.source.name,
+        history.source,
         (*flags, *decision.orders.flags),
         decision.forecast,
         decision.plan,
@@ -200,9 +211,43 @@ def _remember(
     planned = None if sent.origin == "plan" else report.dispatch_json(decision.planned)
     with engine.ledger.transaction() as work:
         work.put_state(settle.KEY, running.to_json())
+        work.put_state(STATE, _standings(engine, now))
         body = {**_summary(engine, orders, result, running, wall), "meter": meter, "planned": planned}
         work.append("cycle", body, at=now, cycle_id=result.cycle_id, token=token)
-    override.note_sent(engine.ledger, sent, now)
+    override.note_sent(engine.ledger, sent, now, known.standing.command)
+
+
+def _prices(engine: Engine, now: datetime, *, quiet: bool) -> PriceHistory:
+    """What is known at `now`; how each source stands is written down where nothing is, unless `quiet`."""
+    watch, source = engine.watched, engine.source
+    try:
+        history = source.fetch(now) if isinstance(source, Failover) else watch.fetch(source, now)
+        if not isinstance(source, Failover):
+            watch.judge(source.name, IN_USE)
+        odd = quality.beyond_market(history, engine.site.floor_usd_per_mwh, engine.site.cap_usd_per_mwh)
+        history = replace(history, flags=(*history.flags, *odd))
+        _refuse_bad_data(history)
+    except (SourceError, DataError) as error:
+        if not isinstance(source, Failover):
+            watch.judge(source.name, REFUSED, str(error))
+        if not quiet:
+            engine.ledger.put_state(STATE, _standings(engine, now))
+        raise
+    return history
+
+
+def _market(engine: Engine, history: PriceHistory, now: datetime) -> Market:
+    """Whose prices these are. After a switch, what was planned, measured and learnt with the others does not go on."""
+    found = market.at(engine.ledger, history.source, now)
+    if found.began(now):
+        engine.previous, engine.decided, engine.risk = None, "", None
+        if engine.refitter is not None:
+            engine.refitter.forget()
+    return found
+
+
+def _standings(engine: Engine, now: datetime) -> list[dict[str, Any]]:
+    return [standing.to_json() for standing in engine.watched.standings(now)]
 
 
 def _refuse_bad_data(history: PriceHistory) -> None:
@@ -222,9 +267,13 @@ def _inputs(
     engine: Engine, site: Site, history: PriceHistory, running: settle.Running, seen: Seen, clock: _Timings
 ) -> Inputs:
     """All that the decision depends on."""
+    now, ledger = seen.reading.at, engine.ledger
     with clock.stage("features"):
+        whose = _market(engine, history, now)
         prepared = prepare(history, site.timezone, country=site.country or None)
         engine.known = prepared
+        began = Drift() if whose.began(now) else drift.load(ledger)
+        drifted = drift.follow(began, drift.score(ledger, history, whose.since), history.step_s)
     fits = engine.refitter.current(prepared) if engine.refitter else {}
     waiting = engine.refitter.waiting(prepared.clock) if engine.refitter and not fits else ()
     return Inputs(
@@ -240,8 +289,8 @@ def _inputs(
         previous_id=engine.decided,
         risk=engine.risk,
         memory=engine.control.memory,
-        standing=Standing.of(engine.ledger, seen.reading.at),
-        drift=drift.follow(drift.load(engine.ledger), drift.score(engine.ledger, history), history.step_s),
+        standing=Standing.of(ledger, now),
+        drift=drifted,
     )
 
 
@@ -252,6 +301,7 @@ def _record(
     ledger, now, history = engine.ledger, decision.state.at, known.history
     ledger.record_prices(history, now)
     ledger.put_state(drift.KEY, known.drift)
+    ledger.put_state(market.KEY, market.at(ledger, history.source, now).to_json())
     site = to_jsonable(decision.site)
     entries: list[tuple[str, Any]] = []
     before = ledger.latest(SITE)
@@ -300,8 +350,9 @@ def _summary(
     return {
         "at": iso(result.at),
         "wall": iso(wall),
-        "source": engine.source.name,
+        "source": history.source,
         "simulated": engine.source.simulated,
+        "sources": _standings(engine, result.at),
         "site": orders.site.name,
         "credit": history.credit,
         "step_s": history.step_s,

@@ -107,18 +107,23 @@ def decide(known: Inputs, stage: Stage = nullcontext) -> Decision:
     with stage("plan"):
         program.forget()
         needs = job_needs(site, history.last, HORIZON_S, running.jobs_kwh)
-        commanded = override.limits(site, known.standing, now)
-        state = _state(site, history, running, seen, needs, known.gateway, commanded)
+        held = _while_suspect(history, seen)
+        limits_now = (*seen.limits, *override.limits(site, known.standing, now), *held)
+        state = _state(site, history, running, seen, needs, known.gateway, limits_now)
         outlook = _outlook(history, outcome)
         now_regime = limits.regime(history)
         limit_usd = limits.cvar_limit(site.risk, now_regime)
         paths = _scenarios(site, outlook, outcome)
         plan = make_plan(site, state, outlook, previous=known.previous, scenarios=paths, cvar_limit_usd=limit_usd)
+        if held:
+            kw = held[0].import_kw
+            said = f"the price is suspect: no more than {kw:.0f} kW from the grid until a second reading confirms it"
+            plan = replace(plan, flags=(*plan.flags, DataFlag("NOT_RAISED", said, "warn", "plan")))
     today = replace(site, import_kw=state.import_kw(site.import_kw))  # the connection as it is now
     with stage("auction"):
         bids, auction = services.sell(today, plan, known.risk)
     with stage("risk"):
-        risk = plan_risk(plan, outcome, site, alpha=site.risk.alpha, cap_usd=limit_usd)
+        risk = plan_risk(plan, outcome, site, alpha=site.risk.alpha, cap_usd=limit_usd, state=state)
         shares = service_shares(plan, outcome, site, site.risk.alpha) if site.auction.strategy == "portfolio" else {}
         risk = replace(risk, cvar_limit_usd=_nan(limit_usd), regime=now_regime.name, service_shares=shares)
     with stage("dispatch"):
@@ -131,8 +136,19 @@ def decide(known: Inputs, stage: Stage = nullcontext) -> Decision:
     return Decision(site, state, outcome, plan, bids, auction, risk, planned, orders)
 
 
+def _while_suspect(history: PriceHistory, seen: Seen) -> tuple[GridLimit, ...]:
+    """Where a newest price is suspect, the connection draws no more than it does now until the next one: what is
+    decided on such a price moves in the safe direction only. Where the import is not known, nothing is drawn."""
+    if not any(flag.code == "SUSPECT" for flag in history.flags):
+        return ()
+    kw, now = seen.reading.grid_kw, seen.reading.at
+    end = max(history.last, now) + timedelta(seconds=history.step_s)
+    return (GridLimit(now, end, max(0.0, kw) if kw is not None and np.isfinite(kw) else 0.0),)
+
+
 def _forecast(known: Inputs, horizon: int) -> Forecast:
-    """The forecast in force: the ensemble's, or where that has drifted the seasonal naive's with it beside, on watch."""
+    """The forecast in force: the ensemble's, or where that has drifted the seasonal naive's with it beside, on
+    watch."""
     made = forecast(known.prepared, horizon, fits=known.fits)
     said = known.drift.flag()
     flags = (*made.flags, *known.fit_flags, *((said,) if said else ()))
@@ -161,7 +177,7 @@ def _state(
     seen: Seen,
     needs: tuple[JobNeed, ...],
     source: str,
-    commanded: tuple[GridLimit, ...],
+    limits_now: tuple[GridLimit, ...],
 ) -> SiteState:
     """The state that a plan starts from: what was read, and what is kept between cycles."""
     owed, now, reading = running.promises, running.at, seen.reading
@@ -179,7 +195,7 @@ def _state(
         grid_kw=_nan(reading.grid_kw) if running.cycle_id else float("nan"),
         peak_kw=owed.peak_kw if same_month else 0.0,
         room_c=_nan(running.room_c),
-        limits=(*seen.limits, *commanded),
+        limits=limits_now,
     )
 
 

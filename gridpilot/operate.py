@@ -24,6 +24,8 @@ from gridpilot.dispatch.override import Command
 from gridpilot.domain import Dispatch, SiteState
 from gridpilot.errors import InputError
 from gridpilot.halt import emergency_stop
+from gridpilot.monitor import alarms
+from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.pnl import Prices, rate
 from gridpilot.values import to_stamp
@@ -32,6 +34,7 @@ __all__ = [
     "VALID",
     "Actor",
     "Selected",
+    "acknowledge",
     "approve",
     "approve_curtailment",
     "cancel_curtailment",
@@ -45,10 +48,12 @@ __all__ = [
     "resume",
     "select",
     "set_replay_speed",
+    "shelve",
     "sign_out",
     "signed_in",
     "signed_out",
     "step_replay",
+    "unshelve",
 ]
 
 VALID = timedelta(seconds=30)
@@ -185,7 +190,7 @@ def curtail(
     """A curtailment from `in_minutes` on: `target` is {"import_kw": x} or {"percent": p}. Above the threshold for one
     person it waits for another's approval."""
     now, ledger, snap = _source_now(), views.ledger(), views.snapshot()
-    override.require(ledger, actor, OPERATOR, reason, now=now, wall=_wall())
+    _require(actor, OPERATOR, reason, now)
     if snap is None:
         raise InputError("there is no decision yet: wait for the first cycle")
     start = now + max(timedelta(minutes=in_minutes), PilotState.load(ledger).notice)
@@ -214,15 +219,43 @@ def approve_curtailment(actor: Actor, event: Curtailment) -> Curtailment:
     own = people.same_person(actor.name, event.author)
     why = f"{actor.name} proposed it: another person must approve it" if own else ""
     act = f"approve curtailment {event.id}"
-    override.require(ledger, actor, APPROVER, act, now=now, wall=_wall(), forbidden=why)
+    _require(actor, APPROVER, act, now, forbidden=why)
     return curtailment.approve(ledger, event.id, author=actor.name, now=now)
 
 
 def cancel_curtailment(actor: Actor, event_id: str, *, reason: str) -> Curtailment:
     """End a curtailment before its time, whoever gave it."""
     now, ledger = _source_now(), views.ledger()
-    override.require(ledger, actor, OPERATOR, f"cancel curtailment {event_id}", now=now, wall=_wall())
+    _require(actor, OPERATOR, f"cancel curtailment {event_id}", now)
     return curtailment.cancel(ledger, event_id, author=actor.name, reason=reason, now=now)
+
+
+# --- alarms ----------------------------------------------------------------------------------
+
+
+def acknowledge(actor: Actor, alarm_id: int) -> Alarm:
+    """Say that somebody has seen an alarm."""
+    now = _source_now()
+    _require(actor, OPERATOR, f"acknowledge alarm {alarm_id}", now, kind="alarm")
+    return alarms.acknowledge(views.ledger(), alarm_id, by=_named(actor).name, wall=_wall(), present=now)
+
+
+def shelve(actor: Actor, alarm_id: int, *, minutes: float, reason: str) -> Alarm:
+    """Put an alarm aside for a time, a day at the most; InputError without a reason."""
+    now, wall = _source_now(), _wall()
+    _require(actor, OPERATOR, f"shelve alarm {alarm_id}: {reason}", now, kind="alarm")
+    if not 0.0 < minutes <= 24 * 60:
+        raise InputError(f"shelved for {minutes:g} minutes: expected more than 0 and at most {24 * 60}")
+    until = wall + timedelta(minutes=minutes)
+    by = _named(actor).name
+    return alarms.shelve(views.ledger(), alarm_id, by=by, why=reason, until=until, wall=wall, present=now)
+
+
+def unshelve(actor: Actor, alarm_id: int) -> Alarm:
+    """Look at a shelved alarm again."""
+    now = _source_now()
+    _require(actor, OPERATOR, f"unshelve alarm {alarm_id}", now, kind="alarm")
+    return alarms.unshelve(views.ledger(), alarm_id, by=_named(actor).name, wall=_wall(), present=now)
 
 
 # --- the replay clock ------------------------------------------------------------------------
@@ -242,6 +275,14 @@ def _clock(target: Mapping[str, Any], actor: Actor) -> None:
     now, who = _wall(), _named(actor)
     command = Command(now, who.name, "replay clock", "clock", target, now + VALID, 0)
     override.submit(views.ledger(), command, who, wall=now)
+
+
+def _require(
+    actor: Actor, role: str, act: str, now: datetime, *, forbidden: str = "", kind: str = "curtailment"
+) -> None:
+    """Forbidden, on record, for who may not do this."""
+    attempt = Command(now, actor.name, act, kind, {}, now, 0)
+    override.require(views.ledger(), actor, role, attempt, wall=_wall(), forbidden=forbidden)
 
 
 def _named(actor: Actor) -> Actor:

@@ -30,7 +30,7 @@ from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, LedgerErro
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock, ReplaySource
-from gridpilot.monitor import latch, settle
+from gridpilot.monitor import latch, revenue, settle
 from gridpilot.monitor.health import AUTO, ESTOP, FAILSAFE, HOLD, OVERRIDE, PilotState
 from gridpilot.values import iso
 
@@ -297,7 +297,8 @@ class Pilot:
 
     def _due(self, wall: datetime) -> bool:
         assert self.engine is not None  # noqa: S101 - for the type checker
-        return self.interval is None or _floor(self.engine.source.present(wall), self.step_s) > self.interval
+        present = _floor(self.engine.source.present(wall), self.step_s)
+        return present != self.interval  # where the clock went back, too: what is in force knows of no such time
 
     @property
     def step_s(self) -> int:
@@ -346,6 +347,7 @@ class Pilot:
         self._write(PilotState(control, message, alarm, wall if alarm else None, advice, self._clock(wall)))
         if not alarm:
             self._beat(wall, self._every_s(wall))
+        revenue.close(self.ledger, result.at)
 
     def _trouble(self, reason: str, wall: datetime) -> None:
         """No decision: hold what runs while it is valid, then the fail-safe state."""

@@ -170,7 +170,7 @@ def auction_json(auction: AuctionResult) -> dict[str, Any]:
 
 
 def risk_json(risk: RiskReport, *, sample: bool = False) -> dict[str, Any]:
-    """var and cvar are losses; `sample` adds the P&L of every path."""
+    """var and cvar are losses; `sample` adds the P&L of every path, its fan over time and each load's at full use."""
     body = {
         "var": risk.var,
         "cvar": risk.cvar,
@@ -184,9 +184,13 @@ def risk_json(risk: RiskReport, *, sample: bool = False) -> dict[str, Any]:
         "cvar_limit_usd": risk.cvar_limit_usd,
         "regime": risk.regime,
         "service_shares": risk.service_shares,
+        "average_drawdown": risk.average_drawdown,
+        "cdar": risk.cdar,
     }
     if sample:
         body["pnl_usd"] = risk.pnl_usd
+        body["fan_usd"] = {f"{q:g}": _short(usd, 7) for q, usd in risk.fan_usd.items()}
+        body["full_usd"] = {name: _short(usd, 5) for name, usd in risk.full_usd.items()}
     return _plain(body)
 
 
@@ -219,6 +223,11 @@ def dispatch_from_json(body: Mapping[str, Any]) -> Dispatch:
     times = {name: datetime.fromisoformat(body[name]) for name in ("at", "valid_until")}
     kept = {name: value for name, value in body.items() if name in names}
     return Dispatch(**{**kept, **times, "violations": tuple(body["violations"])})
+
+
+def _short(usd: Array, digits: int) -> list[float]:
+    """Significant digits that a picture needs, at half the space."""
+    return [float(f"{value:.{digits}g}") for value in usd.tolist()]
 
 
 def _plain(body: dict[str, Any]) -> dict[str, Any]:

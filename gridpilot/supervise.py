@@ -1,6 +1,6 @@
 """Processes that belong together: started, started again when they end, ended together.
 
-The console's server keeps pilot and watchdog with it, and `python -m gridpilot up` keeps the console too. A process
+The console's server keeps pilot, watchdog and watch; `python -m gridpilot up` keeps the console too. A process
 that ends is started again, at once at first, then ever more seldom, up to every ten seconds. A pilot whose lease the
 watchdog took because it was silent, and that does not end by itself, is killed and started again.
 """
@@ -160,10 +160,11 @@ def _python(*words: str) -> tuple[str, ...]:
 
 
 def engine() -> tuple[Program, ...]:
-    """Pilot and watchdog."""
+    """Pilot, watchdog and watch."""
     return (
         Program("pilot", _python("gridpilot", "pilot", "--exit-with-parent"), hangs=Fenced()),
         Program("watchdog", _python("gridpilot", "watchdog", "--exit-with-parent")),
+        Program("watch", _python("gridpilot", "watch", "--exit-with-parent")),
     )
 
 

@@ -184,7 +184,7 @@ class Watchdog:
             return clock.at(wall)
         if cycle is None:
             return wall
-        if cycle.body["source"] == "csv":  # its time stands still between two rows
+        if cycle.body["source"] == "csv" and cycle.body["simulated"]:  # its time stands still between two rows
             return cycle.at
         return cycle.at + (wall - datetime.fromisoformat(cycle.body["wall"]))
 

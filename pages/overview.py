@@ -79,11 +79,11 @@ def _beside(snap: views.Snapshot) -> None:
     else:
         st.caption("The plan changes nothing in its whole horizon.")
     st.markdown("##### Alarms")
-    alarms = views.alarms()
+    alarms = views.unseen()
     if alarms:
         st.html(day_parts.alarms_html(alarms))
     else:
-        st.caption("None.")
+        st.caption("None that nobody has seen.")
 
 
 @st.fragment(run_every=REFRESH_S)

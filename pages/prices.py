@@ -7,7 +7,7 @@ import streamlit as st
 
 from gridpilot import views
 from gridpilot.console import format as fmt
-from gridpilot.console import live_chart, plots, price_parts, widgets
+from gridpilot.console import live_chart, plots, price_parts, source_parts, widgets
 from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
 
@@ -130,3 +130,4 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
         label_visibility="collapsed", required=True,
     )  # fmt: skip
 _body(chosen)
+source_parts.show()

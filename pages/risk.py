@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from gridpilot import views
+from gridpilot.console import appetite_panel, live_chart, plots, risk_parts, widgets
 from gridpilot.console import format as fmt
-from gridpilot.console import live_chart, plots, widgets
 from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
 
@@ -39,13 +38,19 @@ def _tiles(snap: views.Snapshot) -> None:
         widgets.tile(f"VaR {level}", fmt.money(risk["var"], money), "loss not exceeded", note=loss)
         widgets.tile(f"CVaR {level}", fmt.money(risk["cvar"], money), "mean loss beyond VaR", note=loss)
         note = f"The {level} quantile over the futures of the largest fall of the money made so far."
-        widgets.tile("Drawdown", fmt.money(risk["max_drawdown"], money), "largest fall on the way", note=note)
+        text = "largest fall on the way"
+        if risk.get("cdar") is not None:
+            text = (
+                f"CDaR {fmt.money(risk['cdar'], money).value}, mean {fmt.money(risk['average_drawdown'], money).value}"
+            )
+            note += f" CDaR is the mean of the worst {fmt.percent(1.0 - risk['alpha'])} of falls at any moment."
+        widgets.tile("Drawdown", fmt.money(risk["max_drawdown"], money), text, note=note)
         note = (
             "How much of the plan's free power the risk allows. It is shown; the plan itself follows the risk weight."
         )
         factor = f"{fmt.number(risk['risk_adjustment_factor'], 2)}"
         spread = f"spread {fmt.money(risk['volatility'], money)}"
-        widgets.tile("Risk adjustment", factor, f"advisory, {spread}", note=note)
+        widgets.tile("Risk adjustment", factor, spread, note=note)
 
 
 def _appetite(snap: views.Snapshot) -> None:
@@ -62,29 +67,8 @@ def _appetite(snap: views.Snapshot) -> None:
             f"The battery's next step weighs the worst futures by {weight} (CVaR {alpha}, {paths}): "
             f"{mean} on average and {worst} in the worst, if each future were then planned for as it comes."
         )
-    limit = snap.risk.get("cvar_limit_usd")
-    if limit is not None:
-        regime = snap.risk["regime"]
-        lines.append(f"CVaR may lose {fmt.money(limit, money)} over the plan now: prices are {regime}.")
     for line in lines:
         st.markdown(widgets.inert(line))
-
-
-def _stress(snap: views.Snapshot) -> None:
-    st.markdown("##### If prices came otherwise")
-    cases = views.stress(snap)
-    usual = cases[0][1]
-    money = snap.units.money
-    table = pd.DataFrame(
-        {
-            "what happens": [name for name, _ in cases],
-            f"plan brings, {money}": [value for _, value in cases],
-            f"change, {money}": [value - usual for _, value in cases],
-        }
-    )
-    config = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:]}
-    widgets.table(table, "stress", config)
-    st.caption("The plan's set points kept as they are; the pilot would plan anew and do better.")
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -98,6 +82,8 @@ def _body() -> None:
         if snap.risk["status"] != "ok":
             st.warning(widgets.inert(f"No risk figures: {snap.risk['status']}"))
         _tiles(snap)
+        if snap.risk["status"] == "ok":
+            risk_parts.limit_use(snap)
         _appetite(snap)
         picture, cases = st.columns([3, 2], gap="medium")
         with picture:
@@ -110,10 +96,21 @@ def _body() -> None:
                 "Set points are kept; the value of energy left in the battery is not counted."
             )
         with cases:
-            _stress(snap)
+            st.markdown("##### If prices came otherwise, or the site failed")
+            risk_parts.stress(snap)
+        day, shares = st.columns(2, gap="medium")
+        with day:
+            fan = risk_parts.fan(snap.cycle_id)
+            if fan is not None:
+                widgets.finding(fan[1])
+                live_chart.show(fan[0], "risk_fan", fan[1])
+        with shares:
+            risk_parts.holdings(snap)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 
 
 st.subheader("What could go wrong, and how much would it cost?")
 _body()
+appetite_panel.show()
+risk_parts.beside()

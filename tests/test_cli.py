@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 
 from gridpilot.cli import main
+from gridpilot.config import load_settings, load_site
+from gridpilot.dispatch.way import open_gateway
+from gridpilot.ledger.store import Ledger
+from gridpilot.monitor.health import PilotState
 
 ROOT = Path(__file__).resolve().parent.parent
 HOURS = [f"2024-06-{1 + i // 24:02d}T{i % 24:02d}:00:00Z" for i in range(24 * 6)]
@@ -371,6 +375,8 @@ def test_curtail__given_reported_and_cancelled(capsys: pytest.CaptureFixture[str
         (["--percent", "25", "--minutes", "1e9"], "--minutes is 1e+09"),
         (["--percent", "25", "--start", "tomorrow"], "tomorrow is not a time with a zone"),
         (["--percent", "25", "--start", "2024-06-24T12:00:00"], "is not a time with a zone"),
+        (["--percent", "25", "--start", "9999-12-31T23:59:59Z"], "at most 7 days ahead"),
+        (["--percent", "25", "--start", "0001-01-01T00:00:00+14:00"], "is not a time"),
         (["--report", "x"], "no curtailment 'x'"),
         (["--cancel", "x"], "curtailment 'x' is neither scheduled nor active"),
     ],
@@ -378,6 +384,25 @@ def test_curtail__given_reported_and_cancelled(capsys: pytest.CaptureFixture[str
 def test_curtail__bad_input__one_line(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
     ok(capsys, "cycle")
     assert said in refused(capsys, "curtail", *words)
+
+
+def test_curtail__before_the_first_decision__refused_for_the_source_s_time_is_not_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "wait for the first cycle" in refused(capsys, "curtail", "--percent", "25")
+
+
+def test_simulate__more_fail_than_there_are__none_runs_and_none_is_owed(capsys: pytest.CaptureFixture[str]) -> None:
+    ok(capsys, "cycle")
+    ok(capsys, "simulate", "--failed", "hydro=1e30")
+    settings = load_settings()
+    with Ledger.open(settings.database_url()) as ledger:
+        gateway = open_gateway(load_site(settings.site_file()), ledger, None)
+        for seconds in (0.0, 30.0):
+            now = PilotState.load(ledger).present(datetime.now(UTC) + timedelta(seconds=seconds))
+            seen = gateway.read(now)
+            assert seen.machines["hydro"] == 0
+            assert seen.grid_kw is not None and seen.grid_kw > 0.0
 
 
 def test_simulate__faults_until_the_next_ones(capsys: pytest.CaptureFixture[str]) -> None:

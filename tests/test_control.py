@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from gridpilot.config import DATA, Settings
+from gridpilot.control import Seen, within
 from gridpilot.dispatch import curtailment, override, reconcile
 from gridpilot.dispatch.actor import local
 from gridpilot.dispatch.curtailment import Curtailment
+from gridpilot.dispatch.machines import from_counts
 from gridpilot.dispatch.override import Command
 from gridpilot.dispatch.simulator import Faults, SimulatedGateway
-from gridpilot.domain import Reading, Reserve
+from gridpilot.domain import GridLimit, Reading, Reserve
+from gridpilot.evidence import replay
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplaySource
 from gridpilot.monitor import metering, settle
@@ -154,6 +158,38 @@ def test_F30_follow__charge_sensor_lost__battery_rests_until_it_is_back(stage: S
     assert stage.read().battery_kw == before.battery_kw
 
 
+@pytest.mark.parametrize("said", [math.nan, math.inf, -math.inf, 68.7, -0.5])
+def test_F30_charge_sensor_lies__battery_rests_and_the_decision_is_made_again_the_same(
+    stage: Stage, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, said: float
+) -> None:
+    read = stage.gateway.read
+    monkeypatch.setattr(stage.gateway, "read", lambda now: replace(read(now), soc_frac=said))
+    stage.pilot.interval = None
+    stage.pass_(2.0)
+    newest = ledger.latest("cycle")
+    assert newest is not None and newest.body["dispatch"]["battery_kw"] == 0.0
+    again = replay(ledger, newest.cycle_id)
+    assert again.same, again.differences[0]
+
+
+def test_F33_limit_sensor_lost__the_last_limit_holds_until_the_site_tells_another(
+    stage: Stage, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.gateway.inject(Faults(import_kw=300.0), stage.now)
+    stage.pass_(6.0)
+    with monkeypatch.context() as lost:
+        read = stage.gateway.read
+        lost.setattr(stage.gateway, "read", lambda now: replace(read(now), import_kw=math.nan))
+        stage.gateway.inject(Faults(), stage.now)
+        stage.pass_(30.0)
+        drawn = stage.read().grid_kw
+        assert drawn is not None and drawn <= 300.0 + 1e-6
+        assert alarms(ledger) == ["LIMIT_LOST"]
+    stage.pass_(15.0)
+    drawn = stage.read().grid_kw
+    assert drawn is not None and drawn > 300.0
+
+
 def test_F42_follow__changed_from_outside__put_back_once_then_held_until_resumed(stage: Stage, ledger: Ledger) -> None:
     ours = stage.read().machines
     stage.gateway.outside({"hydro": 1}, stage.now)
@@ -209,6 +245,60 @@ def test_frequency__within_the_reserve__command_at_the_next_look_and_undone_afte
     assert stage.read().grid_kw == pytest.approx(before.grid_kw)
     owed = settle.load(ledger)
     assert owed is not None and owed.promises.reserve_up_kw == pytest.approx(150.0)
+
+
+def test_stop__pressed_while_something_else_is_about_to_be_sent__only_off_is_sent_after_it(
+    stage: Stage, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = stage.gateway
+    gateway.inject(Faults(import_kw=300.0), stage.now)
+    read, puts = gateway.read, []
+
+    def pressed(now: datetime) -> Reading:
+        if override.stopped(ledger) is None:
+            given = Command(stage.wall, "anna", "smoke", "estop", {}, stage.wall, 0)
+            override.submit(ledger, given, local("anna"), wall=stage.wall)
+        return read(now)
+
+    put = gateway.put
+    monkeypatch.setattr(gateway, "read", pressed)
+    monkeypatch.setattr(gateway, "put", lambda sent, now: (puts.append(dict(sent.machines)), put(sent, now)))
+    stage.pass_(2.0)
+    assert puts and not any(any(machines.values()) for machines in puts)
+    assert not any(stage.read().target.values())
+    results = [entry.body["status"] for entry in ledger.entries("result", limit=3)]
+    assert "expired" in results, "what was decided before the stop is on record as not sent"
+
+
+def test_F17_clock__goes_back_half_an_hour__decided_anew_at_once_and_the_protocols_go_on(
+    stage: Stage, ledger: Ledger
+) -> None:
+    stage.pass_(3600.0, step=300.0)
+    stage.wall -= timedelta(minutes=30)
+    before = len(ledger.entries("cycle"))
+    stage.pass_(2.0)
+    assert len(ledger.entries("cycle")) == before + 1
+    stage.gateway.inject(Faults(import_kw=300.0), stage.now)
+    stage.pass_(5.0)
+    told = stage.read().target
+    assert sum(m.power_kw * told[m.type] for m in stage.pilot.engine.site.machines) < 300.0  # type: ignore[union-attr]
+
+
+def test_F30_charge_lower_than_planned_for__in_a_curtailment_that_counts_on_it__machines_go_for_the_battery_and_not_all(
+    stage: Stage,
+) -> None:
+    engine = stage.pilot.engine
+    assert engine is not None and engine.control.orders is not None
+    orders, site, now = engine.control.orders, engine.site, stage.now
+    until = now + timedelta(seconds=300)
+    state = replace(orders.state, at=now, soc_frac=0.156, limits=(GridLimit(now, until, 300.0),))
+    was = replace(state, soc_frac=0.5, limits=())
+    on = orders.decided.machines
+    decided = from_counts(site, was, on, -250.0, {}, {}, now, until, "plan", 300.0)
+    seen = replace(stage.read(), at=now, soc_frac=0.156)
+    sent = within(replace(orders, state=state, decided=decided), Seen(seen, state.limits)).dispatch
+    assert sent.constraints_satisfied
+    assert sent.battery_kw == 0.0 and 250.0 < sent.grid_kw <= 300.0
 
 
 def event(stage: Stage, minutes: float, hours: float, **target: float) -> Curtailment:

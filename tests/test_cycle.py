@@ -11,19 +11,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from gridpilot.config import DATA, Settings, load_site
 from gridpilot.cycle import STAGES, Engine, open_engine, run_cycle
 from gridpilot.dispatch.simulator import SimulatedGateway
-from gridpilot.domain import STRATEGIES, AuctionTerms
+from gridpilot.domain import STRATEGIES, AuctionTerms, PriceHistory
 from gridpilot.errors import LedgerError, SourceError
+from gridpilot.evidence import replay
 from gridpilot.ledger.store import Ledger
 from gridpilot.mara_server import MaraServer
+from gridpilot.market.quality import plausibility
 from gridpilot.market.replay import ReplaySource
-from gridpilot.monitor import settle
+from gridpilot.market.watch import STATE
+from gridpilot.monitor import drift, market, settle
 from gridpilot.monitor.decision import load
+from gridpilot.monitor.drift import Drift
+from gridpilot.monitor.market import Market
 from gridpilot.monitor.whatif import Change, what_if
 from gridpilot.plan.safety import check_dispatch
+from gridpilot.values import as_array
+from tests.market.market_server import KEY, MarketServer
 from tests.plan.test_anything import Dice, any_site
 
 WALL = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -277,3 +285,173 @@ def test_run_cycle__outdoor_temperature_in_the_prices__cooling_follows_it_in_pla
     assert result.dispatch.cooling_kw == pytest.approx(it_kw / cop[0])
     assert snap.site.cooling.cop == pytest.approx(cop[0])  # what the screens reckon with
     assert what_if(snap, Change()).cooling_kw == pytest.approx(result.plan.cooling_kw, abs=1e-3)
+
+
+# --- several live sources ---
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[MarketServer, MarketServer]]:
+    with MarketServer() as first, MarketServer() as second:
+        yield first, second
+
+
+@pytest.fixture
+def live(ledger: Ledger, servers: tuple[MarketServer, MarketServer]) -> Engine:
+    first, second = servers
+    settings = Settings(
+        source="gridstatus:ercot/HB_NORTH, energy-charts:NL",
+        hash_source="mempool",
+        gridstatus_url=f"{first.url}/v1",
+        gridstatus_api_key=SecretStr(KEY),
+        energy_charts_url=second.url,
+        mempool_url=second.url,
+    )
+    return open_engine(settings, ledger)
+
+
+def test_run_cycle__live_sources__each_ones_standing_is_on_record(live: Engine) -> None:
+    wall = datetime.now(UTC)
+    result = run_cycle(live, wall)
+    assert result.source == "gridstatus:ercot/HB_NORTH"
+    assert result.plan.status == "optimal"
+    body = live.ledger.latest("cycle").body
+    assert body["sources"] == live.ledger.get_state(STATE).value
+    assert [(s["name"], s["role"], s["unit"], s["currency"]) for s in body["sources"]] == [
+        ("gridstatus:ercot/HB_NORTH", "in use", "USD/MWh", "USD"),
+        ("energy-charts:NL", "standby", "EUR/MWh", "EUR"),
+        ("mempool", "beside", "USD/PH/day", "USD"),
+    ]
+    assert body["simulated"] is False
+    assert body["prices"]["hash"] == pytest.approx(45.36)
+
+
+def test_run_cycle__source_switches__markets_are_not_mixed_and_it_is_no_jump(
+    live: Engine, servers: tuple[MarketServer, MarketServer]
+) -> None:
+    wall = datetime.now(UTC)
+    run_cycle(live, wall)
+    first_id = live.decided
+    servers[0].faults.body = {"data": []}
+    later = wall + timedelta(days=3)
+    result = run_cycle(live, later)
+    assert result.source == "energy-charts:NL"
+    codes = {flag.code for flag in result.flags}
+    assert {"FAILOVER", "SWITCHED"} <= codes
+    assert "SUSPECT" not in codes
+    inputs = {entry.cycle_id: entry.body for entry in live.ledger.entries("inputs", limit=10)}
+    assert inputs[result.cycle_id]["previous"] == ""
+    assert inputs[first_id]["prices"]["source"] == "gridstatus:ercot/HB_NORTH"
+    assert inputs[result.cycle_id]["prices"]["units"]["energy"] == "EUR/MWh"
+    texas, europe = (live.ledger.prices(name) for name in ("gridstatus:ercot/HB_NORTH", "energy-charts:NL"))
+    assert len(texas) and len(europe)
+    at = np.intersect1d(texas.timestamp, europe.timestamp)
+    ratio = europe.energy_usd_per_mwh[np.isin(europe.timestamp, at)] / live.site.usd_per_eur
+    assert ratio == pytest.approx(texas.energy_usd_per_mwh[np.isin(texas.timestamp, at)])  # both servers say the same
+    assert replay(live.ledger, result.cycle_id).same
+
+
+def test_run_cycle__after_a_switch__nothing_forecast_of_the_other_market_is_scored(
+    live: Engine, servers: tuple[MarketServer, MarketServer]
+) -> None:
+    wall = datetime.now(UTC)
+    run_cycle(live, wall)
+    assert market.load(live.ledger) == Market("gridstatus:ercot/HB_NORTH", None)
+    live.ledger.put_state(drift.KEY, Drift(level=24.0, fallback=True, since=wall, scored=wall, share=4.0))
+    servers[0].faults.status = 403  # prices of tomorrow are known by now, but the key is refused
+    later = wall + timedelta(hours=1)
+    history = live.source.fetch(later)
+    assert drift.score(live.ledger, history) is not None  # without a look at whose it was, it would count
+    run_cycle(live, later)
+    assert market.since(live.ledger) == later
+    assert drift.score(live.ledger, history, later) is None
+    assert drift.load(live.ledger) == Drift()
+    run_cycle(live, later + timedelta(hours=1))
+    assert market.since(live.ledger) == later
+
+
+def test_run_cycle__no_source_is_usable__nothing_is_sent_and_the_reasons_are_on_record(
+    live: Engine, servers: tuple[MarketServer, MarketServer]
+) -> None:
+    for server in servers:
+        server.faults.status, server.faults.echo_key = 403, True
+    with pytest.raises(SourceError, match="no price source is usable") as caught:
+        run_cycle(live, datetime.now(UTC))
+    assert live.ledger.latest("intent") is None
+    found = live.ledger.get_state(STATE).value
+    assert [standing["role"] for standing in found[:2]] == ["refused", "refused"]
+    assert all("answered 403" in standing["error"] for standing in found[:2])
+    assert KEY not in str(found) + str(caught.value)
+
+
+def test_run_cycle__hash_price_unknown__a_visible_gap_and_mining_earns_nothing(
+    live: Engine, servers: tuple[MarketServer, MarketServer]
+) -> None:
+    servers[1].usd = 0
+    result = run_cycle(live, datetime.now(UTC))
+    assert "HASH_GAP" in {flag.code for flag in result.flags if flag.severity == "warn"}
+    assert live.ledger.latest("cycle").body["prices"]["hash"] is None
+    hashing = {machine.type for machine in live.site.machines if machine.product == "hash"}
+    assert not any(result.dispatch.machines.get(name) for name in hashing)
+    beside = live.ledger.get_state(STATE).value[-1]
+    assert beside["name"] == "mempool"
+    assert "expected 0.1 to 10000" in beside["error"]
+
+
+class Slipped:
+    """The replay, with its newest price replaced and said to be suspect (or not any more)."""
+
+    def __init__(self, source: ReplaySource) -> None:
+        self.source = source
+        self.name, self.simulated = source.name, source.simulated
+        self.price: float | None = None
+        self.suspect = True
+
+    def present(self, wall: datetime) -> datetime:
+        return self.source.present(wall)
+
+    def fetch(self, now: datetime) -> PriceHistory:
+        history = self.source.fetch(now)
+        if self.price is None:
+            return history
+        energy = as_array([*history.energy_usd_per_mwh[:-1], self.price])
+        flags = plausibility({"energy": energy}, history.step_s, "energy") if self.suspect else ()
+        return replace(history, energy_usd_per_mwh=energy, flags=(*history.flags, *flags))
+
+
+def test_F12_F20_cycle__suspect_price_that_would_pay_for_load__import_does_not_rise_until_confirmed(
+    engine: Engine, ledger: Ledger
+) -> None:
+    assert isinstance(engine.source, ReplaySource)
+    slipped = Slipped(engine.source)
+    engine.site = replace(engine.site, jobs=(), tenants=())
+    engine.source, slipped.price, slipped.suspect = slipped, 400.0, False
+    low = run_cycle(engine, WALL)  # dear: little runs
+    slipped.source.clock = slipped.source.clock.stepped(WALL).with_speed(WALL, 0.0)
+    slipped.price, slipped.suspect = -60_000.0, True
+    held = run_cycle(engine, WALL)
+    assert {"SUSPECT", "NOT_RAISED"} <= {flag.code for flag in held.flags}
+    assert held.dispatch.grid_kw <= max(0.0, low.dispatch.grid_kw) + 1e-6
+    assert held.dispatch.constraints_satisfied
+    assert replay(ledger, held.cycle_id).differences == ()
+    slipped.source.clock = slipped.source.clock.stepped(WALL).with_speed(WALL, 0.0)
+    slipped.suspect = False
+    confirmed = run_cycle(engine, WALL)
+    assert confirmed.dispatch.grid_kw > held.dispatch.grid_kw + 100.0
+
+
+def test_F13_cycle__one_wild_price_and_then_the_usual_ones__down_only_and_one_command_an_interval(
+    engine: Engine, ledger: Ledger
+) -> None:
+    assert isinstance(engine.source, ReplaySource)
+    slipped = Slipped(engine.source)
+    engine.source = slipped
+    drawn = []
+    for price in (None, 30_000.0, None, None):
+        slipped.price = price
+        drawn.append(run_cycle(engine, WALL).dispatch.grid_kw)
+        slipped.source.clock = slipped.source.clock.stepped(WALL).with_speed(WALL, 0.0)
+    assert drawn[1] <= max(0.0, drawn[0]) + 1e-6, "a suspect price moves the load down only"
+    assert drawn[2] > drawn[1], "the usual price after it is believed at once"
+    intents = [entry.cycle_id for entry in ledger.entries("intent")]
+    assert len(intents) == len(set(intents)) == 4

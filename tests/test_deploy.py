@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-OURS = ("pilot", "watchdog", "console")
+OURS = ("pilot", "watchdog", "watch", "console")
 VARIABLES = {f"GRIDPILOT_{name.upper()}" for name in Settings.model_fields} | {"GRIDPILOT_NO_PILOT"}
 
 
@@ -43,7 +43,7 @@ def is_a_command(words: list[str]) -> bool:
     if words[:2] == ["-m", "streamlit"]:
         return words[2:4] == ["run", "app.py"]
     parsed: argparse.Namespace = _parser().parse_args(words[2:])
-    return words[:2] == ["-m", "gridpilot"] and parsed.command in ("pilot", "watchdog")
+    return words[:2] == ["-m", "gridpilot"] and parsed.command in ("pilot", "watchdog", "watch")
 
 
 def test_units__one_for_each_process() -> None:
@@ -105,7 +105,7 @@ def test_compose__secrets__none_in_the_file_and_only_the_console_on_this_machine
     services = COMPOSE["services"]
     for service in services.values():
         for key, value in service["environment"].items():
-            if re.search("PASSWORD|KEY", key):
+            if re.search("PASSWORD|KEY|SECRET|TOKEN|WEBHOOK", key):
                 assert value is None or value.startswith("${GRIDPILOT_DB_PASSWORD:?"), key
         assert "@" not in str(service["environment"].get("GRIDPILOT_DB_URL", "")).replace("//gridpilot@db/", "")
     assert {name: service["ports"] for name, service in services.items() if "ports" in service} == {

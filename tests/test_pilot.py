@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from gridpilot.config import Settings
 from gridpilot.dispatch import override
@@ -21,9 +22,11 @@ from gridpilot.dispatch.override import Command
 from gridpilot.errors import LeaseHeld
 from gridpilot.ledger.store import Ledger
 from gridpilot.mara_server import MaraServer
+from gridpilot.market.watch import STATE
 from gridpilot.monitor import settle
 from gridpilot.monitor.health import AUTO, ESTOP, FAILSAFE, HOLD, OVERRIDE, PilotState
 from gridpilot.pilot import Pilot, one_cycle
+from tests.market.market_server import KEY, MarketServer
 
 pytestmark = pytest.mark.slow  # real processes, killed and started again
 
@@ -212,6 +215,37 @@ def test_F08_pilot__api_down_at_the_start__fail_safe_and_recovers_by_itself(
             assert PilotState.load(ledger).control == AUTO
             assert PilotState.load(ledger).alarm == ""
             pilot.close(datetime.now(UTC))
+
+
+def test_F08_pilot__every_live_source_down_at_the_start__fail_safe_and_recovers_by_itself(url: str) -> None:
+    with MarketServer() as texas, MarketServer() as europe, Ledger.open(url) as ledger:
+        settings = Settings(
+            db_url=url,
+            refit=False,
+            source="gridstatus:ercot/HB_NORTH, energy-charts:NL",
+            gridstatus_url=f"{texas.url}/v1",
+            gridstatus_api_key=SecretStr(KEY),
+            energy_charts_url=europe.url,
+        )
+        texas.faults.status, europe.faults.html = 503, True
+        pilot = Pilot(settings, ledger)
+        pilot.tick(datetime.now(UTC))
+        state = PilotState.load(ledger)
+        assert state.control == FAILSAFE
+        assert "no price source is usable" in state.alarm
+        assert [row["role"] for row in ledger.get_state(STATE).value] == ["refused", "refused"]
+        assert cycles(ledger) == 0
+        europe.faults.html = False
+        pilot.retry_at = 0.0
+        pilot.tick(datetime.now(UTC))
+        assert PilotState.load(ledger).control == AUTO
+        assert ledger.latest("cycle").body["source"] == "energy-charts:NL"
+        texas.faults.status = 0  # the first is wanted again after two good looks
+        for hours in (1, 2):
+            pilot.tick(datetime.now(UTC) + timedelta(hours=hours))
+        assert ledger.latest("cycle").body["source"] == "gridstatus:ercot/HB_NORTH"
+        assert [row["role"] for row in ledger.get_state(STATE).value] == ["in use", "standby"]
+        pilot.close(datetime.now(UTC))
 
 
 def test_F09_pilot__api_goes_away__holds_while_the_set_points_are_valid_then_everything_off(

@@ -103,7 +103,7 @@ def test_F45_engine__pilot_stops_and_hangs__watchdog_switches_off_and_the_superv
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         for name, value in environment(ledger, replay_speed="3600").items():
             monkeypatch.setenv(name, value)
-        pilot, watchdog = engine()
+        pilot, watchdog, _watch = engine()
         quick = Program("watchdog", [*watchdog.command, "--grace", "15"])
         with supervised(pilot, quick):
             until(ledger.heartbeat, "the first good cycle")
@@ -134,6 +134,7 @@ def test_up__console_pilot_and_watchdog_by_one_command_and_one_signal_ends_them(
             try:
                 until(ledger.heartbeat, "the first good cycle")
                 until(lambda: ledger.get_state("watchdog_seen").value, "the watchdog")
+                until(lambda: ledger.get_state("watch").value, "the watch")
                 until(lambda: answers(port), "the console")
                 holder = ledger.lease_holder("pilot", now())
                 assert holder is not None

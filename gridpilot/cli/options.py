@@ -82,8 +82,8 @@ def moment(text: str) -> datetime:
     """A time with a zone, in UTC."""
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text} is not a time with a zone, as 2024-06-24T15:00:00Z")
-    return found.astimezone(UTC)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"{text} is not a time with a zone, as 2024-06-24T15:00:00Z")

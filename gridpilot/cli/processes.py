@@ -1,4 +1,4 @@
-"""The commands that run until they are stopped: pilot, watchdog, all three together, and the stand-in."""
+"""The commands that run until they are stopped: pilot, watchdog, watch, all of them together, and the stand-in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def add(command: Command) -> None:
     )
     sub.add_argument("--check", choices=("pilot", "watchdog"), help="say whether it is well, and end")
 
-    sub = command("up", _up, "console, pilot and watchdog together, until stopped", str)
+    sub = command("watch", _watch, "keep the alarms and tell them outside", str)
+    sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+    sub.add_argument("--check", action="store_true", help="say whether a watch is at work, and end")
+
+    sub = command("up", _up, "console, pilot, watchdog and watch together, until stopped", str)
     sub.add_argument("--port", type=int, default=8501)
 
     sub = command("mara-server", _mara_server, "local stand-in of the MARA API", str)
@@ -47,10 +51,20 @@ def _watchdog(args: argparse.Namespace) -> None:
     run_watchdog(load_settings(), exit_with_parent=args.exit_with_parent, grace_s=args.grace)
 
 
+def _watch(args: argparse.Namespace) -> None:
+    from gridpilot.watch import check, run_watch
+
+    if args.check:
+        check(load_settings())
+        return
+    run_watch(load_settings(), exit_with_parent=args.exit_with_parent)
+
+
 def _up(args: argparse.Namespace) -> None:
     from gridpilot import supervise
+    from gridpilot.monitor.courier import receiver
 
-    load_settings()  # what is wrong with them is said once, here
+    receiver(load_settings())  # what is wrong with them is said once, here
     supervise.run((supervise.console(args.port), *supervise.engine()))
 
 

@@ -12,7 +12,7 @@ from gridpilot.cli import options, texts
 from gridpilot.cli.options import Command, Result
 from gridpilot.config import load_settings
 from gridpilot.errors import GridPilotError, InputError
-from gridpilot.values import to_jsonable
+from gridpilot.values import iso, to_jsonable
 
 
 def add(command: Command) -> None:
@@ -129,7 +129,13 @@ def _curtail(args: argparse.Namespace) -> Result:
         if args.cancel:
             done = curtailment.cancel(ledger, args.cancel, author=args.author, reason=args.reason, now=now)
             return {"event": to_jsonable(done), "audit": None}
+        if ledger.latest("cycle") is None:
+            raise InputError("there is no decision yet, so the source's time is not known: wait for the first cycle")
         start = args.start or now + pilot.notice
+        if start > now + curtailment.AHEAD:
+            raise InputError(
+                f"--start is {iso(start)}: expected at most {curtailment.AHEAD.days} days ahead of {iso(now)}"
+            )
         if not 0.0 < args.minutes <= 1440.0:
             raise InputError(f"--minutes is {args.minutes:g}: expected more than 0 and at most 1440")
         event = curtailment.Curtailment(

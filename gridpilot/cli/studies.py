@@ -28,7 +28,7 @@ MOST_AUDITED = 5000  # bids that are cleared once for each lie that is tried
 def add(command: Command) -> None:
     """Add them to the command line."""
     sub = command("cycle", _cycle, "one decision cycle", texts.cycle)
-    sub.add_argument("--source", help="replay, mara or csv:PATH (default: GRIDPILOT_SOURCE)")
+    sub.add_argument("--source", help="as GRIDPILOT_SOURCE (its default): replay, csv:PATH, energy-charts:DE-LU, ...")
     sub.add_argument("--dry-run", action="store_true", help="decide, but write and send nothing")
 
     sub = command("forecast", _forecast, "forecast the prices after the last row of a file", texts.forecast)

@@ -485,8 +485,12 @@ def _path(axis: TimeAxis, series: Series, times: Times, colour: str, y: str) -> 
 
 
 def _ribbon(axis: TimeAxis, series: Series, low: Array, high: Array, fill: str, y: str) -> dict[str, Any]:
-    edges = np.repeat(_edges(np.asarray(series.times, dtype="datetime64[s]"), series.step_s), 2)[1:-1]
-    up, down = np.repeat(high, 2), np.repeat(low, 2)
+    times = np.asarray(series.times, dtype="datetime64[s]")
+    if series.kind == "curve":  # from point to point; else each interval at its height
+        edges, up, down = times, np.asarray(high), np.asarray(low)
+    else:
+        edges = np.repeat(_edges(times, series.step_s), 2)[1:-1]
+        up, down = np.repeat(high, 2), np.repeat(low, 2)
     return {
         "type": "scatter",
         "mode": "lines",

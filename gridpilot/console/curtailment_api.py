@@ -4,18 +4,12 @@
     POST /api/curtailments/cancel    cancel (the id), reason, author
     GET  /api/curtailments/ID        the event, and what was metered so far
 
-Calls are signed as Standard Webhooks are (standardwebhooks.com): headers `webhook-id`, `webhook-timestamp` (Unix
-seconds) and `webhook-signature` = "v1," + base64(HMAC-SHA256(secret, "id.timestamp.body")); several signatures may
-stand there, apart by blanks. The id is the event's; the same call again changes nothing. Without a secret
-(GRIDPILOT_CURTAIL_SECRET) there is no such door. Times are the source's, as everywhere.
+Calls are signed as Standard Webhooks are (`signing`). The id is the event's; the same call again changes nothing.
+Without a secret (GRIDPILOT_CURTAIL_SECRET) there is no such door. Times are the source's, as everywhere.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import Mapping
@@ -30,48 +24,17 @@ from gridpilot import views
 from gridpilot.config import load_settings
 from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.curtailment import Curtailment
-from gridpilot.errors import Conflict, GridPilotError, InputError
+from gridpilot.errors import ConfigError, Conflict, GridPilotError, InputError
 from gridpilot.monitor.curtailments import audit, find
 from gridpilot.monitor.health import PilotState
+from gridpilot.signing import Unsigned, verify
 from gridpilot.values import to_jsonable
 
 MOST_BYTES: Final = 10_000
-SKEW_S: Final = 300.0  # between the caller's clock and ours
+MOST_NUMBER: Final = 1e12
+MOST_MINUTES: Final = 1e5
+YEARS: Final = (1970, 9000)  # of a start or an end: no clock or sum of them leaves the calendar
 FIELDS: Final = {"start", "end", "minutes", "import_kw", "percent", "ramp_s", "reason", "author"}
-
-
-class Unsigned(InputError):
-    """The signature is missing, wrong or too old."""
-
-
-def sign(secret: str, message_id: str, stamp: int, body: bytes) -> str:
-    """The signature of a call, for the header."""
-    digest = hmac.new(_key(secret), f"{message_id}.{stamp}.".encode() + body, hashlib.sha256).digest()
-    return "v1," + base64.b64encode(digest).decode()
-
-
-def verify(secret: str, headers: Mapping[str, str], body: bytes, now: float) -> str:
-    """The id of a call that is signed with the secret; Unsigned, without a word of what would have been right."""
-    message_id, text = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    given = headers.get("webhook-signature", "").split()
-    if not (message_id and text.isascii() and text.isdigit() and given):
-        raise Unsigned("the call is not signed: give webhook-id, webhook-timestamp and webhook-signature")
-    if abs(now - int(text)) > SKEW_S:
-        raise Unsigned(f"webhook-timestamp is {abs(now - int(text)):.0f} s off: expected at most {SKEW_S:.0f} s")
-    wanted = sign(secret, message_id, int(text), body)
-    if not any(hmac.compare_digest(wanted.encode(), one.encode()) for one in given):
-        raise Unsigned("webhook-signature does not fit this call and the secret")
-    return message_id
-
-
-def _key(secret: str) -> bytes:
-    """The key behind a secret: base64 after "whsec_", else the text itself."""
-    if secret.startswith("whsec_"):
-        try:
-            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            raise InputError("GRIDPILOT_CURTAIL_SECRET is not base64 after whsec_: correct it") from None
-    return secret.encode()
 
 
 # --- what a call does ------------------------------------------------------------------------
@@ -80,9 +43,11 @@ def _key(secret: str) -> bytes:
 def _submit(message_id: str, body: Mapping[str, Any]) -> Any:
     now = _now()
     _only(body, FIELDS)
-    start = _moment(body, "start") or now + PilotState.load(views.ledger()).notice
-    minutes = _number(body, "minutes")
-    end = _moment(body, "end") or (None if minutes is None else start + timedelta(minutes=min(minutes, 1e5)))
+    known = next((row for row in curtailment.events(views.ledger()) if row.id == message_id), None)
+    soon = known.start if known else now + PilotState.load(views.ledger()).notice  # the same call again, the same start
+    start, minutes = _moment(body, "start") or soon, _number(body, "minutes")
+    lasts = None if minutes is None else timedelta(minutes=min(max(minutes, -MOST_MINUTES), MOST_MINUTES))
+    end = _moment(body, "end") or (None if lasts is None else start + lasts)
     if end is None:
         raise InputError("give end, or minutes")
     event = Curtailment(
@@ -134,16 +99,19 @@ def _moment(body: Mapping[str, Any], name: str) -> datetime | None:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None or moment.tzinfo is None or not YEARS[0] <= moment.year <= YEARS[1]:
         raise InputError(f"{name} is {str(value)[:40]!r}: expected ISO 8601 with a zone, as 2024-06-12T14:00:00Z")
     return moment
 
 
 def _number(body: Mapping[str, Any], name: str) -> float | None:
     value = body.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+    if value is None:
+        return None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not -MOST_NUMBER <= value <= MOST_NUMBER:  # NaN neither
         raise InputError(f"{name} is {str(value)[:40]!r}: expected a number")
-    return None if value is None else float(value)
+    return float(value)
 
 
 def _text(body: Mapping[str, Any], name: str, otherwise: str) -> str:
@@ -155,7 +123,7 @@ def _text(body: Mapping[str, Any], name: str, otherwise: str) -> str:
 
 # --- HTTP ------------------------------------------------------------------------------------
 
-STATUS: Final = ((Unsigned, 401), (InputError, 400), (Conflict, 409), (GridPilotError, 503))
+STATUS: Final = ((Unsigned, 401), (ConfigError, 503), (InputError, 400), (Conflict, 409), (GridPilotError, 503))
 
 
 async def answer(request: Request) -> Response:
@@ -169,7 +137,7 @@ async def answer(request: Request) -> Response:
             raw += chunk
             if len(raw) > MOST_BYTES:
                 return JSONResponse({"detail": f"the body has more than {MOST_BYTES} bytes"}, 413)
-        message_id = verify(secret.get_secret_value(), request.headers, raw, time.time())
+        message_id = verify(secret.get_secret_value(), request.headers, raw, time.time(), "GRIDPILOT_CURTAIL_SECRET")
         return await anyio.to_thread.run_sync(_act, request, message_id, raw)
     except GridPilotError as error:
         return JSONResponse({"detail": str(error)}, next(code for kind, code in STATUS if isinstance(error, kind)))

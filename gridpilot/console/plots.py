@@ -54,7 +54,7 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
     layout |= {"bargap": 0.28, "hovermode": "closest"}
     low = min([r.value for r in ordered] + [price_now, 0.0])
     span = (top - low) or 1.0
-    layout["xaxis"] = value_axis(title=_title(unit), range=[low - 0.02 * span, top + 0.45 * span], fixedrange=True)
+    layout["xaxis"] = value_axis(title=axis_title(unit), range=[low - 0.02 * span, top + 0.45 * span], fixedrange=True)
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
     layout["annotations"] += [
         {
@@ -65,7 +65,7 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
         }
         for r, earns in zip(ordered, on, strict=True)
     ]  # fmt: skip
-    _mark_x(layout, price_now, f"price now {fmt.price(price_now, unit).value}", LIGHT["now"])
+    mark_x(layout, price_now, f"price now {fmt.price(price_now, unit).value}", LIGHT["now"])
     return {"data": [bars], "layout": layout}
 
 
@@ -113,13 +113,13 @@ def merit_order(
     right = max(at, capacity_kw) * 1.03 or 1.0
     top = _cut(steps, max(p for p in (clearing_usd_per_kwh, reserve_usd_per_kwh, 0.0) if np.isfinite(p)), layout)
     layout |= {"barmode": "overlay", "hovermode": "closest"}
-    layout["xaxis"] = value_axis(title=_title("kW, dearest bid first"), range=[0, right])
-    layout["yaxis"] = value_axis(title=_title(f"{money}/kWh"), range=[min(0.0, low), top], fixedrange=True)
+    layout["xaxis"] = value_axis(title=axis_title("kW, dearest bid first"), range=[0, right])
+    layout["yaxis"] = value_axis(title=axis_title(f"{money}/kWh"), range=[min(0.0, low), top], fixedrange=True)
     layout["legend"]["y"] = -0.2
-    _mark_x(layout, capacity_kw, f"capacity {capacity_kw:,.0f} kW", LIGHT["now"])
-    _mark_y(layout, clearing_usd_per_kwh, f"clearing {clearing_usd_per_kwh:.3f}", LIGHT["ink"])
+    mark_x(layout, capacity_kw, f"capacity {capacity_kw:,.0f} kW", LIGHT["now"])
+    mark_y(layout, clearing_usd_per_kwh, f"clearing {clearing_usd_per_kwh:.3f}", LIGHT["ink"])
     if 0.0 < reserve_usd_per_kwh != clearing_usd_per_kwh:
-        _mark_y(layout, reserve_usd_per_kwh, f"reserve {reserve_usd_per_kwh:.3f}", LIGHT["muted"], above=False)
+        mark_y(layout, reserve_usd_per_kwh, f"reserve {reserve_usd_per_kwh:.3f}", LIGHT["muted"], above=False)
     return {"data": data, "layout": layout}
 
 
@@ -191,11 +191,11 @@ def pnl_histogram(
     marks = [edges[0], edges[-1], -var, -cvar]
     low, high = float(np.nanmin(marks)), float(np.nanmax(marks))
     room = 0.05 * ((high - low) or 1.0)
-    layout["xaxis"] = value_axis(title=_title(f"P&amp;L, {escape(money)}"), range=[low - room, high + room])
-    layout["yaxis"] = value_axis(title=_title("scenarios, %"), rangemode="tozero", fixedrange=True)
+    layout["xaxis"] = value_axis(title=axis_title(f"P&amp;L, {escape(money)}"), range=[low - room, high + room])
+    layout["yaxis"] = value_axis(title=axis_title("scenarios, %"), rangemode="tozero", fixedrange=True)
     level = fmt.percent(alpha)
-    _mark_x(layout, -cvar, f"CVaR {level}: {fmt.money(cvar, money)}", LIGHT["alarm"], row=1)
-    _mark_x(layout, -var, f"VaR {level}: {fmt.money(var, money)}", LIGHT["warning"])
+    mark_x(layout, -cvar, f"CVaR {level}: {fmt.money(cvar, money)}", LIGHT["alarm"], row=1)
+    mark_x(layout, -var, f"VaR {level}: {fmt.money(var, money)}", LIGHT["warning"])
     layout["margin"]["t"] += 18
     layout["height"] += 18
     return {"data": [bars], "layout": layout}
@@ -222,8 +222,8 @@ def calibration(nominal: Floats, covered: Floats, n: int, title: str = "") -> Fi
     layout = base_layout(PLOT_PX + 70, title)
     layout["hovermode"] = "closest"
     layout["legend"]["y"] = -0.2
-    layout["xaxis"] = value_axis(title=_title("band promises, %"), range=[0, 100], fixedrange=True)
-    layout["yaxis"] = value_axis(title=_title("outcomes inside, %"), range=[0, 102], fixedrange=True)
+    layout["xaxis"] = value_axis(title=axis_title("band promises, %"), range=[0, 100], fixedrange=True)
+    layout["yaxis"] = value_axis(title=axis_title("outcomes inside, %"), range=[0, 102], fixedrange=True)
     return {"data": [ideal, points], "layout": layout}
 
 
@@ -245,10 +245,10 @@ def errors(values: Mapping[str, float], unit: str, reference: str = "", title: s
     layout = base_layout(ROW_PX * max(2, len(ordered)) + 70, title)
     layout |= {"bargap": 0.3, "hovermode": "closest"}
     top = max(values.values(), default=1.0)
-    layout["xaxis"] = value_axis(title=_title(unit), range=[0, 1.15 * top], fixedrange=True)
+    layout["xaxis"] = value_axis(title=axis_title(unit), range=[0, 1.15 * top], fixedrange=True)
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
     if reference in values:
-        _mark_x(layout, values[reference], f"to beat: {reference}", LIGHT["now"])
+        mark_x(layout, values[reference], f"to beat: {reference}", LIGHT["now"])
     return {"data": [bars], "layout": layout}
 
 
@@ -281,7 +281,7 @@ def week_map(mean: Floats, unit: str) -> Figure:
     layout |= {"hovermode": "closest"}
     layout["margin"] = {**layout["margin"], "t": 8}
     layout["xaxis"] = value_axis(
-        title=_title("hour of the day"), tickvals=[0, 6, 12, 18, 23], showgrid=False, fixedrange=True
+        title=axis_title("hour of the day"), tickvals=[0, 6, 12, 18, 23], showgrid=False, fixedrange=True
     )
     layout["yaxis"] = value_axis(
         autorange="reversed", showgrid=False, fixedrange=True, tickfont={"color": LIGHT["ink"]}
@@ -307,17 +307,18 @@ def duration(share: Floats, price: Floats, now: float, unit: str) -> Figure:
     layout = base_layout(PLOT_PX + 20)
     layout |= {"hovermode": "closest"}
     layout["margin"] = {**layout["margin"], "t": 8}
-    layout["xaxis"] = value_axis(title=_title("share of the time, %"), range=[0, 100], fixedrange=True)
-    layout["yaxis"] = value_axis(title=_title(escape(unit)), fixedrange=True)
-    _mark_y(layout, now, f"now {fmt.price(now, unit).value}", LIGHT["now"])
+    layout["xaxis"] = value_axis(title=axis_title("share of the time, %"), range=[0, 100], fixedrange=True)
+    layout["yaxis"] = value_axis(title=axis_title(escape(unit)), fixedrange=True)
+    mark_y(layout, now, f"now {fmt.price(now, unit).value}", LIGHT["now"])
     return {"data": [line], "layout": layout}
 
 
-def _title(text: str) -> dict[str, Any]:
+def axis_title(text: str) -> dict[str, Any]:
+    """The quiet title of an axis."""
     return {"text": text, "font": {"color": LIGHT["muted"], "size": 11}, "standoff": 4}
 
 
-def _mark_x(layout: dict[str, Any], at: float, text: str, colour: str, row: int = 0) -> None:
+def mark_x(layout: dict[str, Any], at: float, text: str, colour: str, row: int = 0) -> None:
     """A vertical line with its label on top, on the side where there is room."""
     if not np.isfinite(at):
         return
@@ -338,7 +339,7 @@ def _mark_x(layout: dict[str, Any], at: float, text: str, colour: str, row: int 
     )  # fmt: skip
 
 
-def _mark_y(layout: dict[str, Any], at: float, text: str, colour: str, above: bool = True) -> None:
+def mark_y(layout: dict[str, Any], at: float, text: str, colour: str, above: bool = True) -> None:
     """A horizontal line with its label at the right end."""
     if not np.isfinite(at):
         return
@@ -376,6 +377,6 @@ def drivers(values: Mapping[str, float], unit: str, title: str = "") -> Figure:
     layout |= {"bargap": 0.3, "hovermode": "closest"}
     reach = 1.6 * max((abs(v) for v in values.values()), default=1.0) or 1.0
     low = -reach if any(v < 0.0 for v in values.values()) else 0.0
-    layout["xaxis"] = value_axis(title=_title(unit), range=[low, reach], fixedrange=True)
+    layout["xaxis"] = value_axis(title=axis_title(unit), range=[low, reach], fixedrange=True)
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
     return {"data": [bars], "layout": layout}

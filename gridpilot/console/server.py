@@ -94,6 +94,12 @@ async def _curtailment(request: Request) -> Response:
     return await curtailment_api.answer(request)
 
 
+async def _metrics(request: Request) -> Response:
+    from gridpilot.console import metrics_api
+
+    return await metrics_api.answer(request)
+
+
 _CURTAILMENTS: Final = (
     Route("/api/curtailments", _curtailment, methods=["POST"]),
     Route("/api/curtailments/cancel", _curtailment, methods=["POST"]),
@@ -102,8 +108,9 @@ _CURTAILMENTS: Final = (
 
 
 def routes() -> list[Route]:
-    """`/healthz` (the server answers), Plotly's script, and signed curtailment calls."""
-    return [Route("/healthz", _health), Route("/assets/plotly.min.js", _plotly), *_CURTAILMENTS]
+    """`/healthz` (the server answers), `/metrics` for Prometheus, Plotly's script, and signed curtailment calls."""
+    plain = (Route("/healthz", _health), Route("/metrics", _metrics), Route("/assets/plotly.min.js", _plotly))
+    return [*plain, *_CURTAILMENTS]
 
 
 # --- security headers ----------------------------------------------------------------------

@@ -38,8 +38,8 @@ def require_safe_start() -> None:
     if auth:
         _check(auth)
         return
-    open_to = [name for name in (st.get_option("server.address") or "every address",) if not _loopback(name)]
-    open_to += [name for name in st.get_option("server.allowedHosts") or () if not _loopback(name)]
+    open_to = [name for name in (st.get_option("server.address") or "every address",) if not loopback(name)]
+    open_to += [name for name in st.get_option("server.allowedHosts") or () if not loopback(name)]
     if open_to:
         raise ConfigError(
             f"the console would answer on {open_to[0]} without a sign-in: set one up in .streamlit/secrets.toml "
@@ -129,7 +129,8 @@ def _check(auth: Mapping[str, Any]) -> None:
         raise ConfigError(f"{where} has no {(missing or PROVIDER)[0]}: see docs/operators.md")
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Whether a host name or address is this machine itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

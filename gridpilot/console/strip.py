@@ -54,8 +54,9 @@ def strip_html(status: Status, signed_in: bool = True) -> str:
         parts.append(_chip("BATTERY SIMULATED", "", "The API has no battery: it is simulated beside the real machines"))
     parts.append(_prices(status))
     parts.append(_control(status))
-    alarms = fmt.count(status.alarms, "alarm")
-    parts.append(_chip(alarms, "alarm", "See Health") if status.alarms else f"<span class='gp-muted'>{alarms}</span>")
+    if status.curtailed:
+        parts.append(_chip("CURTAILED", "warning", f"A curtailment is in force: {status.curtailed}. See Dispatch"))
+    parts.append(_alarms(status))
     if status.proposals:
         parts.append(
             _chip(f"{status.proposals} to approve", "warning", "A command waits for a second person: Dispatch")
@@ -67,6 +68,14 @@ def strip_html(status: Status, signed_in: bool = True) -> str:
         note = escape(status.message)
         parts.append(f"<span class='gp-note gp-muted' title='{note}'>{note}</span>")
     return f"<div class='gp-strip'>{''.join(parts)}</div>"
+
+
+def _alarms(status: Status) -> str:
+    """How many nobody has acknowledged or shelved; red only where one of them is more than a warning."""
+    text = fmt.count(status.alarms, "alarm")
+    if not status.alarms:
+        return f"<span class='gp-muted'>{text}</span>"
+    return _chip(text, "warning" if status.only_warnings else "alarm", "Not acknowledged yet: see Health")
 
 
 def _prices(status: Status) -> str:

@@ -157,6 +157,10 @@ STYLE: Final = """<style>
   position: sticky; top: 3.75rem; z-index: 90; background: light-dark(__BACKGROUND__);
   border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); padding-bottom: 0.4rem;
 }
+.gp-alarm-row { display: flex; gap: 0.6rem; align-items: baseline; font-size: 0.9rem; line-height: 1.35; }
+.gp-alarm-row .gp-chip { flex: none; }
+.gp-alarm-row > div { min-width: 0; overflow-wrap: anywhere; }
+.gp-todo { border-left: 3px solid color-mix(in srgb, currentColor 30%, transparent); padding-left: 0.5rem; }
 .gp-strip { display: flex; align-items: center; gap: 0.35rem 0.9rem; min-height: 2.25rem; flex-wrap: wrap; }
 .gp-strip > span { white-space: nowrap; }
 .gp-strip .gp-note { overflow: hidden; text-overflow: ellipsis; min-width: 0; flex: 0 1 auto; }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gridpilot.foreign import shown
+from gridpilot.foreign import hidden, shown
 
 VIEWER, OPERATOR, APPROVER = ROLES = ("viewer", "operator", "approver")  # each may do what those before it may
 LOCAL, OIDC = "local", "oidc"
@@ -79,7 +79,9 @@ def _listed(email: str, names: Iterable[str]) -> bool:
 
 
 def _plain(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).strip().casefold()
+    """Without what cannot be seen, blanks in a row as one."""
+    seen = "".join(c for c in unicodedata.normalize("NFKC", name) if not hidden(c))
+    return unicodedata.normalize("NFKC", " ".join(seen.split()).casefold())
 
 
 def _moment(exp: Any) -> datetime:

@@ -3,7 +3,8 @@
 An operator, the site's schedule, or a utility's signed call gives one. It is a row of the ledger's state, and each
 change of it is an entry. From `start` on the limit falls in a straight line over `ramp_s` seconds, and holds until
 `end`. The baseline is the mean of the metered import over the hour before the start; it is fixed then. Until then a
-percentage is taken of the import as it was metered over the last hour.
+percentage is taken of the import as it was metered over the last hour. Where nothing was metered before the start, it
+is one of the connection to the end: what is drawn in a curtailment says nothing of what would be without.
 
 proposed (where a second person must approve) -> scheduled -> active -> ended; or cancelled, before or in between.
 """
@@ -163,9 +164,10 @@ def advance(ledger: CommandStore, site: Site, now: datetime, metered: Metered) -
     if due or turned:
         rows = _turn(ledger, due, now, metered)
     live = [row for row in rows if row.status in LIVE]
-    expected_kw = metered(now - BASELINE, now) if any(row.baseline_kw is None for row in live) else math.nan
-    expected_kw = expected_kw if math.isfinite(expected_kw) else site.import_kw
-    return bool(turned), tuple(row.limit(expected_kw) for row in live)
+    hour_kw = metered(now - BASELINE, now) if any(row.status == "scheduled" for row in live) else math.nan
+    hour_kw = hour_kw if math.isfinite(hour_kw) else site.import_kw
+    expected_kw = {"scheduled": hour_kw, "active": site.import_kw}
+    return bool(turned), tuple(row.limit(expected_kw[row.status]) for row in live)
 
 
 _DUE = {("scheduled", True, False), *((status, True, True) for status in OPEN)}  # status, begun, over

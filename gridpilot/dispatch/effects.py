@@ -92,6 +92,7 @@ def _dispatch(
         planned.at,
         planned.valid_until,
         origin,
+        planned.step_s,
     )
 
 

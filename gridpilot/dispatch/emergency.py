@@ -50,10 +50,47 @@ def scale_down(
     if asked_kw <= limit_kw + KW:
         return dispatch, None
     target_kw = max(limit_kw, 0.0) * (1.0 - margin)
-    heat = 1.0 + site.cooling.kw_per_kw
-    counts = dict(dispatch.machines)
     room_kw = min(dispatch.room_kw, 0.0)  # cooling that can wait, waits
     excess = dispatch.total_power_kw - dispatch.room_kw + room_kw + relied_kw - target_kw
+    less, excess = _less(site, dispatch, excess, value_usd_per_kwh)
+    heated_kw = _it_kw(site, **less) * (1.0 + site.cooling.kw_per_kw)
+    room_kw = max(room_kw, -_it_kw(site, **less) * site.cooling.kw_per_kw)
+    battery_kw = dispatch.battery_kw
+    if battery_kw > max(0.0, -excess):
+        battery_kw = grain(max(0.0, -excess))
+    if battery_kw < 0.0:  # whole machines may go by more than was asked: the grid does not take it all
+        battery_kw = max(battery_kw, min(0.0, -site.export_kw - heated_kw - room_kw))
+    shed = changed(site, state, dispatch, battery_kw=battery_kw, room_kw=room_kw, **less)
+    text = (
+        f"{dispatch.total_power_kw:.1f} kW of load and {dispatch.grid_kw:.1f} kW from the grid were asked for, "
+        f"the limit is {limit_kw:.1f} kW: shed to {shed.total_power_kw:.1f} kW"
+    )
+    return shed, DataFlag("SHED", text, "alarm", "dispatch")
+
+
+def cap_load(
+    site: Site,
+    state: SiteState,
+    dispatch: Dispatch,
+    cap_kw: float,
+    value_usd_per_kwh: Mapping[str, float] | None = None,
+) -> Dispatch:
+    """Loads with their own cooling brought under `cap_kw`, in the order of `scale_down`, whatever the battery does; the
+    cooling beyond their heat stays."""
+    excess = dispatch.total_power_kw - dispatch.room_kw - cap_kw
+    if excess <= KW:
+        return dispatch
+    less, _ = _less(site, dispatch, excess, value_usd_per_kwh)
+    load_kw = _it_kw(site, **less)
+    room_kw = max(dispatch.room_kw, -load_kw * site.cooling.kw_per_kw)
+    return changed(site, state, dispatch, room_kw=room_kw, **less)
+
+
+def _less(
+    site: Site, dispatch: Dispatch, excess: float, value_usd_per_kwh: Mapping[str, float] | None
+) -> tuple[dict[str, Any], float]:
+    """Machines, then jobs, then tenants, `excess` kW less of them with their cooling; and what is still too much."""
+    heat, counts = 1.0 + site.cooling.kw_per_kw, dict(dispatch.machines)
     for machine in sorted(site.machines, key=lambda m: _worth(m, value_usd_per_kwh)):
         if excess <= KW:
             break
@@ -62,18 +99,7 @@ def scale_down(
         excess -= off * machine.power_kw * heat
     jobs, excess = _cut(dispatch.jobs_kw, excess, heat)
     tenants, excess = _cut(dispatch.tenants_kw, excess, heat)
-    room_kw = max(room_kw, -_it_kw(site, counts, jobs, tenants) * (heat - 1.0))
-    battery_kw = dispatch.battery_kw
-    if battery_kw > max(0.0, -excess):
-        battery_kw = grain(max(0.0, -excess))
-    shed = changed(
-        site, state, dispatch, machines=counts, battery_kw=battery_kw, jobs_kw=jobs, tenants_kw=tenants, room_kw=room_kw
-    )
-    text = (
-        f"{dispatch.total_power_kw:.1f} kW of load and {dispatch.grid_kw:.1f} kW from the grid were asked for, "
-        f"the limit is {limit_kw:.1f} kW: shed to {shed.total_power_kw:.1f} kW"
-    )
-    return shed, DataFlag("SHED", text, "alarm", "dispatch")
+    return {"machines": counts, "jobs_kw": jobs, "tenants_kw": tenants}, excess
 
 
 def grain(charge_kw: float) -> float:
@@ -140,11 +166,13 @@ def heat_step(heat: Heat, hottest_c: float | None, now: datetime, load_kw: float
     """The next step against heat: first cooling, then a tenth of the load less each `STEP_S` while it stays too hot.
 
     `load_kw` is what would be drawn without any of this. `hottest_c` None (no such sensor) or NaN (lost) changes
-    nothing. Below `COOL_C` a tenth comes back each step, and the extra cooling ends last.
+    nothing. Below `COOL_C` a tenth comes back each step, and the extra cooling ends last. A clock that went back waits
+    for nothing.
     """
     if hottest_c is None or not math.isfinite(hottest_c):
         return heat
-    if heat.at is not None and now - heat.at < timedelta(seconds=STEP_S) and hottest_c < CRITICAL_C:
+    waited = None if heat.at is None else now - heat.at
+    if waited is not None and timedelta(0) <= waited < timedelta(seconds=STEP_S) and hottest_c < CRITICAL_C:
         return heat
     if hottest_c > HOT_C:
         if can_cool and not heat.cooling and hottest_c < CRITICAL_C:
@@ -183,7 +211,7 @@ def respond(
     Miners round so that no less than asked is given, as far as there are any; the battery keeps to its band.
     """
     battery, heat = site.battery, 1.0 + site.cooling.kw_per_kw
-    low, high = _battery_room(battery, state.soc_frac)
+    low, high = _battery_room(battery, state.soc_frac, dispatch.step_s / 3600.0)
     battery_kw = min(max(dispatch.battery_kw - kw, min(low, dispatch.battery_kw)), max(high, dispatch.battery_kw))
     left = kw - (dispatch.battery_kw - battery_kw)
     counts = dict(dispatch.machines)
@@ -199,17 +227,27 @@ def respond(
     return changed(site, state, dispatch, machines=counts, battery_kw=battery_kw)
 
 
-def _battery_room(battery: Battery, soc_frac: float) -> tuple[float, float]:
-    """Least and most battery power that the state of charge allows [kW]; none of it where that is unknown."""
+def _battery_room(battery: Battery, soc_frac: float, hours: float) -> tuple[float, float]:
+    """Least and most battery power that the state of charge allows for so long [kW]; none where that is unknown."""
     if not (math.isfinite(soc_frac) and 0.0 <= soc_frac <= 1.0):
         return 0.0, 0.0
-    low = -battery.discharge_kw if soc_frac > battery.soc_min + SOC_SPARE else 0.0
-    return low, battery.charge_kw if soc_frac < battery.soc_max - SOC_SPARE else 0.0
+    held_kwh = (soc_frac - battery.soc_min) * battery.capacity_kwh * battery.efficiency_discharge
+    free_kwh = (battery.soc_max - soc_frac) * battery.capacity_kwh / battery.efficiency_charge
+    low = _lasting(battery.discharge_kw, held_kwh, hours) if soc_frac > battery.soc_min + SOC_SPARE else 0.0
+    high = _lasting(battery.charge_kw, free_kwh, hours) if soc_frac < battery.soc_max - SOC_SPARE else 0.0
+    return -low, high
 
 
-def _it_kw(site: Site, counts: Mapping[str, int], jobs: Mapping[str, float], tenants: Mapping[str, float]) -> float:
-    machines = sum(site.machine(name).power_kw * count for name, count in counts.items())
-    return machines + sum(jobs.values()) + sum(tenants.values())
+def _lasting(most_kw: float, kwh: float, hours: float) -> float:
+    """All of a power where the energy lasts for the time, else as much of it as lasts, in whole steps [kW]."""
+    return most_kw if most_kw * hours <= kwh else grain(kwh / hours)
+
+
+def _it_kw(
+    site: Site, machines: Mapping[str, int], jobs_kw: Mapping[str, float], tenants_kw: Mapping[str, float]
+) -> float:
+    machines_kw = sum(site.machine(name).power_kw * count for name, count in machines.items())
+    return machines_kw + sum(jobs_kw.values()) + sum(tenants_kw.values())
 
 
 def _worth(machine: MachineType, values: Mapping[str, float] | None) -> tuple[float, float, str]:

@@ -6,6 +6,7 @@
     heat         extra cooling above 75 C, then less load by priority
     transition   more only when less has happened: machines that go off still draw while others come on
     stagger      machines come on a few at a time, those that are worth most first; not where the grid asks for load
+    export       no more discharge than the machines that run and the grid take
 
 The result is a function of the dispatch that was decided, the reading and a small memory; so what is in force can be
 worked out anew with each reading, and is sent only where it differs.
@@ -23,6 +24,7 @@ from gridpilot.dispatch.emergency import (
     MARGIN,
     Heat,
     battery_guard,
+    cap_load,
     changed,
     droop_kw,
     grain,
@@ -90,6 +92,7 @@ def guard(
     origin = decided.origin if same(work.out, decided) else ORIGIN
     work.transition()
     work.stagger(memory)
+    work.export()
     out = decided if same(work.out, decided) else replace(work.out, origin=origin)
     return Guarded(out, tuple(work.flags), memory)
 
@@ -105,6 +108,7 @@ class _Work:
     out: Dispatch
     flags: list[DataFlag] = field(default_factory=list)
     absorbs: bool = False  # more load because the frequency is high
+    most_kw: float = math.inf  # that may be drawn, as the limits and the meter say
 
     def frequency(self) -> None:
         """Droop within the promised reserve."""
@@ -145,7 +149,7 @@ class _Work:
         limit_kw = min([self.state.import_kw(self.site.import_kw), *(x.at(later) for x in self.state.limits)])
         unseen = unseen_kw > BROKEN_KW
         room_kw, margin = (max(0.0, limit_kw - unseen_kw), MARGIN) if unseen else (limit_kw, 0.0)
-        worth = self.terms.worth_usd_per_kwh
+        worth, self.most_kw = self.terms.worth_usd_per_kwh, room_kw * (1.0 - margin)
         self.out, flag = scale_down(self.site, self.state, self.out, room_kw, worth, margin=margin)
         if flag is not None and unseen:
             text = f"the meter shows {unseen_kw:.1f} kW more than the set points draw; {flag.message}"
@@ -166,7 +170,7 @@ class _Work:
         heat = heat_step(before, hottest_c, self.reading.at, load_kw, can_cool=can_cool)
         if heat.cap_kw is not None:
             worth = self.terms.worth_usd_per_kwh
-            self.out, _ = scale_down(site, self.state, self.out, heat.cap_kw, worth, margin=0.0)
+            self.out = cap_load(site, self.state, self.out, heat.cap_kw, worth)
             text = f"hottest machine at {hottest_c:.1f} C: load held under {heat.cap_kw:.0f} kW"
             self.flags.append(DataFlag("HOT", text, "alarm", "dispatch"))
         if heat.cooling:
@@ -174,9 +178,8 @@ class _Work:
         return heat
 
     def _more_cooling(self, hottest_c: float) -> None:
-        """As much as there is and the connection still carries; less where the room would get too cold."""
-        most_kw = self.state.import_kw(self.site.import_kw) - (self.out.grid_kw - self.out.room_kw)
-        extra_kw = min(self.site.room.extra_kw, most_kw)
+        """As much as there is and the connection still carries; none where the room would get too cold."""
+        extra_kw = min(self.site.room.extra_kw, self.most_kw - (self.out.grid_kw - self.out.room_kw))
         if extra_kw <= self.out.room_kw:
             return
         cooler = changed(self.site, self.state, self.out, room_kw=extra_kw)
@@ -203,13 +206,18 @@ class _Work:
         waits_kw = min(over_kw, max(0.0, out.battery_kw))
         battery_kw = grain(out.battery_kw - waits_kw) if waits_kw else out.battery_kw
         over_kw -= waits_kw
-        for machine in sorted(site.machines, key=lambda m: (self.terms.worth_usd_per_kwh or {}).get(m.type, 0.0)):
-            more = counts.get(machine.type, 0) - reading.machines.get(machine.type, 0)
+        self._hold_back(counts, over_kw)
+        self._wait(counts, battery_kw)
+
+    def _hold_back(self, counts: dict[str, int], over_kw: float) -> None:
+        """Fewer of those that don't run yet, those worth least first, until that much less would be drawn."""
+        heat, worth = 1.0 + self.site.cooling.kw_per_kw, self.terms.worth_usd_per_kwh or {}
+        for machine in sorted(self.site.machines, key=lambda m: worth.get(m.type, 0.0)):
+            more = counts.get(machine.type, 0) - self.reading.machines.get(machine.type, 0)
             if over_kw > WAIT_KW and more > 0:
                 waiting = min(more, math.ceil((over_kw - WAIT_KW) / (machine.power_kw * heat)))
                 counts[machine.type] -= waiting
                 over_kw -= waiting * machine.power_kw * heat
-        self._wait(counts, battery_kw)
 
     def stagger(self, memory: Memory) -> None:
         """No more than `stagger_kw` of machines start at a time, one at least. The next ones may when a reading shows
@@ -232,6 +240,21 @@ class _Work:
             counts[machine.type] -= more - starts
         if counts != self.out.machines:
             self._wait(counts, self.out.battery_kw)
+
+    def export(self) -> None:
+        """Machines that are starting, or failed, take nothing yet: what the grid does not take is not discharged, and
+        of those that don't run yet no more come on than fit without that."""
+        site, out, counts = self.site, self.out, dict(self.out.machines)
+        heat, running = 1.0 + site.cooling.kw_per_kw, counts
+        if self.reading.told is not None:
+            running = {name: min(n, self.reading.machines.get(name, 0)) for name, n in counts.items()}
+        it_kw = sum(out.jobs_kw.values()) + sum(out.tenants_kw.values())
+        it_kw += sum(m.power_kw * running.get(m.type, 0) for m in site.machines)
+        most_kw = max(0.0, it_kw * heat + out.room_kw) + site.export_kw
+        if -out.battery_kw > most_kw + WAIT_KW:
+            battery_kw = -most_kw
+            self._hold_back(counts, out.total_power_kw + battery_kw - self.state.import_kw(site.import_kw))
+            self._wait(counts, battery_kw)
 
     def _wait(self, counts: dict[str, int], battery_kw: float) -> None:
         """Fewer machines for now, and no less cooling than they need."""

@@ -27,21 +27,21 @@ from gridpilot.dispatch.actor import APPROVER, OPERATOR, Actor, same_person
 from gridpilot.dispatch.effects import KINDS, OVERRIDES, apply_override, check_target, import_limit_kw
 from gridpilot.dispatch.emergency import failsafe
 from gridpilot.dispatch.journal import CommandStore, CommandWork
-from gridpilot.dispatch.reconcile import HOLD_KEY, SENT, held
+from gridpilot.dispatch.reconcile import ESTOP_KEY, HOLD_KEY, SENT, held
 from gridpilot.domain import Dispatch, GridLimit, Site, SiteState
 from gridpilot.errors import Conflict, Forbidden, InputError
 from gridpilot.foreign import JOINERS, hidden
 from gridpilot.values import iso
 
-ACTS = (*KINDS, "approve", "release", "curtailment")  # every kind of row: the last ones are written where refused
+ACTS = (*KINDS, "approve", "release", "curtailment", "alarm")  # every kind of row: the last are written where refused
 LIVE = ("accepted", "active")  # accepted: waits for a cycle; active: a cycle has sent it
 PROPOSED = "proposed"
 VERSION_KEY = "dispatch_version"  # its version rises with each override, release, expiry and emergency stop
-ESTOP_KEY = "estop"
 PROPOSALS_KEY = "proposals"  # number of a proposed command -> by when it must be approved, wall clock
 SIGNED_OUT_KEY = "signed_out"  # sign-in that was ended -> when its token would have expired by itself
 MAX_TEXT = 500
 MAX_VALID = timedelta(hours=24)
+TURNED_BACK = MAX_VALID + timedelta(minutes=15)  # an end so far ahead means that; a tick may be late
 CONFIRM_WITHIN = timedelta(seconds=30)
 APPROVE_WITHIN = timedelta(minutes=10)
 
@@ -129,15 +129,15 @@ def release(ledger: CommandStore, command_id: int, actor: Actor, *, reason: str,
 
 
 def require(
-    ledger: CommandStore, actor: Actor, role: str, act: str, *, now: datetime, wall: datetime, forbidden: str = ""
+    ledger: CommandStore, actor: Actor, role: str, attempt: Command, *, wall: datetime, forbidden: str = ""
 ) -> None:
-    """Forbidden, on record, for who may not do something that is no command of its own: `act` says what. `forbidden` is
-    another reason against it."""
+    """Forbidden, on record, for who may not do something that is no command of its own: `attempt` says what.
+    `forbidden` is another reason against it."""
     with ledger.transaction() as work:
         lacking = _lacks(work, actor, role, wall) or forbidden
         if lacking:
             present = work.get_state(VERSION_KEY)[1]
-            _write(work, Command(now, actor.name, act, "curtailment", {}, now, present), "refused", lacking, actor)
+            _write(work, replace(attempt, base_version=present), "refused", lacking, actor)
     if lacking:
         raise Forbidden(lacking)
 
@@ -269,11 +269,16 @@ def limits(site: Site, standing: Standing, now: datetime) -> tuple[GridLimit, ..
     return (GridLimit(min(command.created_at, now), command.valid_until, import_limit_kw(site, command.target)),)
 
 
-def note_sent(ledger: CommandStore, sent: Dispatch, now: datetime) -> None:
-    """After a cycle: expire what is over, and say whether the override in force was followed."""
+def note_sent(ledger: CommandStore, sent: Dispatch, now: datetime, known: Command | None) -> None:
+    """After a cycle: expire what is over, and say whether the override that it knew of was followed.
+
+    One that was given while the cycle ran is left to the next.
+    """
     expire(ledger, now)
     command = active_override(ledger, now)
-    if command is None or sent.origin == "estop" or held(ledger) is not None:
+    if command is None or known is None or command.id != known.id:
+        return
+    if sent.origin == "estop" or held(ledger) is not None:
         return
     if sent.origin == "plan":
         settle(ledger, command.id, "refused", "it would break a limit of the site: the plan was followed", now)
@@ -342,7 +347,7 @@ def _over(
     ahead: timedelta = row["valid_until"] - now
     by = (deadlines or {}).get(str(row["id"])) if row["status"] == PROPOSED else None
     late = by is not None and wall is not None and wall > datetime.fromisoformat(by)
-    return late or not timedelta(0) < ahead <= MAX_VALID
+    return late or not timedelta(0) < ahead <= TURNED_BACK
 
 
 # --- writing ---------------------------------------------------------------------------------

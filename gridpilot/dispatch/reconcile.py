@@ -29,6 +29,8 @@ LATE_S = 60.0  # what is older is not sent: whoever decided it slept. Longer tha
 PUTS = 2  # the command, and once more when the machines show another state
 LOOK_BACK = 50  # intents that a start looks at; more than one without a result is rare
 SENT = ("applied", "recovered", "partial")  # the set points are in force, or on their way
+ESTOP_KEY = "estop"  # of the ledger's state: {latched, at, author, reason}
+OFF = ("estop", "failsafe")  # origins of what may be sent while an emergency stop is latched
 HOLD_KEY = "hold"  # of the ledger's state: {reason, at} while nothing new may be sent, else null
 LOOKS, LOOK_S = 3, 10.0  # so many looks, so far apart, until machines that lag behind are an alarm
 OUTSIDE_WINDOW = timedelta(hours=24)  # in which a second change from outside holds the site
@@ -56,7 +58,8 @@ def execute(
 
     applied: the machines show it; recovered: the acknowledgement was lost, but they show it; partial: after a second
     try they are on the way from `before` to it; mismatch: they show another state, and the site is held; unknown: they
-    cannot be read; refused: the other side said no; expired: this process slept between INTENT and PUT.
+    cannot be read; refused: the other side said no; expired: this process slept between INTENT and PUT, or an emergency
+    stop was pressed meanwhile.
     `token` is the pilot lease's (None: no lease is in use).
     Raises SafetyError (nothing is sent) for a dispatch that breaks a limit or has expired; LeaseHeld for a stale
     token and LedgerError for a ledger that cannot be written: then nothing is sent either.
@@ -75,6 +78,9 @@ def execute(
     def held_up() -> str:
         if token is not None:
             ledger.require_lease(token)
+        stop = ledger.get_state(ESTOP_KEY)[0] or {}
+        if stop.get("latched") and dispatch.origin not in OFF:
+            return "an emergency stop was pressed after it was decided"
         return late(begun)
 
     outcome = _send(gateway, dispatch, now, held_up)

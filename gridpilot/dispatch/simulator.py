@@ -162,7 +162,7 @@ class SimulatedGateway:
     def inject(self, faults: Faults, now: datetime) -> None:
         """From now on these faults and no others."""
         state = self._now(now)
-        on = {name: min(n, self._stock(name) - faults.failed.get(name, 0)) for name, n in state.on.items()}
+        on = {name: min(n, max(0, self._stock(name) - faults.failed.get(name, 0))) for name, n in state.on.items()}
         self._save(replace(state, faults=faults, on=on).to_json())
 
     def outside(self, machines: Mapping[str, int], now: datetime) -> None:
@@ -177,7 +177,7 @@ class SimulatedGateway:
     def _switched(self, state: _Site, moving: list[Moving], name: str, wanted: int, now: datetime) -> list[Moving]:
         """What is under way once a type is told how many: machines that go the same way go on, others turn round."""
         on, stuck, most = state.on.get(name, 0), state.faults.stuck.get(name, 0), self._stock(name)
-        most -= state.faults.failed.get(name, 0)
+        most = max(0, most - state.faults.failed.get(name, 0))
         aim = min(max(wanted, min(on, stuck)), max(on, most - stuck))
         others, mine = [row for row in moving if row[0] != name], [row for row in moving if row[0] == name]
         change = aim - on - sum(n for _, n, _ in mine)

@@ -21,6 +21,7 @@ from gridpilot.domain.contracts import (
     Room,
     Rule,
     Simulation,
+    StressCase,
 )
 from gridpilot.domain.decision import (
     Allocation,
@@ -92,6 +93,7 @@ __all__ = [
     "Simulation",
     "Site",
     "SiteState",
+    "StressCase",
     "Switched",
     "Tenant",
     "Trial",

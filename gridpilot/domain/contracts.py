@@ -192,6 +192,45 @@ class RiskAppetite:
 
 
 @dataclass(frozen=True, slots=True)
+class StressCase:
+    """A course of prices, or a failure, that a plan is tried against with its set points kept.
+
+    From `start_h` hours on, for `hours`: the energy price p of a step becomes `energy_usd_per_mwh` where that is given,
+    else energy_factor x p + energy_shift_usd_per_mwh; hash and token price are multiplied. `sigma` moves every price by
+    so many of the forecast's standard deviations, each step against the plan. `dearest_factor` multiplies the dearest
+    step. In `trip` the connection is lost: nothing is bought, sold or earned.
+    """
+
+    name: str
+    energy_usd_per_mwh: float | None = None
+    energy_factor: float = 1.0
+    energy_shift_usd_per_mwh: float = 0.0
+    hash_factor: float = 1.0
+    token_factor: float = 1.0
+    dearest_factor: float = 1.0
+    sigma: float = 0.0
+    trip: bool = False
+    start_h: float = 0.0
+    hours: float = 24.0 * 365.0
+
+    def __post_init__(self) -> None:
+        require(bool(self.name.strip()), "a stress case has no name: give `name`")
+        who = f"stress {self.name}"
+        if self.energy_usd_per_mwh is not None:
+            finite(f"{who}: energy_usd_per_mwh", self.energy_usd_per_mwh, -1e6, 1e6)
+        finite(f"{who}: energy_shift_usd_per_mwh", self.energy_shift_usd_per_mwh, -1e6, 1e6)
+        for name in ("energy_factor", "hash_factor", "token_factor", "dearest_factor"):
+            finite(f"{who}: {name}", getattr(self, name), 0.0, 1e4)
+        finite(f"{who}: sigma", self.sigma, 0.0, 100.0)
+        finite(f"{who}: start_h", self.start_h, 0.0, 24.0 * 365.0)
+        finite(f"{who}: hours", self.hours, 0.01, 24.0 * 365.0)
+        require(isinstance(self.trip, bool), f"{who}: trip is {self.trip!r}, expected true or false")
+        if self.energy_usd_per_mwh is not None:
+            plain = self.energy_factor == 1.0 and self.energy_shift_usd_per_mwh == 0.0
+            require(plain, f"{who}: give either energy_usd_per_mwh or a factor and shift")
+
+
+@dataclass(frozen=True, slots=True)
 class AuctionTerms:
     """How the site sells its power among its services and tenants.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -278,7 +279,9 @@ class AuctionResult:
 class RiskReport:
     """Risk of a P&L sample [$]. var and cvar are LOSSES: positive means money may be lost.
 
-    risk_adjustment_factor in (0, 1] is how much of the plan's discretionary power the risk allows.
+    risk_adjustment_factor in (0, 1] is how much of the plan's discretionary power the risk allows. Of a plan,
+    fan_usd maps levels to that quantile (T,) of the money made by the end of each step, and full_usd maps each load
+    to what it would bring (n,) on each price path if it ran all the time that it could.
     """
 
     status: str  # ok, or the reason why there are no figures ("not enough data: ...")
@@ -293,10 +296,18 @@ class RiskReport:
     cvar_limit_usd: float = float("nan")  # NaN: none is set
     regime: str = ""  # how restless prices are: calm, restless, stormy
     service_shares: Mapping[str, float] = field(default_factory=dict)  # of the site's power, where it is sold by them
+    average_drawdown: float = float("nan")
+    cdar: float = float("nan")  # conditional drawdown at risk, at alpha
     pnl_usd: Array = field(default_factory=lambda: as_array([]))
+    fan_usd: Mapping[float, Array] = field(default_factory=dict)
+    full_usd: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pnl_usd", as_array(self.pnl_usd))
+        for name in ("fan_usd", "full_usd"):
+            object.__setattr__(self, name, {k: as_array(v) for k, v in getattr(self, name).items()})
+        for name, usd in self.full_usd.items():
+            shapes(f"RiskReport.full_usd[{name}]", len(self.pnl_usd), usd=usd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,12 +342,16 @@ class Dispatch:
         return self.total_power_kw + self.battery_kw
 
 
+SENSORS = ("power_kw", "soc_frac", "battery_kw", "grid_kw", "hottest_c", "room_c", "frequency_hz", "import_kw")
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the outside system reports; None for what it can't tell. Money rates are in its own unit.
 
     `machines` run now; `told` is what the system has taken over as its target, None where machines obey at once.
-    battery_kw is positive when charging, grid_kw when importing. A sensor that is lost reads NaN.
+    battery_kw is positive when charging, grid_kw when importing. A sensor that is lost reads NaN, and one that says
+    something infinite is lost.
     """
 
     at: datetime
@@ -353,6 +368,12 @@ class Reading:
     room_c: float | None = None
     frequency_hz: float | None = None
     import_kw: float | None = None  # the most that the connection may draw, as the site reports it
+
+    def __post_init__(self) -> None:
+        for name in SENSORS:
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                object.__setattr__(self, name, math.nan)
 
     @property
     def target(self) -> Mapping[str, int]:

@@ -20,6 +20,7 @@ from gridpilot.domain.contracts import (
     Room,
     Rule,
     Simulation,
+    StressCase,
 )
 from gridpilot.errors import DataError
 from gridpilot.values import Array
@@ -195,6 +196,7 @@ class Site:
     customers: tuple[Customer, ...] = ()
     rules: tuple[Rule, ...] = ()
     curtailments: tuple[CurtailmentTerms, ...] = ()
+    stress: tuple[StressCase, ...] = ()  # cases of the site's own, beside the built-in ones
     reserve: Reserve = field(default_factory=Reserve)
     room: Room = field(default_factory=Room)
     risk: RiskAppetite = field(default_factory=RiskAppetite)
@@ -208,6 +210,8 @@ class Site:
     usd_per_eur: float = 1.08  # the one conversion between a source in EUR and the screen
     token_usd_per_mtok: float = 0.0  # price of a million tokens where the source has no token price
     hash_usd_per_ph_day: float = 0.0  # hashprice where the source has none
+    floor_usd_per_mwh: float | None = None  # of the market: an energy price below it is suspect; None: not known
+    cap_usd_per_mwh: float | None = None  # and one above this
     hash_unit: str = "USD/h per rate"  # of a user's own price file; or "USD/PH/day" with rates in TH/s
     token_unit: str = "USD/h per rate"  # or "USD/Mtok" with rates in tokens/s
 
@@ -218,6 +222,12 @@ class Site:
         finite("grid.stagger_kw", self.stagger_kw, 0.0)
         finite("grid.demand_usd_per_kw", self.demand_usd_per_kw, 0.0)
         finite("usd_per_eur", self.usd_per_eur, 0.01, 100.0)
+        for name in ("floor_usd_per_mwh", "cap_usd_per_mwh"):
+            if getattr(self, name) is not None:
+                finite(name, getattr(self, name))
+        low, high = self.floor_usd_per_mwh, self.cap_usd_per_mwh
+        ordered = low is None or high is None or low < high
+        require(ordered, f"floor_usd_per_mwh is {low}, cap_usd_per_mwh {high}: expected the floor below the cap")
         finite("latitude", self.latitude, -90.0, 90.0)
         finite("longitude", self.longitude, -180.0, 180.0)
         names = [m.type for m in self.machines] + [j.name for j in self.jobs] + [t.name for t in self.tenants]
@@ -226,6 +236,9 @@ class Site:
         require(not own, f"{', '.join(own)}: a name that the site itself bids with; call the load something else")
         twice = sorted({n for n in names if names.count(n) > 1})
         require(not twice, f"names used twice among machines, jobs, tenants and customers: {', '.join(twice)}")
+        cases = [case.name for case in self.stress]
+        twice = sorted({n for n in cases if cases.count(n) > 1})
+        require(not twice, f"stress cases with the same name: {', '.join(twice)}")
         self._contracts()
 
     def _contracts(self) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from gridpilot.domain import MachineType
 from gridpilot.explain.fact import Fact, Facts, inert
 from gridpilot.ledger.store import Ledger
-from gridpilot.monitor import decision
+from gridpilot.monitor import decision, market
 from gridpilot.monitor.decision import Snapshot, Strike, next_changes, strikes, times, values
 from gridpilot.monitor.health import KEY as PILOT
 from gridpilot.monitor.health import PilotState
@@ -391,7 +391,7 @@ def _forecast(book: _Book, ledger: Ledger) -> None:
 
 def _came_true(snap: Snapshot, ledger: Ledger) -> tuple[list[float], list[bool]]:
     """Errors [$/MWh] of the newest recorded forecasts against the prices that came, and whether the band held."""
-    entries = ledger.entries("forecast", until=snap.at, limit=LIVE_FORECASTS)
+    entries = ledger.entries("forecast", since=market.since(ledger), until=snap.at, limit=LIVE_FORECASTS)
     if not entries:
         return [], []
     rows = ledger.prices(snap.cycle["source"], since=entries[-1].at)

@@ -29,7 +29,10 @@ MOST_HOURS = 24.0 * 7
 DIGITS = 4  # significant digits that a model is told
 LONGEST = 300  # characters of a text from outside
 
-_PATH = re.compile(r"(?<![\w.:/\\])(?:[A-Za-z]:[\\/]|~?/|\\\\)(?:[\w.@+-]+[\\/])*[\w.@+-]+")
+_PATH = re.compile(
+    r"(?<![\w./\\])(?:[A-Za-z]:[\\/]|~?/|\\\\)(?:[\w.@+-]+[\\/])*[\w.@+-]+|"  # from a root
+    r"(?<![\w./\\])\.{0,2}(?:[\w.@+-]*[\\/])+[\w.@+-]*\.\w{1,8}\b"  # a file in a folder
+)
 _ADDRESS = re.compile(r"(?i)\b(?:[a-z][a-z0-9+.-]*://|www\.)\S+")
 
 # Figures of the cycle entry's body whose history can be had: [id, how it is read].

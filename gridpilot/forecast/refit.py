@@ -129,6 +129,12 @@ class Refitter:
                 self.close()
             return
 
+    def forget(self) -> None:
+        """The prices are those of another market from here on: drop all fits, and the running one."""
+        self._fits, self._failed, self.trouble = {}, {}, ""
+        if self._running is not None:
+            self.close()
+
     def waiting(self, series: Series) -> tuple[DataFlag, ...]:
         """What to say while no fit serves the end of the series."""
         if not worth_fitting(series):

@@ -42,8 +42,10 @@ def export(ledger: Ledger, folder: Path, since: date | None = None, until: date 
     """Write `entries.parquet`, `prices.parquet` and `commands.parquet` of one moment into a folder.
 
     With days, what lies in [since, until) of UTC; entries without a gap, so that their chain holds. InputError where
-    the folder cannot be written.
+    the folder cannot be written, or there is no day between.
     """
+    if since is not None and until is not None and since >= until:
+        raise InputError(f"--since {since} is not before --until {until}: give days in their order")
     begin, end = (None if day is None else datetime.combine(day, time(), UTC) for day in (since, until))
     with ledger.reading() as connection:
         return [

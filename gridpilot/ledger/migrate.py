@@ -50,5 +50,22 @@ def _to_2(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX entries_kind ON entries (kind, seq, at)")
 
 
+def _to_3(connection: Connection) -> None:
+    """Alarms with what operators did about them, and the messages about them that are still to be delivered."""
+    key = "INTEGER NOT NULL" if connection.dialect.name == "sqlite" else "SERIAL NOT NULL"
+    connection.exec_driver_sql(
+        f"CREATE TABLE alarms (id {key}, code TEXT NOT NULL, subject TEXT NOT NULL, severity TEXT NOT NULL, "
+        "message TEXT NOT NULL, advice TEXT NOT NULL, listed INTEGER NOT NULL, times INTEGER NOT NULL, "
+        "first_seen TEXT NOT NULL, last_seen TEXT NOT NULL, cleared_at TEXT, acknowledged_at TEXT, "
+        "acknowledged_by TEXT, shelved_until TEXT, shelved_by TEXT, shelved_why TEXT, PRIMARY KEY (id))"
+    )
+    connection.exec_driver_sql("CREATE INDEX alarms_listed ON alarms (listed, id)")
+    connection.exec_driver_sql(
+        f"CREATE TABLE outbox (id {key}, created_at TEXT NOT NULL, body TEXT NOT NULL, status TEXT NOT NULL, "
+        "tries INTEGER NOT NULL, next_at TEXT NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (id))"
+    )
+    connection.exec_driver_sql("CREATE INDEX outbox_status ON outbox (status, id)")
+
+
 # From each version to the next. A step is plain SQL of its time: the tables in `schema` go on changing.
-STEPS: Mapping[int, Callable[[Connection], None]] = {1: _to_2}
+STEPS: Mapping[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3}

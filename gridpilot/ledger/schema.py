@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -75,4 +75,39 @@ lease = Table(
     Column("owner", Text, nullable=False),
     Column("token", Integer, nullable=False),  # rises with each new holder, and never falls
     Column("expires_at", Text, nullable=False),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("code", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # what of several it is about; empty where the code says all
+    Column("severity", Text, nullable=False),  # warn alarm
+    Column("message", Text, nullable=False),
+    Column("advice", Text, nullable=False),
+    Column("listed", Integer, nullable=False),  # 1 until it is over and nothing is left to do about it
+    Column("times", Integer, nullable=False),  # how often it came while it was listed
+    Column("first_seen", Text, nullable=False),  # wall clock, as all times of this table
+    Column("last_seen", Text, nullable=False),
+    Column("cleared_at", Text),  # when the condition went away; NULL while it holds
+    Column("acknowledged_at", Text),
+    Column("acknowledged_by", Text),
+    Column("shelved_until", Text),
+    Column("shelved_by", Text),
+    Column("shelved_why", Text),
+    Index("alarms_listed", "listed", "id"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("created_at", Text, nullable=False),
+    Column("body", Text, nullable=False),  # canonical JSON, sent as it is
+    Column("status", Text, nullable=False),  # waiting delivered failed
+    Column("tries", Integer, nullable=False),
+    Column("next_at", Text, nullable=False),  # not tried before
+    Column("detail", Text, nullable=False),  # what the newest try said
+    Index("outbox_status", "status", "id"),
 )

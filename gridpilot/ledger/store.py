@@ -201,6 +201,12 @@ class Ledger:
         with self.reading() as connection:
             version = migrate.version(connection, self.name)
         if version is None and self.read_only:
+            published = self._published.read()
+            if published is not None and published.seq:
+                raise LedgerError(
+                    f"ledger {self.name} is empty, but {self._published.path.name} has entry {published.seq} of it: "
+                    "restore a backup (a file with its -wal file)"
+                )
             raise LedgerError(f"ledger {self.name} is empty: run a cycle first")
         if version != schema.SCHEMA_VERSION and self.read_only:
             raise LedgerError(

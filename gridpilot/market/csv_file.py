@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from gridpilot.domain import DataFlag, PriceHistory, Site, Units
-from gridpilot.errors import ConfigError, DataError
+from gridpilot.errors import DataError
+from gridpilot.market.beside import Companion, overlay, service, site_beside
 from gridpilot.market.quality import Rows, known_ahead, known_at, on_grid, plausibility, regularise, staleness
 from gridpilot.values import Array, as_array, as_times
 
 MAX_BYTES = 100_000_000
+ENERGY = "energy_price"
 HEADER = "timestamp,energy_price[,hash_price,token_price]"
-PER_RATE = "USD/h per rate"  # $/h of one machine = rate x price
-HASH_FACTORS = {PER_RATE: 1.0, "USD/PH/day": 1.0 / (1000.0 * 24.0)}
-TOKEN_FACTORS = {PER_RATE: 1.0, "USD/Mtok": 3600.0 / 1e6}
 
 
 def read_prices(path: Path | str, site: Site, *, target: str | None = None, bridge_s: int = 0) -> PriceHistory:
@@ -29,18 +28,24 @@ def read_prices(path: Path | str, site: Site, *, target: str | None = None, brid
     up to `bridge_s` are filled, see `quality`. Raises DataError with one line that names what is wrong and where.
     """
     path = Path(path)
-    energy = target or "energy_price"
-    rows, flags = _rows(path, energy)
+    rows, flags = read_rows(path, target or ENERGY)
+    return judged(history_of(rows, flags, "csv", path.name, site, bridge_s=bridge_s))
+
+
+def history_of(
+    rows: Rows, flags: tuple[DataFlag, ...], source: str, called: str, site: Site, *, bridge_s: int = 0
+) -> PriceHistory:
+    """The rows of price files as the history of `source`; messages and the credit call it `called`."""
     rows, later = known_ahead(rows)
-    grid = regularise(rows, path.name, bridge_s=bridge_s)
+    grid = regularise(rows, called, bridge_s=bridge_s)
     series = dict(grid.series)
-    energy_usd_per_mwh = series.pop(energy)
+    energy_usd_per_mwh = series.pop(rows.energy)
     n = len(energy_usd_per_mwh)
     ahead, dropped = on_grid(later, grid, tuple(series))
-    hashes = _service("hash", series.pop("hash_price", None), n, site)
-    tokens = _service("token", series.pop("token_price", None), n, site)
-    history = PriceHistory(
-        source="csv",
+    hashes = service("hash", series.pop("hash_price", None), n, site)
+    tokens = service("token", series.pop("token_price", None), n, site)
+    return PriceHistory(
+        source=source,
         timestamp=grid.timestamp,
         step_s=grid.step_s,
         energy_usd_per_mwh=energy_usd_per_mwh,
@@ -49,11 +54,10 @@ def read_prices(path: Path | str, site: Site, *, target: str | None = None, brid
         units=Units("USD", "USD/MWh", hashes.unit, tokens.unit, 1.0, hashes.factor, tokens.factor),
         flags=(*flags, *grid.flags, *dropped, *hashes.flags, *tokens.flags),
         columns=series,
-        credit=path.name,
+        credit=called,
         ahead=ahead,
         filled=grid.filled,
     )
-    return _judged(history)
 
 
 class CsvSource:
@@ -62,9 +66,10 @@ class CsvSource:
     name = "csv"
     simulated = True  # its present is its newest row, and nothing real hangs on it
 
-    def __init__(self, path: Path, site: Site) -> None:
+    def __init__(self, path: Path, site: Site, companion: Companion | None = None) -> None:
         self.path = path
-        self.site = site
+        self.site = site_beside(site, companion)
+        self.companion = companion
         self._seen: tuple[int, int] | None = None
         self._history: PriceHistory | None = None
 
@@ -76,44 +81,19 @@ class CsvSource:
         """The rows up to `now`; DataError for a file that can't be used, STALE where it ends before `now`."""
         whole = self._read()
         known = known_at(whole, now)
-        history = whole if known is whole else _judged(known)
+        history = overlay(whole if known is whole else judged(known), self.companion, now)
         flag = staleness(history, now)
         return replace(history, flags=(*history.flags, flag)) if flag else history
 
     def _read(self) -> PriceHistory:
-        seen = _stat(self.path)
+        seen = stat_of(self.path)
         if self._history is None or seen != self._seen:
             self._history, self._seen = read_prices(self.path, self.site), seen
         return self._history
 
 
-@dataclass(frozen=True, slots=True)
-class _Service:
-    """A hash or token price with its unit; NaN where there is none."""
-
-    price: Array
-    unit: str
-    factor: float
-    flags: tuple[DataFlag, ...] = ()
-
-
-def _service(kind: str, given: Array | None, n: int, site: Site) -> _Service:
-    """The file's own column in the site's unit, else the site's constant, else nothing."""
-    is_hash = kind == "hash"
-    unit, factors = (site.hash_unit, HASH_FACTORS) if is_hash else (site.token_unit, TOKEN_FACTORS)
-    constant, its_unit = (site.hash_usd_per_ph_day, "USD/PH/day") if is_hash else (site.token_usd_per_mtok, "USD/Mtok")
-    if unit not in factors:
-        raise ConfigError(f"prices.{kind}_unit is {unit!r}: expected {' or '.join(repr(f) for f in factors)}")
-    if given is not None:
-        return _Service(given, unit, factors[unit])
-    if constant <= 0:
-        return _Service(np.full(n, np.nan), unit, factors[unit])
-    flag = DataFlag("CONSTANT", f"{kind} price: {constant:g} {its_unit} from the site file, the file has none")
-    return _Service(np.full(n, constant), its_unit, factors[its_unit], (flag,))
-
-
-def _judged(history: PriceHistory) -> PriceHistory:
-    """With the flags on its newest value in place of those it had."""
+def judged(history: PriceHistory) -> PriceHistory:
+    """The history with the flags on its newest value in place of those it had."""
     series = {"energy_price": history.energy_usd_per_mwh, "hash": history.hash_price, "token": history.token_price}
     kept = tuple(f for f in history.flags if f.code not in ("SUSPECT", "FLATLINE"))
     return replace(history, flags=(*kept, *plausibility(series, history.step_s, "energy_price")))
@@ -122,7 +102,8 @@ def _judged(history: PriceHistory) -> PriceHistory:
 # --- the file ------------------------------------------------------------------------------
 
 
-def _stat(path: Path) -> tuple[int, int]:
+def stat_of(path: Path) -> tuple[int, int]:
+    """Time of the last change [ns] and size [bytes]; DataError where it can't be read or is too large."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -132,9 +113,9 @@ def _stat(path: Path) -> tuple[int, int]:
     return stat.st_mtime_ns, stat.st_size
 
 
-def _rows(path: Path, energy: str) -> tuple[Rows, tuple[DataFlag, ...]]:
-    """The file's rows as numbers; which column is no number is told by a flag."""
-    _stat(path)
+def read_rows(path: Path, energy: str = ENERGY) -> tuple[Rows, tuple[DataFlag, ...]]:
+    """The file's rows as numbers, in its order; which column is no number is told by a flag. DataError as above."""
+    stat_of(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file, strict=True)

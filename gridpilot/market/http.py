@@ -47,6 +47,7 @@ class Stats:
     attempts: int = 0
     retries: int = 0
     failures: int = 0
+    last_s: float = 0.0  # how long the newest call took, waits included
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +85,34 @@ class Http:
             raise ConfigError(f"API address is {self.base_url!r}: expected http://HOST or https://HOST")
 
     def call(
-        self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None, retry: bool = True
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        retry: bool = True,
+        end: float | None = None,
     ) -> Reply:
-        """A reply with status 2xx.
+        """A reply with status 2xx. `body` goes out as JSON, bytes as they are.
 
         Raises Unreachable (no connection, timeout, 5xx), RateLimited (429), Refused (another 4xx, or a redirect
-        elsewhere), DataError (too long, cut short). `retry` only where repeating the call is harmless.
+        elsewhere), DataError (too long, cut short). `retry` only where repeating the call is harmless. Several calls
+        that share one deadline name its `end` on the monotonic clock.
         """
         self.stats.calls += 1
+        began = time.monotonic()
+        until = began + self.policy.deadline_s if end is None else end
         try:
-            return self._call(method, path, body, headers or {}, self.policy.attempts if retry else 1)
+            return self._call(method, path, body, headers or {}, (self.policy.attempts if retry else 1, until))
         except GridPilotError:
             self.stats.failures += 1
             raise
+        finally:
+            self.stats.last_s = time.monotonic() - began
 
-    def _call(self, method: str, path: str, body: Any, headers: Mapping[str, str], attempts: int) -> Reply:
-        end = time.monotonic() + self.policy.deadline_s
+    def _call(self, method: str, path: str, body: Any, headers: Mapping[str, str], allowed: tuple[int, float]) -> Reply:
+        attempts, end = allowed
         backoff_s = self.policy.backoff_s
         for attempt in range(1, attempts + 1):
             left_s = end - time.monotonic()
@@ -146,7 +159,8 @@ class Http:
                     with session.request(
                         method,
                         url,
-                        json=body,
+                        json=None if isinstance(body, bytes) else body,
+                        data=body if isinstance(body, bytes) else None,
                         headers=dict(headers),
                         timeout=seconds,
                         stream=True,
@@ -216,6 +230,18 @@ class Http:
                     return self.excerpt(str(told[key]).encode())
         return self.excerpt(body)
 
+    def json(self, path: str, reply: Reply) -> Any:
+        """The body of a reply to `path`; DataError where it is no JSON."""
+        try:
+            return json.loads(reply.body)
+        except (ValueError, RecursionError):
+            raise DataError(f"{path.partition('?')[0]}: body is not JSON: {self.excerpt(reply.body)}") from None
+
+    def wrong(self, path: str, expected: str, seen: Any) -> DataError:
+        """The error for a body that is JSON of another shape."""
+        shown = self.excerpt(json.dumps(seen).encode())
+        return DataError(f"{path.partition('?')[0]}: expected {expected}, got {shown}")
+
     def excerpt(self, body: bytes | bytearray) -> str:
         """The first 80 characters on one line, the secret blanked."""
         text = bytes(body[:2000]).decode("utf-8", errors="replace")
@@ -224,9 +250,10 @@ class Http:
         return repr(text[:80]) if text else "an empty body"
 
     def _shown(self, path: str) -> str:
+        """Host and path, without what was asked for."""
         parts = urlsplit(self.base_url)
         host = parts.hostname or ""
-        return f"{host}{f':{parts.port}' if parts.port else ''}{path}"
+        return f"{host}{f':{parts.port}' if parts.port else ''}{path.partition('?')[0]}"
 
 
 def _cause(error: Exception) -> str:

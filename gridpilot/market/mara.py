@@ -6,20 +6,19 @@ newest tick. So $/MWh = energy_price x 1e6 in index units, and the hash and toke
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from pydantic import SecretStr
 
 from gridpilot.domain import DataFlag, MachineType, PriceHistory, Site, Units
-from gridpilot.errors import ConfigError, DataError, RateLimited, Refused, SourceError
+from gridpilot.errors import ConfigError, DataError, Refused
 from gridpilot.market.http import Http, Policy, Reply, Stats
-from gridpilot.market.quality import Rows, known_at, plausibility, regularise, revision, staleness
+from gridpilot.market.kept import Kept, future_flag, number, skew_flag
+from gridpilot.market.quality import Rows, known_at, plausibility, regularise
 from gridpilot.values import as_array, as_times, iso
 
 MACHINE_KEYS = {
@@ -35,7 +34,6 @@ UNITS = Units("index", "index/W", "index per hash rate", "index per token rate",
 PRICES = ("energy_price", "hash_price", "token_price")
 STEP_S = 300
 GRACE_S = 60.0  # a tick may come this late before it is missed
-SKEW_WARN_S, SKEW_ALARM_S = 5.0, 60.0
 TIME_HEADER = "X-Simulated-Time"  # sent by the local stand-in while its clock is not the world's
 
 
@@ -80,24 +78,24 @@ class MaraClient:
         """GET /prices: the rows as they came, newest first."""
         rows = self._json("GET", "/prices")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise self._wrong("/prices", "a list of objects", rows)
+            raise self._http.wrong("/prices", "a list of objects", rows)
         for row in rows:
             if "timestamp" not in row or any(name not in row for name in PRICES):
-                raise self._wrong("/prices", f"rows with timestamp, {', '.join(PRICES)}", row)
+                raise self._http.wrong("/prices", f"rows with timestamp, {', '.join(PRICES)}", row)
         return rows
 
     def inventory(self) -> Mapping[str, Any]:
         """GET /inventory: {"miners": {type: {"hashrate", "power"}}, "inference": {type: {"tokens", "power"}}}."""
         body = self._json("GET", "/inventory")
         if not isinstance(body, dict) or not all(isinstance(body.get(k), dict) for k in ("miners", "inference")):
-            raise self._wrong("/inventory", "an object with miners and inference", body)
+            raise self._http.wrong("/inventory", "an object with miners and inference", body)
         return body
 
     def create_site(self, name: str) -> Mapping[str, Any]:
         """POST /sites; a client without a key uses the new one from here on. The key comes back as a SecretStr."""
         body = self._json("POST", "/sites", {"name": name}, retry=False)
         if not isinstance(body, dict) or not isinstance(body.get("api_key"), str):
-            raise self._wrong("/sites", "an object with api_key", body)
+            raise self._http.wrong("/sites", "an object with api_key", body)
         key = SecretStr(body["api_key"])
         if not self.has_key:
             self.use(key)
@@ -128,18 +126,12 @@ class MaraClient:
         self.skew_s = reply.skew_s
         self.clock = _simulated_clock(reply)
         self.stand_in = "X-Simulated" in reply.headers
-        try:
-            return json.loads(reply.body)
-        except (ValueError, RecursionError):
-            raise DataError(f"{path}: body is not JSON: {self._http.excerpt(reply.body)}") from None
+        return self._http.json(path, reply)
 
     def _object(self, path: str, body: Any) -> dict[str, Any]:
         if not isinstance(body, dict):
-            raise self._wrong(path, "an object", body)
+            raise self._http.wrong(path, "an object", body)
         return body
-
-    def _wrong(self, path: str, expected: str, seen: Any) -> DataError:
-        return DataError(f"{path}: expected {expected}, got {self._http.excerpt(json.dumps(seen).encode())}")
 
     def use(self, key: SecretStr | None) -> None:
         """Speak with this key from here on; None: without one."""
@@ -159,8 +151,12 @@ class MaraSource:
     def __init__(self, client: MaraClient, site: Site) -> None:
         self.client = client
         self.site = site
-        self._last: PriceHistory | None = None
-        self._not_before: datetime | None = None  # a 429 asked us to wait
+        self._kept = Kept("GRIDPILOT_MARA_API_KEY", GRACE_S)
+
+    @property
+    def stats(self) -> Stats:
+        """Counters of the calls."""
+        return self.client.stats
 
     @property
     def simulated(self) -> bool:
@@ -173,23 +169,9 @@ class MaraSource:
 
     def fetch(self, now: datetime) -> PriceHistory:
         """The whole history up to `now`. When the API fails: the last good one, flagged STALE, else the error."""
-        try:
-            history, present = self._read(now)
-        except (SourceError, DataError) as error:
-            if isinstance(error, RateLimited) and self._not_before is None:
-                self._not_before = now + timedelta(seconds=error.retry_after_s)
-            if self._last is None:
-                raise
-            return self._kept(self._last, now, error)
-        told = (revision(self._last, history) if self._last else None, staleness(history, present, grace_s=GRACE_S))
-        self._last, self._not_before = history, None
-        return replace(history, flags=(*history.flags, *(flag for flag in told if flag)))
+        return self._kept.fetch(now, self._read)
 
     def _read(self, now: datetime) -> tuple[PriceHistory, datetime]:
-        if self._not_before is not None and now < self._not_before:
-            wait_s = (self._not_before - now).total_seconds()
-            raise RateLimited(f"the API asked to wait until {iso(self._not_before)}: not asked again before", wait_s)
-        self._not_before = None
         rows = self.client.prices()
         if not rows:
             raise DataError("/prices: the list is empty, expected at least one tick")
@@ -198,7 +180,7 @@ class MaraSource:
             now = clock.shown
             said = f"prices of a local stand-in whose own clock says {iso(now)} ({clock.speed:g}x)"
             flags.append(DataFlag("SIMULATED", said))
-        elif skew := _skew_flag(self.client.skew_s):
+        elif skew := skew_flag(self.client.skew_s):
             flags.append(skew)
         grid = regularise(_rows(rows), self.name, step_s=STEP_S, min_rows=1)
         history = PriceHistory(
@@ -213,18 +195,10 @@ class MaraSource:
         )
         known = known_at(history, now)
         if len(known) < len(history):
-            flags.append(_future_flag(history, len(history) - len(known), now))
+            flags.append(future_flag(history, len(history) - len(known), now))
         series = {name: values[: len(known)] for name, values in grid.series.items()}
         judged = plausibility(series, grid.step_s, "energy_price")
         return replace(known, flags=(*grid.flags, *flags, *judged)), now
-
-    def _kept(self, last: PriceHistory, now: datetime, error: SourceError | DataError) -> PriceHistory:
-        flags = list(last.flags)
-        if isinstance(error, Refused) and error.credentials:
-            flags.append(DataFlag("CREDENTIALS", f"{error}; check GRIDPILOT_MARA_API_KEY", "alarm"))
-        if stale := staleness(last, now, cause=str(error)):
-            flags.append(stale)
-        return replace(last, flags=tuple(flags))
 
 
 def payload(counts: Mapping[str, int]) -> dict[str, int]:
@@ -272,7 +246,7 @@ def _offers(inventory: Mapping[str, Any]) -> dict[str, tuple[str, float, float]]
         for name, entry in (entries if isinstance(entries, Mapping) else {}).items():
             if not isinstance(entry, Mapping):
                 continue
-            power, rate = _number(entry.get("power")), _number(entry.get(rate_key))
+            power, rate = number(entry.get("power")), number(entry.get(rate_key))
             if power >= 1.0 and rate >= 0.0:
                 offers[str(name)] = (product, power, rate)
     return offers
@@ -281,17 +255,10 @@ def _offers(inventory: Mapping[str, Any]) -> dict[str, tuple[str, float, float]]
 def _rows(raw: Sequence[Mapping[str, Any]]) -> Rows:
     """Oldest first, so that of two rows of one time the one that the API lists first counts."""
     ordered = raw[::-1]
-    series = {name: as_array([_number(row[name]) for row in ordered]) for name in PRICES}
+    series = {name: as_array([number(row[name]) for row in ordered]) for name in PRICES}
     times = [_time(row["timestamp"]) for row in ordered]
     numbers = np.arange(len(ordered), 0, -1, dtype=np.int64)
     return Rows(as_times(times), series, "energy_price", numbers)
-
-
-def _number(value: Any) -> float:
-    """A JSON number; NaN for anything else, text and null included."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return math.nan
-    return float(value) if abs(value) < 1e300 else math.nan
 
 
 def _time(value: Any) -> np.datetime64:
@@ -315,21 +282,3 @@ def _simulated_clock(reply: Reply) -> SimulatedClock | None:
         return SimulatedClock(datetime.fromisoformat(shown), reply.received, float(speed))
     except ValueError:
         raise DataError(f"header {TIME_HEADER} is {text[:80]!r}: expected TIME; speed=NUMBER") from None
-
-
-def _skew_flag(skew_s: float | None) -> DataFlag | None:
-    """The HTTP Date header against our clock: over 5 s a warning, over 60 s an alarm."""
-    if skew_s is None or abs(skew_s) <= SKEW_WARN_S:
-        return None
-    side = "ahead of" if skew_s > 0 else "behind"
-    severity = "alarm" if abs(skew_s) > SKEW_ALARM_S else "warn"
-    return DataFlag(
-        "CLOCK", f"the API's clock is {abs(skew_s):.0f} s {side} ours: check the time of this machine", severity
-    )
-
-
-def _future_flag(history: PriceHistory, n: int, now: datetime) -> DataFlag:
-    ahead_s = (history.last - now).total_seconds()
-    severity = "alarm" if ahead_s > SKEW_ALARM_S else "warn" if ahead_s > SKEW_WARN_S else "info"
-    said = f"newest price is of {iso(history.last)}, {ahead_s:.0f} s after now: left out; check this machine's clock"
-    return DataFlag("FUTURE", said, severity, count=n)

@@ -171,6 +171,17 @@ def suspect(name: str, values: Array, step_s: int) -> DataFlag | None:
     return None
 
 
+def beyond_market(history: PriceHistory, floor: float | None, cap: float | None) -> tuple[DataFlag, ...]:
+    """SUSPECT where the newest energy price is one that the market cannot have: under its floor or over its cap
+    [$/MWh]."""
+    price = float(history.energy_usd_per_mwh[-1])
+    low, high = (-np.inf if floor is None else floor), (np.inf if cap is None else cap)
+    if low <= price <= high:
+        return ()
+    seen = f"energy price is {price:g} $/MWh, the market allows {low:g} to {high:g}"
+    return (_flag("SUSPECT", f"{seen}: wait for a second reading", "warn"),)
+
+
 def known_at(history: PriceHistory, now: datetime) -> PriceHistory:
     """The rows whose interval has begun at `now`. SourceError when there is none."""
     n = int(np.searchsorted(history.timestamp, to_stamp(now), side="right"))
@@ -204,9 +215,10 @@ def staleness(history: PriceHistory, now: datetime, cause: str = "", grace_s: fl
 
 
 def revision(old: PriceHistory, new: PriceHistory) -> DataFlag | None:
-    """REVISED when the energy price of an interval that both know is another one now."""
-    _, i, j = np.intersect1d(old.timestamp, new.timestamp, assume_unique=True, return_indices=True)
-    changed = new.timestamp[j][old.energy_usd_per_mwh[i] != new.energy_usd_per_mwh[j]]
+    """REVISED when the energy price of an interval that both know is another one now; filled ones are not known."""
+    times, i, j = np.intersect1d(old.timestamp, new.timestamp, assume_unique=True, return_indices=True)
+    told = ~np.isin(times, old.filled) & ~np.isin(times, new.filled)
+    changed = times[told & (old.energy_usd_per_mwh[i] != new.energy_usd_per_mwh[j])]
     if not len(changed):
         return None
     said = f"{_some(changed)}: the source has changed its price since it was last read"

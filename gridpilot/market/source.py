@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Protocol
 from gridpilot.config import Settings
 from gridpilot.domain import PriceHistory, Site
 from gridpilot.errors import ConfigError
+from gridpilot.market.beside import Companion
 
 
 class PriceSource(Protocol):
@@ -17,7 +19,7 @@ class PriceSource(Protocol):
 
     @property
     def name(self) -> str:
-        """The registry name: replay, mara, csv."""
+        """The registry name, and the place where it can have several: replay, csv, energy-charts:DE-LU."""
         ...
 
     @property
@@ -37,7 +39,7 @@ class PriceSource(Protocol):
         ...
 
 
-def _replay(rest: str, settings: Settings, site: Site) -> PriceSource:
+def _replay(rest: str, settings: Settings, site: Site, companion: Companion | None) -> PriceSource:
     from gridpilot.market.replay import START, ReplayClock, ReplaySource
 
     start = settings.replay_start or START
@@ -46,30 +48,93 @@ def _replay(rest: str, settings: Settings, site: Site) -> PriceSource:
     return ReplaySource(site, ReplayClock(datetime.now(UTC), start, settings.replay_speed))
 
 
-def _mara(rest: str, settings: Settings, site: Site) -> PriceSource:
+def _mara(rest: str, settings: Settings, site: Site, companion: Companion | None) -> PriceSource:
     from gridpilot.market.mara import MaraClient, MaraSource
 
     return MaraSource(MaraClient(settings.mara_url, settings.mara_api_key), site)
 
 
-def _csv(rest: str, settings: Settings, site: Site) -> PriceSource:
+def _csv(rest: str, settings: Settings, site: Site, companion: Companion | None) -> PriceSource:
     from gridpilot.market.csv_file import CsvSource
 
-    if not rest:
-        raise ConfigError("source is 'csv' without a file: write csv:PATH")
-    return CsvSource(Path(rest), site)
+    return CsvSource(Path(rest), site, companion)
 
 
-SOURCES: dict[str, Callable[[str, Settings, Site], PriceSource]] = {"replay": _replay, "mara": _mara, "csv": _csv}
-"""Registry name -> factory (what follows the colon, settings, site). The factories do no I/O on a network."""
+def _folder(rest: str, settings: Settings, site: Site, companion: Companion | None) -> PriceSource:
+    from gridpilot.market.folder import FolderSource
 
-_SPECS = {"csv": "csv:PATH"}
+    return FolderSource(Path(rest), site, companion)
+
+
+def _energy_charts(rest: str, settings: Settings, site: Site, companion: Companion | None) -> PriceSource:
+    from gridpilot.market.energy_charts import source
+
+    return source(rest, site, url=settings.energy_charts_url, companion=companion)
+
+
+def _gridstatus(rest: str, settings: Settings, site: Site, companion: Companion | None) -> PriceSource:
+    from gridpilot.market.gridstatus import source
+
+    return source(rest, settings.gridstatus_api_key, site, url=settings.gridstatus_url, companion=companion)
+
+
+SOURCES: dict[str, Callable[[str, Settings, Site, Companion | None], PriceSource]] = {
+    "replay": _replay,
+    "mara": _mara,
+    "csv": _csv,
+    "folder": _folder,
+    "energy-charts": _energy_charts,
+    "gridstatus": _gridstatus,
+}
+"""Registry name -> factory (what follows the colon, settings, site, where the hash price comes from). The factories do
+no I/O on a network."""
+
+_SPECS = {
+    "csv": "csv:PATH",
+    "folder": "folder:PATH",
+    "energy-charts": "energy-charts:ZONE",
+    "gridstatus": "gridstatus:ISO/LOCATION[/real-time]",
+}
+_OWN_CLOCK = ("replay", "mara")  # time and hash price are theirs, so nothing can stand in for them
+_LIST = re.compile(rf",\s*(?=(?:{'|'.join(SOURCES)})\s*(?::|,|$))")
 
 
 def open_source(spec: str, settings: Settings, site: Site) -> PriceSource:
-    """The source that `spec` names: "replay", "mara" or "csv:PATH". ConfigError lists the choices."""
+    """The source that `spec` names, as "csv:PATH"; several, separated by commas, in the order in which they are wanted.
+
+    ConfigError lists the choices.
+    """
+    specs = [part.strip() for part in _LIST.split(spec)]
+    companion = _companion(settings)
+    for name in (part.partition(":")[0] for part in specs):
+        if name in _OWN_CLOCK and len(specs) > 1:
+            raise ConfigError(f"source {name!r} has a clock and units of its own: it stands alone, not in a list")
+        if name in _OWN_CLOCK and companion is not None:
+            raise ConfigError(f"GRIDPILOT_HASH_SOURCE is for live energy prices, {name!r} has hash prices: unset it")
+    members = [_one(part, settings, site, companion) for part in specs]
+    if len(members) == 1:
+        return members[0]
+    from gridpilot.market.failover import Failover
+
+    return Failover(members)
+
+
+def _one(spec: str, settings: Settings, site: Site, companion: Companion | None) -> PriceSource:
     name, _, rest = spec.partition(":")
     if name not in SOURCES or (rest and name not in _SPECS):
         choices = ", ".join(_SPECS.get(known, known) for known in SOURCES)
         raise ConfigError(f"source is {spec!r}: expected one of {choices}")
-    return SOURCES[name](rest, settings, site)
+    if name in _SPECS and not rest.strip():
+        what = "file" if name == "csv" else "folder" if name == "folder" else "place"
+        raise ConfigError(f"source is {name!r} without a {what}: write {_SPECS[name]}")
+    return SOURCES[name](rest.strip(), settings, site, companion)
+
+
+def _companion(settings: Settings) -> Companion | None:
+    if settings.hash_source not in ("", "mempool"):
+        raise ConfigError(f"GRIDPILOT_HASH_SOURCE is {settings.hash_source!r}: expected mempool, or nothing")
+    if not settings.hash_source:
+        return None
+    from gridpilot.market.hashprice import Mempool
+
+    return Mempool(settings.mempool_url)

@@ -7,10 +7,10 @@ season   |price - m| > 8 s, with m and s of the same time of day (an hour either
          m their median, s their interquartile range / 1.349 (the standard deviation, were they normal), and at least a
          quarter of the local median, so that a flat fortnight makes no alarm of every cent
 
-Medians and quartiles do not move by a few spikes (breakdown points 1/2 and 1/4: Rousseeuw and Croux (1993), J. Am. Stat.
-Assoc. 88(424)); |price| stands for the level because where half of the prices are negative their median is about zero.
-Less than a day of earlier prices says nothing. The sensitivities were set, and are measured, on the Australian and Texan
-prices that `benchmarks/anomalies.py` reads.
+Medians and quartiles do not move by a few spikes (breakdown points 1/2 and 1/4: Rousseeuw and Croux (1993), J. Am.
+Stat. Assoc. 88(424)); |price| stands for the level because where half of the prices are negative their median is about
+zero. Less than a day of earlier prices says nothing. The sensitivities were set, and are measured, on the Australian
+and Texan prices that `benchmarks/anomalies.py` reads.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ class Scan:
 def scan(timestamp: Times, price: Array, step_s: int, newest: int | None = None) -> Scan:
     """The verdict on each of the prices (N,), oldest first, or on the `newest` ones only (the rest is then unsaid).
 
-    `timestamp` (N,) ascending interval starts, `price` (N,) finite, in any unit. The verdict on a price depends on it and
-    on earlier ones, never on later ones. Windows are counted in values, so that a gap makes them reach further back.
+    `timestamp` (N,) ascending interval starts, `price` (N,) finite, in any unit. The verdict on a price depends on it
+    and on earlier ones, never on later ones. Windows are counted in values, so that a gap makes them reach further
+    back.
     """
     n, day = len(price), max(1, DAY_S // step_s)
     level = np.abs(price)

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from gridpilot.dispatch.curtailment import Curtailment, events
+from gridpilot.dispatch.curtailment import ENTRY, PROPOSED, Curtailment, events
+from gridpilot.domain import GridLimit
 from gridpilot.errors import InputError
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.metering import metered
@@ -16,12 +17,14 @@ from gridpilot.values import Array
 
 TOLERANCE = 0.005  # of the target: what a revenue meter may be off
 WINDOW = timedelta(minutes=5)  # a settlement interval
-GRACE_S = 5.0  # from the end of the ramp until the target has to be reached
+GRACE_S = 5.0  # from the start until the limit has to be kept, and from the end of the ramp for the target
+HOLDS_S = WINDOW.total_seconds()  # how long a reading says what is drawn; after that nobody knows
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A settlement interval: the mean that was metered, and the mean that was allowed [kW]."""
+    """A settlement interval: the mean that was metered (NaN where some of it was not), and the mean that was allowed
+    [kW]."""
 
     start: datetime
     mean_kw: float
@@ -37,9 +40,10 @@ class Window:
 class Audit:
     """A curtailment's record. Powers in kW, positive imports; NaN where nothing was metered.
 
-    `reached_s` is how long after the end of the ramp the meter was at or under the target for good (0: by then), and
-    `resolution_s` how long before that reading the one before it was: it may have been reached so much sooner.
-    `delivered_frac` is the mean reduction over the promised one, from the end of the ramp on.
+    `reached_s` is how long after the end of the ramp the meter was at or under the target for good (0: by then; NaN:
+    the ramp is not over, or was cut short), and `resolution_s` how long before that reading the one before it was: it
+    may have been reached so much sooner. `delivered_frac` is the mean reduction over the promised one, from the end of
+    the ramp on.
     """
 
     event: Curtailment
@@ -57,12 +61,10 @@ class Audit:
 
     @property
     def kept(self) -> bool:
-        """Whether the target was reached in time and every settlement interval was kept."""
-        return (
-            self.samples > 0
-            and self.reached_s - self.resolution_s <= GRACE_S
-            and all(window.kept for window in self.windows)
-        )
+        """Whether the target was reached in time, where that was due, and every settlement interval was kept."""
+        late = self.reached_s - self.resolution_s > GRACE_S
+        known = self.samples > 0 and math.isfinite(self.target_kw)
+        return known and not late and all(window.kept for window in self.windows)
 
 
 def find(ledger: Ledger, event_id: str) -> Curtailment:
@@ -76,21 +78,24 @@ def find(ledger: Ledger, event_id: str) -> Curtailment:
 
 
 def audit(ledger: Ledger, event: Curtailment, now: datetime) -> Audit | None:
-    """What was metered from the event's start to its end, or to `now` while it runs; None before its start."""
+    """What was metered from the event's start to its end, or to `now` while it runs; None where it has not begun, or
+    never did."""
     until = min(event.end, now)
-    if until <= event.start:
+    if until <= event.start or event.status == PROPOSED or (event.status == "cancelled" and not _began(ledger, event)):
         return None
     stamps, kw = metered(ledger, event.start, until)
     baseline = math.nan if event.baseline_kw is None else event.baseline_kw
-    limit = event.limit(baseline if math.isfinite(baseline) else 0.0)
     target = event.target_kw(baseline) if event.import_kw is not None or math.isfinite(baseline) else math.nan
-    edges = np.append(stamps.astype(np.int64), int(until.timestamp())).clip(int(event.start.timestamp()))
-    seconds = np.diff(edges).astype(np.float64)
+    raw, first, last = stamps.astype(np.int64), int(event.start.timestamp()), int(until.timestamp())
+    begin = raw.clip(first)
+    end = np.minimum(np.append(raw[1:], last), raw + int(HOLDS_S)).clip(first, last)
+    seconds = np.maximum(end - begin, 0).astype(np.float64)
     due = event.start + timedelta(seconds=event.ramp_s)
-    after = edges[:-1] >= int(due.timestamp()) + GRACE_S
+    after = begin >= int(due.timestamp()) + GRACE_S
     held, weight = kw[after], seconds[after]
     mean = float(weight @ held / weight.sum()) if weight.sum() > 0.0 else math.nan
     promised = baseline - target
+    windows = _windows(begin, end, kw, event, until) if math.isfinite(target) else ()
     return Audit(
         event,
         until,
@@ -98,19 +103,25 @@ def audit(ledger: Ledger, event: Curtailment, now: datetime) -> Audit | None:
         target,
         mean,
         float(held.max()) if len(held) else math.nan,
-        *_reached_s(edges[:-1], kw, target, due, until),
+        *_reached_s(begin, kw, target, due, until),
         (baseline - mean) / promised if promised > 0.0 else math.nan,
         float(seconds @ (baseline - kw)) / 3600.0 if len(kw) else math.nan,
-        int(np.sum(stamps.astype(np.int64) >= int(event.start.timestamp()))),
-        tuple(_windows(edges, kw, due + timedelta(seconds=GRACE_S), until, limit.import_kw)),
+        int(np.sum(raw >= first)),
+        tuple(windows),
     )
+
+
+def _began(ledger: Ledger, event: Curtailment) -> bool:
+    """Whether it was active at some time, as its entries say."""
+    rows = ledger.entries(ENTRY, since=event.start)
+    return any(row.body["id"] == event.id and row.body["status"] == "active" for row in rows)
 
 
 def _reached_s(begin: Array, kw: Array, target: float, due: datetime, until: datetime) -> tuple[float, float]:
     """Seconds from `due` to the reading from which on all are within the target, infinite where there is none; and from
-    the reading before that one."""
+    the reading before that one. NaN while it is not due yet."""
     over = np.flatnonzero(kw > target * (1.0 + TOLERANCE) + 0.05)
-    if not len(kw) or not math.isfinite(target):
+    if not len(kw) or not math.isfinite(target) or until <= due + timedelta(seconds=GRACE_S):
         return math.nan, 0.0
     if not len(over):
         return 0.0, 0.0
@@ -120,16 +131,29 @@ def _reached_s(begin: Array, kw: Array, target: float, due: datetime, until: dat
     return max(0.0, first - due.timestamp()), first - max(float(begin[over[-1]]), due.timestamp())
 
 
-def _windows(edges: Array, kw: Array, start: datetime, until: datetime, allowed_kw: float) -> list[Window]:
-    """Settlement intervals from `start` on, by the clock; parts of one at the ends count as one."""
-    out, at = [], start
+def _windows(begin: Array, end: Array, kw: Array, event: Curtailment, until: datetime) -> list[Window]:
+    """Settlement intervals from just after the start on, by the clock; parts of one at the ends count as one. While the
+    baseline is not known, from the end of the ramp on: where the line began, nobody knows."""
+    limit = event.limit(0.0 if event.baseline_kw is None else event.baseline_kw)
+    known_from = event.start + timedelta(seconds=event.ramp_s if event.baseline_kw is None else 0.0)
+    out, at = [], known_from + timedelta(seconds=GRACE_S)
     while at < until:
         whole = datetime.fromtimestamp(
             (at.timestamp() // WINDOW.total_seconds() + 1) * WINDOW.total_seconds(), at.tzinfo
         )
         stop = min(whole, until)
-        inside = np.diff(edges.clip(at.timestamp(), stop.timestamp())).astype(np.float64)
-        if inside.sum() > 0.0:
-            out.append(Window(at, float(inside @ kw / inside.sum()), allowed_kw))
+        first, last = at.timestamp(), stop.timestamp()
+        inside = np.maximum(end.clip(first, last) - begin.clip(first, last), 0.0).astype(np.float64)
+        whole_s = last - first
+        mean = float(inside @ kw / inside.sum()) if inside.sum() >= whole_s - 1.0 and inside.sum() > 0.0 else math.nan
+        out.append(Window(at, mean, _allowed_kw(limit, at, stop)))
         at = stop
     return out
+
+
+def _allowed_kw(limit: GridLimit, start: datetime, stop: datetime) -> float:
+    """The mean of a limit between two moments of its time [kW]."""
+    bend = min(max(limit.start + timedelta(seconds=limit.ramp_s), start), stop)
+    falling_kw = (limit.at(start) + limit.at(min(bend, limit.end - timedelta(microseconds=1)))) / 2.0
+    falling, whole = bend - start, stop - start
+    return falling_kw * (falling / whole) + limit.import_kw * (1.0 - falling / whole)

@@ -8,9 +8,9 @@ Page and Hinkley with a known mean, reflected at zero:
 
 It drifts where the level gets to 24: errors three times as large as promised for 24 hours, five times for 8 hours, and
 never those twice as large. From then on the forecast of the energy price is the seasonal naive's, while the forecast
-that drifted is still made and scored beside it (`WATCHED`); it comes back when the level is 0 again, after a day of errors
-as promised. Two thresholds, 24 and 0, keep it from changing to and fro. The level is an input of the decision, so a replay
-decides alike. Source: Page (1954), Biometrika 41; Hinkley (1971), Biometrika 58.
+that drifted is still made and scored beside it (`WATCHED`); it comes back when the level is 0 again, after a day of
+errors as promised. Two thresholds, 24 and 0, keep it from changing to and fro. The level is an input of the decision,
+so a replay decides alike. Source: Page (1954), Biometrika 41; Hinkley (1971), Biometrika 58.
 """
 
 from __future__ import annotations
@@ -95,14 +95,17 @@ def load(ledger: Ledger) -> Drift:
     return Drift.from_json(ledger.get_state(KEY).value)
 
 
-def score(ledger: Ledger, history: PriceHistory) -> Score | None:
-    """The newest price against the forecasts on record; None where none of them spoke of it with a promise."""
+def score(ledger: Ledger, history: PriceHistory, since: datetime | None = None) -> Score | None:
+    """The newest price against the forecasts on record; None where none of them spoke of it with a promise.
+
+    Forecasts from before `since` were made of another market's prices.
+    """
     at, came = history.timestamp[-1], float(history.energy_usd_per_mwh[-1])
     errors, promised = [], []
     for lead_h in LEADS_H:
         made_by = history.last - timedelta(hours=lead_h)
         entry = next(iter(ledger.entries("forecast", until=made_by + timedelta(seconds=history.step_s), limit=1)), None)
-        if entry is None:
+        if entry is None or (since is not None and entry.at < since):
             continue
         band, known = entry.body["bands"]["energy"], entry.body["scores"].get("energy", {})
         place = np.flatnonzero(times(entry.body["timestamp"]) == at)
@@ -115,7 +118,8 @@ def score(ledger: Ledger, history: PriceHistory) -> Score | None:
 
 
 def follow(drift: Drift, found: Score | None, step_s: float) -> Drift:
-    """The test after one more score; the same one again, or none, changes nothing. Where time went back it starts anew."""
+    """The test after one more score; the same one again, or none, changes nothing. Where time went back it starts
+    anew."""
     drift = replace(drift, recovered=False)
     if found is None or found.at == drift.scored:
         return drift

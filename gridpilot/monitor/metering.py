@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from gridpilot.domain import Reading
+from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
 from gridpilot.values import Array, Times, as_array, as_times
 
@@ -23,9 +24,15 @@ def record(reading: Reading) -> dict[str, object]:
 
 
 def metered(ledger: Ledger, start: datetime, end: datetime) -> tuple[Times, Array]:
-    """Moments of the readings of [start - REACH, end) and the grid power of each [kW], oldest first."""
-    rows = ledger.entries(KIND, since=start - REACH, until=end, limit=MOST)[::-1]
-    known = [row for row in rows if row.body.get("grid_kw") is not None]
+    """Moments of the readings of [start - REACH, end) and the grid power of each [kW], oldest first.
+
+    Where the clock went back, a time that was lived twice has the readings of the second.
+    """
+    known: list[Entry] = []
+    for row in ledger.entries(KIND, since=start - REACH, until=end, limit=MOST):
+        if row.body.get("grid_kw") is not None and (not known or row.at <= known[-1].at):
+            known.append(row)
+    known.reverse()
     return as_times([row.at.replace(tzinfo=None) for row in known]), as_array([row.body["grid_kw"] for row in known])
 
 

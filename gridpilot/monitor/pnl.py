@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gridpilot.domain import PriceHistory, Site, Units
 
@@ -41,6 +41,18 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPoints:
+    """What runs: machines by type, kW of jobs and tenants by name, battery (charging positive) and room cooling
+    [kW]."""
+
+    machines: Mapping[str, float]
+    battery_kw: float = 0.0
+    jobs_kw: Mapping[str, float] = field(default_factory=dict)
+    tenants_kw: Mapping[str, float] = field(default_factory=dict)
+    room_kw: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
     """Money per hour, by cause. Costs are positive numbers that `profit` subtracts."""
 
@@ -59,7 +71,7 @@ class Rate:
         return income - self.import_cost - self.wear
 
 
-def machine_revenue(site: Site, prices: Prices, counts: Mapping[str, int]) -> dict[str, float]:
+def machine_revenue(site: Site, prices: Prices, counts: Mapping[str, float]) -> dict[str, float]:
     """Revenue of the running machines [$/h] by type: count x rate x price x factor; 0 where the price is unknown."""
     out: dict[str, float] = {}
     for machine in site.machines:
@@ -72,7 +84,7 @@ def machine_revenue(site: Site, prices: Prices, counts: Mapping[str, int]) -> di
     return out
 
 
-def machine_kw(site: Site, counts: Mapping[str, int]) -> float:
+def machine_kw(site: Site, counts: Mapping[str, float]) -> float:
     """Power of the running machines alone [kW]."""
     return sum(counts.get(m.type, 0) * m.power_kw for m in site.machines)
 
@@ -80,7 +92,7 @@ def machine_kw(site: Site, counts: Mapping[str, int]) -> float:
 def rate(  # noqa: PLR0913 - a set point each
     site: Site,
     prices: Prices,
-    counts: Mapping[str, int],
+    counts: Mapping[str, float],
     *,
     battery_kw: float = 0.0,
     jobs_kw: Mapping[str, float] | None = None,
@@ -104,6 +116,26 @@ def rate(  # noqa: PLR0913 - a set point each
         wear=abs(battery_kw) * site.battery.wear_usd_per_kwh,
         load_kw=load_kw,
     )
+
+
+def by_asset(site: Site, prices: Prices, earned: Rate, set_: SetPoints) -> dict[str, float]:
+    """The profit of a rate by who makes it [$/h]: machine types, jobs, "tenants", "battery" and "room cooling".
+
+    Each asset has its own income, and pays for its energy, with the cooling of its heat, at the price of the interval;
+    what is drawn and what is fed in costs and brings the same, so that the parts add up to the profit.
+    """
+    price, overhead = prices.energy_usd_per_mwh / 1000.0, 1.0 + site.cooling.kw_per_kw
+    value = {job.name: job.value_usd_per_kwh for job in site.jobs}
+    counts = set_.machines
+    machines = {m.type: m.power_kw * counts.get(m.type, 0) for m in site.machines}
+    out = {name: earned.machines[name] - kw * overhead * price for name, kw in machines.items()}
+    out |= {name: kw * (value.get(name, 0.0) - overhead * price) for name, kw in set_.jobs_kw.items()}
+    if set_.tenants_kw:
+        out["tenants"] = earned.tenants - sum(set_.tenants_kw.values()) * overhead * price
+    out["battery"] = -set_.battery_kw * price - earned.wear
+    if set_.room_kw:
+        out["room cooling"] = -set_.room_kw * price
+    return out
 
 
 def always_on(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 
 from gridpilot.domain import PriceHistory, Site
@@ -13,13 +15,18 @@ from gridpilot.monitor import decision
 BRIDGE_S = 10 * 86_400  # longer gaps cut the past off; shorter ones are filled and marked
 
 
-def recorded_prices(ledger: Ledger) -> tuple[Site, PriceHistory]:
-    """The newest decision's site and all prices of its source, on an even grid. DataError before the first decision."""
+def recorded_prices(ledger: Ledger, until: datetime | None = None) -> tuple[Site, PriceHistory]:
+    """The newest decision's site and all prices of its source (before `until`), on an even grid.
+
+    DataError before the first decision, or where there is no such price.
+    """
     snap = decision.load(ledger)
     if snap is None:
         raise DataError("the ledger holds no decision yet: start the pilot, or give a price file with --prices")
     source = str(snap.cycle["source"])
-    stored = ledger.prices(source)
+    stored = ledger.prices(source, until=until)
+    if not len(stored):
+        raise DataError(f"the ledger holds no price of {source} before {until}: it was pruned")
     rows = Rows(
         stored.timestamp,
         {"energy": stored.energy_usd_per_mwh, "hash": stored.hash_price, "token": stored.token_price},

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from gridpilot.dispatch.simulator import START_SOC, advance
 from gridpilot.domain import DataFlag, PriceHistory, Site
 from gridpilot.ledger.store import Ledger
-from gridpilot.monitor.pnl import Prices, Rate, always_on, rate
+from gridpilot.monitor.pnl import Prices, Rate, SetPoints, always_on, by_asset, rate
 from gridpilot.monitor.promises import CREDITS, DEMAND, RESERVE, Promises, carried, job_credits
 from gridpilot.plan.loads import job_needs
 from gridpilot.values import iso, to_jsonable, to_utc
@@ -90,6 +90,7 @@ class Settlement:
     consumed_kwh: float
     battery_kwh: float  # charged minus discharged, at the terminals
     cycle_id: str
+    assets: Mapping[str, float] = field(default_factory=dict)  # the profit by who made it; adds up to it
 
 
 KEY = "running"  # of the ledger's state
@@ -131,12 +132,16 @@ def _carry(
     soc, battery_kwh, consumed = running.soc_frac, 0.0, 0.0
     money = dict.fromkeys(("hash", "token", "tenants", "jobs", "export", "import", "wear"), 0.0)
     draws = []
+    assets: dict[str, float] = {}
     profit = reference = 0.0
     zone = ZoneInfo(site.timezone)
     for prices, start, hours in _pieces(history, running.at, end):
         soc, battery_kw = advance(site.battery, soc, running.battery_kw, hours * 3600.0)
         earned, base = running.rates(site, prices, start.astimezone(zone).hour, battery_kw)
         _add(money, site, earned, hours)
+        ran = SetPoints(running.machines, battery_kw, running.jobs_kw, running.tenants_kw, running.room_kw)
+        for name, usd in by_asset(site, prices, earned, ran).items():
+            assets[name] = assets.get(name, 0.0) + usd * hours
         profit += earned.profit_usd_per_h * hours
         reference += base.profit_usd_per_h * hours
         battery_kwh += battery_kw * hours
@@ -147,6 +152,8 @@ def _carry(
     owed[CREDITS] += job_credits(site, jobs_kwh, running.at, end)
     money |= owed
     profit += owed[RESERVE] - owed[CREDITS] - owed[DEMAND]
+    promised = {"reserve": owed[RESERVE], "credits": -owed[CREDITS], "demand": -owed[DEMAND]}
+    assets |= {name: usd for name, usd in promised.items() if usd}
     settled = Settlement(
         running.at,
         end,
@@ -157,6 +164,7 @@ def _carry(
         consumed,
         battery_kwh,
         running.cycle_id,
+        assets,
     )
     return replace(
         running, at=now, soc_frac=soc, jobs_kwh=jobs_kwh, promises=promises, room_c=_room_c(site, running, end, now)

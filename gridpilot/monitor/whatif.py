@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gridpilot.domain import Plan, PriceOutlook, Site
+from gridpilot.domain import Plan, PriceOutlook, RiskAppetite, Site
 from gridpilot.errors import DataError
 from gridpilot.monitor.decision import Snapshot, times, values
 from gridpilot.plan.solve import plan as make_plan
+from gridpilot.risk.scenarios import Futures, money
 from gridpilot.risk.stress import plan_pnl
-from gridpilot.values import as_array
+from gridpilot.values import Array, as_array
+
+if TYPE_CHECKING:
+    from gridpilot.plan.hedging import Scenarios
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,11 @@ class Change:
         return self == Change()
 
 
-def what_if(snap: Snapshot, change: Change, other: Site | None = None) -> Plan:
-    """The plan of that decision with the change, at another site if given. DataError where it has no state recorded."""
+def what_if(snap: Snapshot, change: Change, other: Site | None = None, scenarios: Scenarios | None = None) -> Plan:
+    """The plan of that decision with the change, at another site if given, hedged over scenarios if given.
+
+    DataError where it has no state recorded.
+    """
     plan, site, known = snap.plan, other or snap.site, snap.state
     if known is None:
         raise DataError("this decision was recorded before its state was: wait for the next one")
@@ -59,7 +66,39 @@ def what_if(snap: Snapshot, change: Change, other: Site | None = None) -> Plan:
     if change.grid_kw is not None:
         site = replace(site, import_kw=change.grid_kw, export_kw=change.grid_kw)
     state = known if change.soc_frac is None else replace(known, soc_frac=change.soc_frac)
-    return make_plan(replace(site, battery=battery), state, outlook)
+    limit_usd = snap.risk.get("cvar_limit_usd")
+    return make_plan(replace(site, battery=battery), state, outlook, scenarios=scenarios, cvar_limit_usd=limit_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A plan by another appetite for risk beside the one in force, both with their set points kept on the same futures.
+
+    P&L (S,) [$] counts the change in stored energy at the plan's price of it.
+    """
+
+    plan: Plan
+    then_usd: Array
+    now_usd: Array
+    label: str
+
+
+def weighed(snap: Snapshot, now: Plan, appetite: RiskAppetite, futures: Futures) -> Weighed:
+    """The plan of that decision by another appetite for risk. `now` is the recorded plan.
+
+    DataError where the decision has no state recorded.
+    """
+    from gridpilot.plan.hedging import Scenarios
+
+    courses = Scenarios(futures.energy, futures.hash, futures.token)
+    then = what_if(snap, Change(), replace(snap.site, risk=appetite), courses)
+
+    def brings(plan: Plan) -> Array:
+        soc = np.nan_to_num(np.array([plan.soc_start_frac, plan.soc_frac[-1]]))
+        stored = float(soc[1] - soc[0]) * snap.site.battery.capacity_kwh
+        return as_array(money(plan, snap.site, futures).sum(axis=1) + stored * then.terminal_usd_per_mwh / 1000.0)
+
+    return Weighed(then, brings(then), brings(now), futures.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +156,7 @@ def kept_usd(snap: Snapshot, change: Change, then: Mapping[str, Any]) -> float |
     if (change.soc_frac, change.battery_kw, change.grid_kw) != (None, None, None):
         return None
     prices = {name: then[name] for name in ("energy_usd_per_mwh", "hash_price", "token_price")}
-    money = plan_pnl({**snap.plan, **prices}, snap.site, snap.units, lambda path: path)
+    money = plan_pnl({**snap.plan, **prices}, snap.site, snap.units)
     soc = values([snap.plan["soc_start_frac"], snap.plan["soc_frac"][-1]])
     stored = float(np.nan_to_num(soc[1] - soc[0])) * snap.site.battery.capacity_kwh
     extras = float(sum(snap.plan.get("extras_usd", {}).values()))

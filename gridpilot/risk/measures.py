@@ -21,12 +21,13 @@ FACTOR_FLOOR = 0.1  # least factor: a tenth keeps machines warm; stopping the si
 
 
 def value_at_risk(pnl: Array, alpha: float) -> float:
-    """The mildest of the ceil((1 - alpha) n) worst losses [$]: the upper alpha-quantile of the loss.
+    """The least loss that no more than 1 - alpha of the values exceed [$]: the lower alpha-quantile of the loss.
 
-    pnl (n,). Source: Rockafellar and Uryasev (2002), J. Banking and Finance 26, VaR+.
+    It is loss number floor((1 - alpha) n) + 1 from the worst. pnl (n,).
+    Source: Rockafellar and Uryasev (2002), J. Banking and Finance 26, definition 1.
     """
     losses, tail = _worst_first(pnl, alpha)
-    return float(losses[math.ceil(tail) - 1]) if len(losses) else math.nan
+    return float(losses[min(math.floor(tail), len(losses) - 1)]) if len(losses) else math.nan
 
 
 def cvar(pnl: Array, alpha: float) -> float:
@@ -44,14 +45,48 @@ def cvar(pnl: Array, alpha: float) -> float:
     return float(losses[whole] + np.sum(losses[:whole] - losses[whole]) / tail)
 
 
-def max_drawdown(path: Array) -> float:
-    """Largest fall [$] of a path of levels (n,) below its own highest level so far; 0 for one that only rises."""
-    return float(drawdowns(np.asarray(path, dtype=np.float64)[None, :])[0]) if len(path) else math.nan
+def cvar_error(pnl: Array, alpha: float) -> float:
+    """Standard error of `cvar` [$] for independent values: sd(max(loss - VaR, 0)) / ((1 - alpha) sqrt(n)).
+
+    pnl (n,). Source: Hong, Hu and Liu (2014), ACM TOMACS 24(4), section 3.2.
+    """
+    level = value_at_risk(pnl, alpha)
+    beyond = np.maximum(-np.asarray(pnl, dtype=np.float64) - level, 0.0)
+    return float(np.std(beyond)) / ((1.0 - alpha) * math.sqrt(len(beyond))) if len(beyond) else math.nan
 
 
-def drawdowns(paths: Array) -> Array:
-    """`max_drawdown` of each row of paths (S, n): (S,)."""
-    return np.asarray(np.max(np.maximum.accumulate(paths, axis=1) - paths, axis=1))
+def max_drawdown(pnl: Array) -> float:
+    """Largest of the `falls` [$] of a P&L (n,); NaN for none."""
+    return float(np.max(falls(pnl))) if len(pnl) else math.nan
+
+
+def worst_falls(pnl: Array) -> Array:
+    """`max_drawdown` of each row of a P&L (S, n): (S,). A step at a time, for many rows."""
+    level, high, worst = (np.zeros(len(pnl)) for _ in range(3))
+    for t in range(pnl.shape[1]):
+        level += pnl[:, t]
+        np.maximum(high, level, out=high)
+        np.maximum(worst, high - level, out=worst)
+    return worst
+
+
+def falls(pnl: Array) -> Array:
+    """How far the running total of a P&L (..., n) is below its own high so far, 0 at the start among it: (..., n)."""
+    level = running_total(pnl)
+    return np.asarray((np.maximum.accumulate(level, axis=-1) - level)[..., 1:])
+
+
+def average_drawdown(pnl: Array) -> float:
+    """Mean of `falls` [$] over all periods (and all paths) of a P&L (..., n); NaN for none."""
+    return float(np.mean(falls(pnl))) if np.size(pnl) else math.nan
+
+
+def cdar(pnl: Array, alpha: float) -> float:
+    """Conditional drawdown at risk [$]: the mean of the worst 1 - alpha of `falls`, all paths of (..., n) together.
+
+    Source: Chekhlov, Uryasev and Zabarankin (2005), Int. J. Theoretical and Applied Finance 8(1), multi-scenario form.
+    """
+    return cvar(-falls(pnl).ravel(), alpha)
 
 
 def running_total(pnl: Array) -> Array:
@@ -87,8 +122,8 @@ def report(pnl: Array, alpha: float = 0.95, cap_usd: float | None = None) -> Ris
     figures are NaN and the factor is FACTOR_UNKNOWN.
     """
     sample = np.asarray(pnl, dtype=np.float64)
-    _check_alpha(alpha)
-    reason = _lacking(sample)
+    check_alpha(alpha)
+    reason = lacking(sample)
     if reason:
         factor = risk_adjustment_factor(math.nan, cap_usd)
         unknown = math.nan
@@ -100,16 +135,18 @@ def report(pnl: Array, alpha: float = 0.95, cap_usd: float | None = None) -> Ris
         n=sample.size,
         var=value_at_risk(sample, alpha),
         cvar=tail,
-        max_drawdown=max_drawdown(running_total(sample)),
+        max_drawdown=max_drawdown(sample),
         volatility=volatility(sample),
         risk_adjustment_factor=risk_adjustment_factor(tail, cap_usd),
         expected=float(sample.mean()),
+        average_drawdown=average_drawdown(sample),
+        cdar=cdar(sample, alpha),
         pnl_usd=as_array(sample),
     )
 
 
-def _lacking(sample: Array) -> str:
-    """Why the sample says nothing about its tail, or nothing."""
+def lacking(sample: Array) -> str:
+    """Why the sample (n,) says nothing about its tail, or "" where it does. DataError for another shape."""
     if sample.ndim != 1:
         raise DataError(f"P&L sample has shape {sample.shape}: expected one value for each scenario or period")
     if sample.size < FEWEST:
@@ -123,16 +160,18 @@ def _lacking(sample: Array) -> str:
 
 
 def _worst_first(pnl: Array, alpha: float) -> tuple[Array, float]:
-    """Losses, largest first, and how many of them the tail holds; no losses where the sample has NaN."""
-    _check_alpha(alpha)
+    """The losses down to VaR, largest first, and how many of them the tail holds; none where the sample has NaN."""
+    check_alpha(alpha)
     losses = -np.asarray(pnl, dtype=np.float64)
     if not losses.size or np.any(np.isnan(losses)):
         return np.empty(0), math.nan
     # Rounded, or 5 % of 20 would be 1.0000000000000009 values.
     tail = max(round((1.0 - alpha) * losses.size, 9), 1e-9)
-    return np.sort(losses)[::-1], tail
+    begin = losses.size - min(losses.size, math.floor(tail) + 1)
+    return np.sort(np.partition(losses, begin)[begin:])[::-1], tail
 
 
-def _check_alpha(alpha: float) -> None:
+def check_alpha(alpha: float) -> None:
+    """DataError unless alpha is a confidence between 0 and 1."""
     if not 0.0 < alpha < 1.0:
         raise DataError(f"alpha is {alpha}: expected a confidence between 0 and 1, such as 0.95")

@@ -18,17 +18,17 @@ import numpy.typing as npt
 from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import DAY_AHEAD, Units
-from gridpilot.ledger.chain import Entry
-from gridpilot.monitor import decision, reading
+from gridpilot.monitor import decision, market, reading
+from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
-from gridpilot.monitor.latch import seen
+from gridpilot.monitor.drift import Drift
 from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
+from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
-from gridpilot.views import base
 from gridpilot.views.asked import Asking, ask, connection, entry_of, explain, explained_so_far, facts, suggestions
 from gridpilot.views.base import ledger, moment, reset, settings
 from gridpilot.views.commanded import (
@@ -43,7 +43,20 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
-from gridpilot.views.standing import Alarm, Status, alarms, current_site, status
+from gridpilot.views.sources import sources
+from gridpilot.views.standing import Status, alarm_history, alarms, current_site, status, unseen
+from gridpilot.views.system import (
+    STAGES,
+    Health,
+    alarm_counts,
+    closed_days,
+    data_quality,
+    forecast_drift,
+    health,
+    service_levels,
+    today,
+    verify_ledger,
+)
 
 if TYPE_CHECKING:
     from gridpilot.explain.explainer import Explanation as Explanation
@@ -51,10 +64,14 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "STAGES",
     "Alarm",
     "Asking",
     "Change",
     "Command",
+    "Day",
+    "Drift",
+    "Health",
     "Held",
     "PlanParts",
     "Question",
@@ -69,19 +86,25 @@ __all__ = [
     "Supply",
     "Track",
     "Week",
+    "alarm_counts",
+    "alarm_history",
     "alarms",
     "ask",
     "bid_rows",
+    "closed_days",
     "command_log",
     "connection",
     "current_site",
     "curtailable",
     "customer_standings",
+    "data_quality",
     "duration",
     "entry_of",
     "explain",
     "explained_so_far",
     "facts",
+    "forecast_drift",
+    "health",
     "ledger",
     "load_values",
     "machine_log",
@@ -95,20 +118,23 @@ __all__ = [
     "restless",
     "rule_standings",
     "series_stats",
+    "service_levels",
     "settings",
     "shown",
+    "sources",
     "status",
     "stop_file",
     "stopped",
     "strikes",
     "suggestions",
     "times",
+    "today",
+    "unseen",
     "values",
+    "verify_ledger",
     "week",
     "why",
 ]
-
-STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch", "ledger", "total")
 
 # --- the decision ----------------------------------------------------------------------------
 
@@ -278,7 +304,9 @@ def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
     errors: dict[str, list[Array]] = {}
     inside: dict[float, list[npt.NDArray[np.bool_]]] = {}
     seen: list[Times] = []
-    for entry in store.entries("forecast", since=snap.at - timedelta(days=days), limit=200):
+    start = snap.at - timedelta(days=days)
+    start = max(start, market.since(store) or start)  # what was said of another market's prices is no forecast of these
+    for entry in store.entries("forecast", since=start, limit=200):
         band, ahead = entry.body["bands"][price], times(entry.body["timestamp"])
         point = values(band["point"])
         place = np.searchsorted(stamps, ahead).clip(max=max(0, len(stamps) - 1))
@@ -309,17 +337,22 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
     if snap is None:
         return None
     entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
-    return entries[0].body if entries else None
+    switched = market.since(ledger())
+    return entries[0].body if entries and (switched is None or entries[0].at >= switched) else None
 
 
 # --- risk ------------------------------------------------------------------------------------
 
 
 def stress(snap: Snapshot) -> list[tuple[str, float]]:
-    """P&L of the newest plan, unchanged, if prices came otherwise [money of the source]: (what happens, P&L)."""
-    from gridpilot.risk.stress import CASES, plan_pnl
+    """P&L of a plan, unchanged, if prices came otherwise or the site failed [money of the source]: (what happens, P&L).
 
-    return [(name, plan_pnl(snap.plan, snap.site, snap.units, change)) for name, change in CASES.items()]
+    Built-in cases first, "as expected" at the top, then the site file's.
+    """
+    from gridpilot.monitor.exposure import sigma
+    from gridpilot.risk.stress import outcomes
+
+    return [(row.name, row.usd) for row in outcomes(snap.plan, snap.site, snap.units, sigma(snap), snap.site.stress)]
 
 
 # --- auction ---------------------------------------------------------------------------------
@@ -331,7 +364,7 @@ def auction_history(hours: float = 24.0) -> Held | None:
     return None if snap is None else held(ledger(), snap, hours)
 
 
-# --- fleet and health ------------------------------------------------------------------------
+# --- fleet ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,50 +404,3 @@ def sites() -> list[SiteView]:
             bool(snap.cycle["simulated"]),
         )
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The system itself: stages, ledger, processes."""
-
-    cycles: int  # in the sample below
-    stage_ms: Mapping[str, Array]  # stage -> latency of each recent cycle, oldest first
-    timestamp: Times  # of those cycles, source time
-    wall: Times  # and by the wall clock
-    entries: int
-    head_seq: int
-    head_hash: str
-    pilot: str  # owner of the lease, or ""
-    heartbeat: datetime | None  # wall clock
-    heartbeat_age_s: float | None
-    watchdog: bool  # whether one looked within the last seconds
-    alarm_log: tuple[Entry, ...]
-
-
-def verify_ledger() -> tuple[bool, str]:
-    """Whether the whole chain is intact, and why not. Takes 0.2 s for 20,000 entries."""
-    found = ledger().verify()
-    return found.ok, found.reason
-
-
-def health(cycles: int = 200) -> Health:
-    """Latencies of the last cycles, the ledger's head, and who runs."""
-    store, wall = ledger(), base.wall()
-    found = list(reversed(store.entries("cycle", limit=cycles)))
-    stages = [name for name in STAGES if found and name in found[-1].body["timings_ms"]]
-    head, beat = store.head(), store.last_beat()
-    holder = store.lease_holder("pilot", wall)
-    return Health(
-        cycles=len(found),
-        stage_ms={name: values([entry.body["timings_ms"].get(name) for entry in found]) for name in stages},
-        timestamp=times([entry.body["at"] for entry in found]),
-        wall=times([entry.body["wall"] for entry in found]),
-        entries=store.count(),
-        head_seq=head.seq,
-        head_hash=head.hash,
-        pilot=holder.owner if holder else "",
-        heartbeat=beat,
-        heartbeat_age_s=(wall - beat).total_seconds() if beat else None,
-        watchdog=seen(store, wall),
-        alarm_log=tuple(store.entries("alarm", limit=50)),
-    )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from gridpilot.config import load_site, site_from_json
-from gridpilot.dispatch import override, reconcile
+from gridpilot.dispatch import curtailment, override, reconcile
 from gridpilot.domain import Site
-from gridpilot.monitor import decision
+from gridpilot.monitor import alarms as keeper
+from gridpilot.monitor import conditions
+from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.health import ESTOP, HOLD, PilotState
-from gridpilot.monitor.latch import silence
 from gridpilot.views import base
 from gridpilot.views.commanded import stopped
 
@@ -33,6 +35,8 @@ class Status:
     pilot_alive: bool
     message: str
     proposals: int = 0  # commands that wait for a second person
+    only_warnings: bool = False  # none of the alarms is a grave one
+    curtailed: str = ""  # what the curtailment that holds now asks for, and until when; empty while none does
 
 
 MODES = {"replay": "REPLAY", "csv": "FILE"}
@@ -45,27 +49,45 @@ def status() -> Status:
     cycle = store.latest("cycle")
     alive = store.lease_holder("pilot", wall) is not None
     site = current_site()
-    runs_on = alive and not (cycle and cycle.body["source"] == "csv")  # a file's time is its newest row
+    file = bool(cycle and cycle.body["source"] == "csv" and cycle.body["simulated"])  # its time is its newest row
+    runs_on = alive and not file
     at = pilot.present(wall) if runs_on else (cycle.at if cycle else None)
     price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
     source = cycle.body["source"] if cycle else base.settings().source.partition(":")[0]
-    stop = stopped()
+    stop, wanting = stopped(), unseen()
     return Status(
-        mode=MODES.get(source, "LIVE"),
+        mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source, "LIVE"),
         source=source,
         simulated=bool(cycle.body["simulated"]) if cycle else source == "replay",
         at=at,
         price_age_s=max(0.0, (at - price_at).total_seconds()) if at and price_at else None,
         step_s=int(cycle.body["step_s"]) if cycle else 3600,
         control=ESTOP if stop else HOLD if reconcile.held(store) else pilot.control,
-        alarms=len(alarms()),
+        alarms=len(wanting),
+        only_warnings=all(alarm.severity == keeper.WARN for alarm in wanting),
         site=site.name,
         timezone=site.timezone,
         speed=pilot.speed,
         pilot_alive=alive,
         message=pilot.message,
         proposals=len(override.proposals(store, at, wall)) if at and not stop else 0,
+        curtailed=_curtailed(at, site) if at else "",
     )
+
+
+def _curtailed(at: datetime, site: Site) -> str:
+    """The curtailment that holds now, if any: by how much, until when."""
+    store = base.ledger()
+    live = [event for event in curtailment.events(store, curtailment.LIVE) if event.start <= at < event.end]
+    if live:
+        limit_kw = min(event.limit(site.import_kw).at(at) for event in live)
+        until = max(event.end for event in live).astimezone(ZoneInfo(site.timezone))
+        return f"at most {limit_kw:.0f} kW from the grid until {until:%H:%M}"
+    command = override.active_override(store, at)
+    if command is not None and command.kind == "curtail":
+        until = command.valid_until.astimezone(ZoneInfo(site.timezone))
+        return f"by {command.author} until {until:%H:%M}"
+    return ""
 
 
 def current_site() -> Site:
@@ -74,45 +96,25 @@ def current_site() -> Site:
     return site_from_json(body) if body else load_site(base.settings().site_file())
 
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """Something that wants an operator's eye."""
-
-    at: datetime
-    code: str
-    severity: str  # warn or alarm
-    message: str
-    advice: str
-
-
 def alarms() -> list[Alarm]:
-    """What is wrong now: the pilot's standing alarm, and the flags of the newest decision that warn."""
-    store = base.ledger()
-    out = []
-    pilot = PilotState.load(store)
-    if pilot.alarm:
-        out.append(Alarm(pilot.alarm_at or base.wall(), "PILOT", "alarm", pilot.alarm, pilot.advice))
-    if silent := silence(store.heartbeat(), base.wall()):
-        out.append(Alarm(base.wall(), "SILENT", "alarm", silent, ADVICE["SILENT"]))
-    if hold := reconcile.held(store):
-        out.append(Alarm(datetime.fromisoformat(hold["at"]), "HOLD", "alarm", hold["reason"], ADVICE["HOLD"]))
-    cycle = store.latest("cycle")
-    if cycle is not None:
-        for flag in decision.flags_now(store, cycle):
-            if flag.severity != "info":
-                out.append(Alarm(cycle.at, flag.code, flag.severity, flag.message, ADVICE.get(flag.code, "")))
-    return out
+    """The alarms that are not over, the gravest first. While no watch keeps the list, what is wrong now by the ledger
+    joins those that are on it, without a number."""
+    store, wall = base.ledger(), base.wall()
+    listed = keeper.listed(store)
+    if conditions.watch_seen(store, wall):
+        return listed
+    known = {alarm.key for alarm in listed}
+    found = [c for c in conditions.conditions(store, wall, known) if c.key not in known]
+    live = [Alarm(c.code, c.severity, c.message, c.advice, wall, wall, c.subject) for c in found]
+    return sorted([*live, *listed], key=lambda alarm: alarm.severity != keeper.ALARM)
 
 
-ADVICE = {
-    "HOLD": "Find out who changed the machines, then resume on Dispatch.",
-    "HOT": "See that the cooling works: load comes back by itself below 72 C.",
-    "UNSEEN_LOAD": "Find what draws power beside the machines, jobs and tenants of the site file.",
-    "CURTAILED": "Nothing: load comes back by itself when the limit ends.",
-    "STALE": "Check the price source on Health; the last safe set points hold meanwhile.",
-    "SUSPECT": "Compare the price with another source before acting on it.",
-    "FALLBACK": "The plan is not the optimum: see its attempts on Plan.",
-    "SOC_UNKNOWN": "The battery is held at 0 kW until a state of charge is read.",
-    "SILENT": "See whether a pilot runs, and in its log whether the ledger has room and can be written.",
-    "REPLAY_END": "Set GRIDPILOT_REPLAY_START and restart to replay again.",
-}
+def alarm_history(limit: int = 100) -> list[Alarm]:
+    """All alarms, newest first."""
+    return keeper.history(base.ledger(), limit)
+
+
+def unseen() -> list[Alarm]:
+    """Those that nobody has acknowledged or shelved: what the strip counts."""
+    wall = base.wall()
+    return [alarm for alarm in alarms() if alarm.wants_an_eye(wall)]

@@ -13,10 +13,11 @@ import pytest
 import requests
 
 from gridpilot.config import Settings
-from gridpilot.console.curtailment_api import SKEW_S, sign
 from gridpilot.dispatch import curtailment
+from gridpilot.errors import ConfigError
 from gridpilot.ledger.store import Ledger
 from gridpilot.pilot import one_cycle
+from gridpilot.signing import SKEW_S, sign
 from tests.browser.harness.server import Server, serve
 
 pytestmark = pytest.mark.slow  # a real server
@@ -77,7 +78,7 @@ def test_call__signed__taken_over_once_reported_and_cancelled(running: Server, u
         {"without": ("webhook-signature",)},
         {"without": ("webhook-id",)},
         {"without": ("webhook-timestamp",)},
-        {"secret": "whsec_d3Jvbmc="},
+        {"secret": "whsec_d3JvbmctYnV0LWxvbmctZW5vdWdo"},
         {"signed": b'{"minutes": 5}'},
         {"stamp": int(time.time() - SKEW_S - 60)},
         {"stamp": int(time.time() + SKEW_S + 600)},
@@ -92,6 +93,31 @@ def test_call__not_signed_as_it_should_be__refused_and_nothing_written(
         assert reply.status_code == 401
         assert SECRET not in reply.text and "v1," not in reply.text
         assert ledger.count() == before
+
+
+def test_call__a_time_of_thousands_of_digits__refused_as_not_signed(running: Server) -> None:
+    headers = {"webhook-id": "e9", "webhook-timestamp": "9" * 4000, "webhook-signature": "v1,AAAA"}
+    reply = requests.post(f"{running.url}/api/curtailments", data=b"{}", headers=headers, timeout=20)
+    assert (reply.status_code, "not signed" in reply.json()["detail"]) == (401, True)
+
+
+def test_call__without_a_start_and_again_after_a_while__the_same_event(tmp_path: Path) -> None:
+    moving = f"sqlite:///{tmp_path / 'ledger.db'}"
+    one_cycle(Settings(db_url=moving, refit=False, replay_speed=60.0), datetime.now(UTC))
+    env = {"GRIDPILOT_NO_PILOT": "1", "GRIDPILOT_CURTAIL_SECRET": SECRET, "GRIDPILOT_DB_URL": moving}
+    with serve(tmp_path, env=env) as console:
+        body = {"minutes": 60, "percent": 25}
+        first = call(console, body)
+        time.sleep(0.2)  # of a clock that runs sixty times as fast
+        again = call(console, body)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["start"] == again.json()["start"]
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_AAAA", "short"])
+def test_sign__secret_that_anybody_could_guess__refused(secret: str) -> None:
+    with pytest.raises(ConfigError, match=r"GRIDPILOT_CURTAIL_SECRET has \d bytes: expected 16 or more"):
+        sign(secret, "e1", 1, b"", "GRIDPILOT_CURTAIL_SECRET")
 
 
 def test_call__a_report_s_signature__cancels_nothing(running: Server) -> None:
@@ -112,7 +138,15 @@ def test_call__a_report_s_signature__cancels_nothing(running: Server) -> None:
         ({"minutes": 60, "percent": 25, "author": "a\nb"}, 400, "in one line"),
         (b"{", 400, "not JSON"),
         (b"[1]", 400, "not a JSON object"),
-        (b'{"minutes": 60, "percent": NaN}', 400, "percent is nan"),
+        (b'{"minutes": 60, "percent": NaN}', 400, "percent is 'nan': expected a number"),
+        (b'{"minutes": NaN, "percent": 25}', 400, "minutes is 'nan': expected a number"),
+        (b'{"minutes": 1e400, "percent": 25}', 400, "minutes is 'inf': expected a number"),
+        (b'{"minutes": 1' + b"0" * 400 + b', "percent": 25}', 400, "expected a number"),
+        ({"minutes": -1e11, "percent": 25}, 400, "expected more than 0"),
+        ({"minutes": 0, "percent": 25}, 400, "expected more than 0"),
+        ({"minutes": 60, "percent": 101}, 400, "percent is 101: expected 0 to 100"),
+        ({"minutes": 60, "percent": 25, "start": "9999-12-31T23:59:59Z"}, 400, "ISO 8601 with a zone"),
+        ({"minutes": 60, "percent": 25, "start": "0001-01-01T00:00:00+14:00"}, 400, "ISO 8601 with a zone"),
         (b"[" * 9000, 400, "not JSON"),
         (b" " * 10_001, 413, "more than 10000 bytes"),
     ],

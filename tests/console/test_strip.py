@@ -203,3 +203,16 @@ def test_failure__state_cannot_be_read__the_stop_stays(given: Given, stopped: bo
     assert app.button(key="strip_stop").label == label
     app.button(key="strip_stop").click().run()
     assert given.commands == [("stop", "eva")]
+
+
+def test_strip__curtailment_in_force__chip_says_by_how_much_and_until_when() -> None:
+    assert "CURTAILED" not in strip_html(GOOD)
+    html = strip_html(replace(GOOD, curtailed="at most 300 kW from the grid until 15:30"))
+    assert "<span class='gp-chip gp-warning' title='A curtailment is in force: at most 300 kW" in html
+    assert ">CURTAILED</span>" in html
+
+
+@pytest.mark.parametrize(("only_warnings", "look"), [(True, "gp-warning"), (False, "gp-alarm")])
+def test_strip__alarms__red_only_where_one_is_more_than_a_warning(only_warnings: bool, look: str) -> None:
+    html = strip_html(replace(GOOD, alarms=2, only_warnings=only_warnings))
+    assert f"<span class='gp-chip {look}' title='Not acknowledged yet: see Health'>2 alarms</span>" in html

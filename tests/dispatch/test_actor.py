@@ -71,7 +71,17 @@ def test_lacks__role_and_time__said_in_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"), [("Ola", " ola", True), ("ｏla", "ola", True), ("ola", "ole", False)]
+    ("one", "other", "same"),
+    [
+        ("Ola", " ola", True),
+        ("ｏla", "ola", True),
+        ("ola", "o\u200bla", True),
+        ("ola", "\u2060ola\ufeff", True),
+        ("ola\u00ad", "ola", True),
+        ("ola nor", "Ola  \u00a0Nor", True),
+        ("ola", "ole", False),
+        ("ola nor", "olanor", False),
+    ],
 )
 def test_same_person__however_it_is_written(one: str, other: str, same: bool) -> None:
     assert same_person(one, other) is same

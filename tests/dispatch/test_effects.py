@@ -148,3 +148,25 @@ def test_threshold__below_the_price_the_plan_is_followed() -> None:
 def test_check_target__wrong_or_unknown__one_line_with_what_was_expected(kind: str, target: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"target of {kind} is .*: expected "):
         effects.check_target(kind, target, SITE)
+
+
+# --- and the battery's charge ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        ("machines", {"hydro": 1}),
+        ("curtail", {"import_kw": 100.0}),
+        ("threshold", {"type": effects.MINERS, "energy_usd_per_mwh": 0.0}),
+    ],
+)
+def test_apply_override__the_battery_may_do_in_an_interval_what_the_plan_says__so_it_may_beside_a_command(
+    kind: str, target: dict[str, Any]
+) -> None:
+    low = replace(STATE, soc_frac=0.18)
+    until = T0 + timedelta(minutes=10)  # the set points hold for two intervals should no decision follow
+    plan = from_counts(SITE, low, {"hydro": 40, "gpu": 12}, -250.0, {}, {}, T0, until, "plan", 300.0)
+    assert plan.constraints_satisfied
+    after = effects.apply_override(SITE, low, plan, kind, target, 50.0)
+    assert after.violations == () and after.battery_kw == -250.0

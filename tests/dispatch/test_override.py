@@ -52,6 +52,10 @@ def in_force(ledger: Ledger, now: datetime, energy_usd_per_mwh: float = 50.0) ->
     return override.in_force(ledger, SITE, STATE, planned(), now, energy_usd_per_mwh)
 
 
+def note(ledger: Ledger, sent: Dispatch) -> None:
+    override.note_sent(ledger, replace(sent, status="applied"), T0, override.active_override(ledger, T0))
+
+
 def statuses(ledger: Ledger) -> list[str]:
     return [row["status"] for row in reversed(ledger.commands())]
 
@@ -186,16 +190,33 @@ def test_in_force__plan_then_override_then_plan_again(ledger: Ledger) -> None:
 def test_note_sent__followed_override_becomes_active(ledger: Ledger) -> None:
     give(ledger, command())
     sent = in_force(ledger, T0)
-    override.note_sent(ledger, replace(sent, status="applied"), T0)
-    override.note_sent(ledger, replace(sent, status="applied"), T0)
+    note(ledger, sent)
+    note(ledger, sent)
     assert (statuses(ledger), ledger.count()) == (["active"], 2)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_note_sent__given_while_the_cycle_ran__is_neither_refused_nor_called_sent(ledger: Ledger, before: bool) -> None:
+    if before:
+        give(ledger, command())
+    known, sent = override.active_override(ledger, T0), in_force(ledger, T0)
+    given = give(ledger, command(target={"hydro": 12}, base_version=override.version(ledger)))
+    override.note_sent(ledger, replace(sent, status="applied"), T0, known)
+    newest = override.active_override(ledger, T0)
+    assert newest is not None and (newest.id, newest.status, newest.detail) == (given.id, "accepted", "")
+
+
+def test_active_override__for_a_day__is_in_force_in_a_tick_that_began_before_it_was_given(ledger: Ledger) -> None:
+    given = give(ledger, command(valid_until=T0 + 24 * HOUR))
+    newest = override.active_override(ledger, T0 - timedelta(seconds=20))
+    assert newest is not None and newest.id == given.id
 
 
 def test_note_sent__override_that_breaks_a_limit_is_refused_and_the_plan_followed(ledger: Ledger) -> None:
     give(ledger, command(target={"air": 80, "immersion": 70, "hydro": 45}))
     sent = in_force(ledger, T0)
     assert sent == planned()
-    override.note_sent(ledger, replace(sent, status="applied"), T0)
+    note(ledger, sent)
     assert statuses(ledger) == ["refused"]
     assert override.active_override(ledger, T0) is None
 
@@ -445,7 +466,7 @@ def test_hold__stands_above_an_override_until_it_is_resumed(ledger: Ledger) -> N
     hold(ledger)
     sent = in_force(ledger, T0)
     assert (sent.origin, dict(sent.machines)) == ("hold", dict(STATE.machines))
-    override.note_sent(ledger, replace(sent, status="applied"), T0)
+    note(ledger, sent)
     assert statuses(ledger) == ["accepted"]
     with pytest.raises(InputError, match="resume first"):
         give(ledger, command("hold", {}, base_version=1))

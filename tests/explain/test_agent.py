@@ -23,6 +23,7 @@ from gridpilot.explain.agent import MODEL_CALLS, TOOL_CALLS, Looking
 from gridpilot.explain.desk import AT_ONCE, WAITING, Desk
 from gridpilot.explain.explainer import BUSY, Draft, Explanation, explain
 from gridpilot.explain.facts import Facts, gather
+from gridpilot.explain.lookup import plain
 from gridpilot.explain.template import answer
 from gridpilot.explain.verify import FIGURE
 from gridpilot.ledger.store import Ledger
@@ -293,6 +294,22 @@ def test_F60_request__holds_facts_alone__no_key_path_address_or_machine(ledger_o
     for secret in (KEY, "planted-mara-key", "://", "/etc/shadow", home, ledger.name, "\\u202e"):
         assert secret not in text
     assert not [name for name in server.headers[0] if name.startswith("x-stainless")]
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("ledger /home/anna/gridpilot.db is locked", "ledger (path) is locked"),
+        ("folder:/srv/prices/a.csv has 3 rows", "folder:(path) has 3 rows"),
+        ("data/prices.csv: row 3", "(path): row 3"),
+        (r"C:\Users\anna\prices.csv: row 3", "(path): row 3"),
+        ("see https://user:word@host/x?key=1 and www.host.example", "see (address) and (address)"),
+        ("55 USD/PH/day and 0.6 USD/Mtok on 24/6/2024, 50/50", "55 USD/PH/day and 0.6 USD/Mtok on 24/6/2024, 50/50"),
+        ("price of 12.5 and/or 3.5", "price of 12.5 and/or 3.5"),
+    ],
+)
+def test_F60_plain__paths_and_addresses__taken_out_and_units_kept(text: str, sent: str) -> None:
+    assert plain(text) == sent
 
 
 def test_F60_traces__switched_on_by_the_environment__go_nowhere(ledger_of: Make) -> None:

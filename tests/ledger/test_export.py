@@ -156,3 +156,10 @@ def test_commands__export_prune_and_verify__json_and_text(
 def test_reports__are_what_they_say(filled: Ledger, tmp_path: Path) -> None:
     report = check_file(Path(export(filled, tmp_path)[0].file))
     assert replace(report, ok=False).head == filled.head()
+
+
+def test_export__no_day_between__refused_and_nothing_written(filled: Ledger, tmp_path: Path) -> None:
+    for until in (date(2024, 6, 12), date(2024, 6, 13)):
+        with pytest.raises(InputError, match="--since 2024-06-13 is not before"):
+            export(filled, tmp_path / "out", date(2024, 6, 13), until)
+    assert not (tmp_path / "out").exists()

@@ -20,6 +20,7 @@ from gridpilot.domain import PriceHistory
 from gridpilot.errors import LedgerError
 from gridpilot.ledger import migrate, schema
 from gridpilot.ledger.store import Ledger
+from gridpilot.monitor.alarms import Condition, listed, watch
 from tests.ledger.conftest import Execute
 
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)
@@ -59,6 +60,12 @@ TRIGGERS_1 = {
     ],
 }
 AT = "2024-06-12T14:00:00.000000Z"
+TO_2 = (  # what version 2 did to the tables of version 1
+    "ALTER TABLE prices ADD COLUMN extra TEXT",
+    "DROP INDEX entries_kind",
+    "CREATE INDEX entries_kind ON entries (kind, seq, at)",
+    "INSERT INTO schema_info VALUES (2)",
+)
 BODIES = ['{"i":0}', '{"kw":0.30000000000000004,"name":"\\u00e9"}', '{"desired":null}']
 
 
@@ -94,6 +101,22 @@ def version_1(url: str, execute: Execute, tmp_path: Path) -> str:
     execute(*ddl.strip().split(";\n"), *TRIGGERS_1[kind], *rows)
     (tmp_path / ("ledger.db.head" if kind == "sqlite" else "postgres.head")).write_text(head)
     return url
+
+
+@pytest.fixture
+def version_2(version_1: str, execute: Execute) -> str:
+    """The same as version 2 left it."""
+    execute(*TO_2)
+    return version_1
+
+
+def test_F50_open__version_2__gets_alarms_and_keeps_the_rest(version_2: str, tmp_path: Path) -> None:
+    with Ledger.open(version_2) as ledger:
+        assert ledger.verify().ok and ledger.count() == 3
+        wrong = Condition("STALE", "warn", "old prices", "look at the source")
+        assert [change.event for change in watch(ledger, [wrong], T0, T0)] == ["raised"]
+        assert [alarm.code for alarm in listed(ledger)] == ["STALE"]
+    assert (tmp_path / "ledger.db.v2.bak").exists() == version_2.startswith("sqlite")
 
 
 def backup(tmp_path: Path) -> Path:
@@ -149,7 +172,7 @@ def test_F50_migrate__every_older_version_has_its_step() -> None:
 def test_F50_open__version_1_for_reading_only__says_what_to_do_and_changes_nothing(
     version_1: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(LedgerError, match="has schema 1, this GridPilot reads 2: start the pilot or the console once"):
+    with pytest.raises(LedgerError, match="has schema 1, this GridPilot reads 3: start the pilot or the console once"):
         Ledger.open(version_1, read_only=True)
     assert not backup(tmp_path).exists()
     Ledger.open(version_1).close()
@@ -164,7 +187,7 @@ def test_F50_migrate__a_step_that_fails__leaves_version_1_as_it_was(
         raise LedgerError("killed here")
 
     with monkeypatch.context() as patch, pytest.raises(LedgerError, match="killed here"):
-        patch.setattr(migrate, "STEPS", {1: fails})
+        patch.setattr(migrate, "STEPS", {**migrate.STEPS, 1: fails})
         Ledger.open(version_1)
     with pytest.raises(LedgerError, match="has schema 1"):
         Ledger.open(version_1, read_only=True)
@@ -186,7 +209,7 @@ def test_F50_open__version_1_by_many_at_once__is_migrated_once(version_1: str) -
         list(pool.map(begin, range(4)))
     with Ledger.open(version_1) as ledger, ledger.reading() as connection:
         assert ledger.verify().n == 7
-        assert sorted(connection.exec_driver_sql("SELECT version FROM schema_info").scalars()) == [1, 2]
+        assert sorted(connection.exec_driver_sql("SELECT version FROM schema_info").scalars()) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

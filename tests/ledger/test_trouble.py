@@ -333,7 +333,7 @@ def test_F50_open__newest_entries_do_not_hold_together__refused_with_remedy(made
 def test_F50_open__newer_schema__refused_with_remedy(made: str, execute: Execute) -> None:
     execute("UPDATE schema_info SET version = 99")
     for read_only in (False, True):
-        with pytest.raises(LedgerError, match="has schema 99, this GridPilot knows 2: upgrade"):
+        with pytest.raises(LedgerError, match="has schema 99, this GridPilot knows 3: upgrade"):
             Ledger.open(made, read_only=read_only)
 
 
@@ -389,3 +389,12 @@ def test_open__read_only_reads_and_never_writes(url: str) -> None:
                 reader.append("reading", {}, at=T0)
     with Ledger.open(url, read_only=True) as reader:
         assert reader.verify().ok
+
+
+def test_F51_ledger_emptied__its_head_is_still_published__said_so(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        ledger.append("reading", {"i": 1}, at=datetime(2024, 6, 12, 14, tzinfo=UTC))
+    path.write_bytes(b"")
+    with pytest.raises(LedgerError, match=r"is empty, but ledger\.db\.head has entry 1 of it: restore a backup"):
+        Ledger.open(f"sqlite:///{path}", read_only=True)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from gridpilot.config import DATA, Settings, load_site
 from gridpilot.domain import Site
 from gridpilot.errors import ConfigError, SourceError
 from gridpilot.mara_server import MaraServer
+from gridpilot.market.csv_file import CsvSource
+from gridpilot.market.failover import Failover
 from gridpilot.market.source import SOURCES, PriceSource, open_source
 from gridpilot.values import iso, to_stamp
+from tests.market.market_server import KEY, MarketServer
+
+
+def live(server: MarketServer) -> Settings:
+    return Settings(energy_charts_url=server.url, gridstatus_url=f"{server.url}/v1", gridstatus_api_key=SecretStr(KEY))
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +32,27 @@ def site() -> Site:
     return load_site(DATA / "site-default.toml")
 
 
-@pytest.fixture(params=["replay", "csv", "mara"])
+LIVE = {
+    "energy-charts": "energy-charts:DE-LU",
+    "day-ahead": "gridstatus:ercot/HB_NORTH",
+    "real-time": "gridstatus:pjm/WESTERN HUB/real-time",
+    "failover": "gridstatus:caiso/TH_SP15_GEN-APND, energy-charts:NL",
+}
+
+
+@pytest.fixture(params=["replay", "csv", "folder", "mara", *LIVE])
 def source(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[PriceSource]:
-    if request.param == "csv":
+    if request.param in LIVE:
+        with MarketServer() as server:
+            yield open_source(LIVE[request.param], live(server), replace(site, hash_usd_per_ph_day=50.0))
+    elif request.param == "folder":
+        start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=239)
+        for part in range(3):
+            hours = [start + timedelta(hours=80 * part + i) for i in range(80)]
+            rows = [f"{iso(at)},{50 + at.hour},{60 + at.hour % 5},1.5\n" for at in hours]
+            (tmp_path / f"{part}.csv").write_text("timestamp,energy_price,hash_price,token_price\n" + "".join(rows))
+        yield open_source(f"folder:{tmp_path}", Settings(), site)
+    elif request.param == "csv":
         path = tmp_path / "prices.csv"
         start = datetime(2024, 3, 1, tzinfo=UTC)
         rows = [f"{iso(start + timedelta(hours=i))},{50 + i % 24},{60 + i % 5},1.5,{i}\n" for i in range(240)]
@@ -55,7 +83,8 @@ def test_fetch__energy_is_finite_and_units_are_complete(source: PriceSource) -> 
     assert all((units.money, units.energy, units.hash, units.token))
     assert min(units.energy_usd_per_mwh, units.hash_usd_per_h, units.token_usd_per_h) > 0
     assert history.credit
-    assert history.source == source.name in SOURCES
+    assert history.source == source.name
+    assert source.name.partition(":")[0] in SOURCES
 
 
 def test_fetch__earlier_is_what_later_says_about_the_past(source: PriceSource) -> None:
@@ -80,15 +109,65 @@ def test_fetch__before_all_data_is_a_source_error(source: PriceSource) -> None:
         source.fetch(datetime(2001, 1, 1, tzinfo=UTC))
 
 
-@pytest.mark.parametrize("spec", ["", "nonsense", "replay:x", "CSV", "mara:http://x"])
+@pytest.mark.parametrize("spec", ["", "nonsense", "replay:x", "CSV", "mara:http://x", "energy-charts:NL, nonsense:x"])
 def test_open_source__unknown_spec_lists_the_choices(spec: str, site: Site) -> None:
-    with pytest.raises(ConfigError, match="expected one of replay, mara, csv:PATH"):
+    choices = r"replay, mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION\[/real-time\]"
+    if "," in spec:  # what follows a comma and is no source belongs to the place before it
+        choices = "expected a bidding zone"
+    with pytest.raises(ConfigError, match=choices):
         open_source(spec, Settings(), site)
 
 
-def test_open_source__csv_without_a_file_says_how(site: Site) -> None:
-    with pytest.raises(ConfigError, match="write csv:PATH"):
-        open_source("csv", Settings(), site)
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("csv", "write csv:PATH"),
+        ("folder: ", "write folder:PATH"),
+        ("energy-charts", "write energy-charts:ZONE"),
+        ("energy-charts:de", "expected a bidding zone"),
+        ("gridstatus:", "write gridstatus:ISO/LOCATION"),
+        ("gridstatus:ercot", "expected gridstatus:ISO/LOCATION"),
+        ("gridstatus:aemo/NSW1", "ISO one of caiso, ercot, isone, miso, nyiso, pjm, spp"),
+        ("gridstatus:ercot/HB_NORTH", "GRIDPILOT_GRIDSTATUS_API_KEY is empty"),
+        ("energy-charts:NL, replay", "'replay' has a clock and units of its own"),
+        ("mara,csv:x.csv", "'mara' has a clock and units of its own"),
+        ("energy-charts:NL, energy-charts:NL", "lists 'energy-charts:NL' twice"),
+        ("csv:a.csv, csv:b.csv", "lists 'csv' twice"),
+    ],
+)
+def test_open_source__incomplete_or_impossible_spec_says_what_to_write(spec: str, says: str, site: Site) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)) as caught:
+        open_source(spec, Settings(), site)
+    assert "\n" not in str(caught.value)
+
+
+def test_open_source__list__keeps_the_order_and_commas_of_a_path(site: Site, tmp_path: Path) -> None:
+    found = open_source(f"energy-charts:DE-LU,csv:{tmp_path}/a, b.csv ,folder:{tmp_path}", Settings(), site)
+    assert isinstance(found, Failover)
+    assert [member.name for member in found.members] == ["energy-charts:DE-LU", "csv", "folder"]
+    assert isinstance(found.members[1], CsvSource)
+    assert found.members[1].path == tmp_path / "a, b.csv"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (Settings(source="replay", hash_source="mempool"), "GRIDPILOT_HASH_SOURCE is for live energy prices"),
+        (Settings(source="energy-charts:NL", hash_source="guess"), "expected mempool, or nothing"),
+        (
+            Settings(
+                source="gridstatus:ercot/HB_NORTH",
+                gridstatus_url="http://gridstatus.example/v1",
+                gridstatus_api_key=SecretStr(KEY),
+            ),
+            "the key is sent over https alone",
+        ),
+    ],
+)
+def test_open_source__settings_that_do_not_fit_are_refused(settings: Settings, says: str, site: Site) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        open_source(settings.source, settings, site)
+    assert KEY not in str(caught.value) + repr(settings)
 
 
 def test_open_source__naive_replay_start_is_refused(site: Site) -> None:

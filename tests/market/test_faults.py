@@ -22,7 +22,7 @@ from gridpilot.mara_server import MaraServer
 from gridpilot.market.csv_file import read_prices
 from gridpilot.market.http import Http, Policy
 from gridpilot.market.mara import MaraClient, MaraSource
-from gridpilot.market.quality import plausibility
+from gridpilot.market.quality import beyond_market, plausibility
 from gridpilot.values import as_array, iso
 
 QUICK = Policy(deadline_s=8.0, attempt_s=2.0, backoff_s=0.01)
@@ -477,3 +477,14 @@ def test_every_source_error_is_one_line(server: MaraServer, source: MaraSource) 
         source.fetch(wall())
     assert "\n" not in str(caught.value)
     assert "answered 500" in str(caught.value)
+
+
+@pytest.mark.parametrize(("price", "suspect"), [(-501.0, True), (-500.0, False), (4000.0, False), (4001.0, True)])
+def test_F12__outside_the_markets_floor_and_cap__is_suspect(price: float, suspect: bool) -> None:
+    at = T0.replace(tzinfo=None)
+    stamps = np.arange(at - timedelta(hours=2), at + timedelta(hours=1), timedelta(hours=1), dtype="datetime64[s]")
+    nothing = np.full(3, np.nan)
+    history = PriceHistory("test", stamps, 3600, as_array([50.0, 60.0, price]), nothing, nothing)
+    found = beyond_market(history, -500.0, 4000.0)
+    assert [f.code for f in found] == (["SUSPECT"] if suspect else [])
+    assert beyond_market(history, None, None) == ()

@@ -18,6 +18,7 @@ from gridpilot.errors import DataError
 from gridpilot.evidence import replay
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import drift as drifts
+from gridpilot.monitor.conditions import conditions
 from gridpilot.monitor.drift import LIMIT_H, WATCHED, Drift, Score, follow
 from gridpilot.values import Array, as_array, to_jsonable, to_utc
 
@@ -141,6 +142,8 @@ def test_F24_cycles__prices_leave_their_pattern__naive_in_force_replayed_alike_t
     assert first.forecast.energy.method == "seasonal naive"
     assert WATCHED in first.forecast.energy.members
     assert first.dispatch.constraints_satisfied
+    wrong = {condition.code: condition.severity for condition in conditions(ledger, engine.source.now)}
+    assert wrong["DRIFT"] == "alarm"
     assert replay(ledger, first.cycle_id).differences == ()
     last = next(result for result in steps(engine, 90) if any(flag.code == "DRIFT_OVER" for flag in result.flags))
     assert WATCHED not in last.forecast.energy.members

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -87,3 +90,23 @@ def test_curtailment__cancelled__stays_on_record(full: OpenPage) -> None:
     assert not app.exception and not app.error
     assert [row.status for row in _events()] == ["cancelled"]
     assert f"cancel_curtailment_{event.id}" not in [button.key for button in app.button]
+
+
+def test_strip__while_a_curtailment_holds__says_so_and_no_longer(full: OpenPage) -> None:
+    app = full("dispatch")
+    at = views.status().at
+    assert at is not None and views.status().curtailed == ""
+    event = Curtailment("e1", "utility", "grid", "peak", at, at + timedelta(minutes=30), import_kw=300.0)
+    curtailment.submit(views.ledger(), event, at)
+    ends = (at + timedelta(minutes=30)).astimezone(ZoneInfo(views.status().timezone))
+    assert views.status().curtailed == f"at most 300 kW from the grid until {ends:%H:%M}"
+    assert ">CURTAILED</span>" in words(app.run())
+    curtailment.cancel(views.ledger(), "e1", author="grid", reason="over", now=at)
+    assert views.status().curtailed == ""
+
+
+def test_strip__commanded_curtailment__says_by_whom(full: OpenPage) -> None:
+    full("dispatch")
+    target = {"import_kw": 1000.0}
+    operate.operate(operate.select("curtail", target), operate.local("anna"), target, reason="drill", minutes=30)
+    assert views.status().curtailed.startswith("by anna until ")

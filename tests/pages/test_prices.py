@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from gridpilot import views
 from gridpilot.console import price_parts
 from gridpilot.console.widgets import inert
-from tests.pages.conftest import OpenPage, words
+from gridpilot.ledger.store import Ledger
+from gridpilot.market.watch import REFUSED, STATE, Standing
+from tests.pages.conftest import OpenPage, console, url, words
 
 
 def test_prices__empty_ledger__says_what_comes(empty: OpenPage) -> None:
@@ -54,7 +59,7 @@ def test_prices__full_ledger__credit_quality_and_ladder(full: OpenPage) -> None:
     app = full("prices")
     assert "Ember" in words(app)
     assert "GAP_FILLED" in words(app)
-    ladder, quality = (table.value for table in app.dataframe)
+    ladder, quality, *_ = (table.value for table in app.dataframe)
     assert list(ladder["machines"]) == ["gpu", "hydro", "immersion", "air"]
     assert list(quality["price"]) == ["Energy", "Hash", "Token"]
     assert (quality["records"] + quality["missing"] == quality["records"].max()).all()
@@ -95,3 +100,40 @@ def test_history__a_spike_and_day_ahead_prices__marked_and_drawn_beside(full: Op
     marks = drawn["Stands out"]
     assert max(y for y in marks["y"] if y is not None) == 5000.0
     assert "above day-ahead on average" in price_parts.history_title(snap, spiked, 7)
+
+
+def test_prices__full_ledger__where_the_prices_come_from(full: OpenPage) -> None:
+    app = full("prices")
+    (standing,) = views.sources()
+    assert (standing.name, standing.role, standing.unit) == ("replay", "in use", "USD/MWh")
+    table = app.dataframe[-1].value
+    assert table["source"].tolist() == ["replay"]
+    assert table["is"].tolist() == ["in use"]
+    assert inert(f"replay: {standing.credit}") in words(app)
+
+
+def test_prices__no_source_usable_at_the_start__each_one_with_its_reason_and_inert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "none.db"
+    at = datetime(2026, 6, 10, 12, tzinfo=UTC)
+    said = "answered 503: ![x](http://e.x/y)"
+    refused = Standing("energy-charts:NL", REFUSED, "", said, error=said, error_at=at)
+    with Ledger.open(url(path)) as ledger:
+        ledger.put_state(STATE, [refused.to_json()])
+    with console(path, monkeypatch) as open_page:
+        app = open_page("prices")
+        assert not app.exception
+        assert "No prices yet" in words(app)
+        table = app.dataframe[-1].value
+        assert table["is"].tolist() == ["refused"]
+        assert table["why not used"].tolist() == [said]
+        assert table["last error"].tolist()[0].endswith(said)
+        assert "http://e.x/y" not in words(app)
+
+
+def test_sources__stale_ledger__age_is_by_now(stale: OpenPage) -> None:
+    stale("prices")
+    (standing,) = views.sources()
+    assert standing.age_s == views.status().price_age_s
+    assert standing.age_s is not None and standing.age_s >= 3 * 3600

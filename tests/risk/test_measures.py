@@ -64,7 +64,7 @@ def test_cvar__whole_number_in_the_tail_is_the_plain_mean(pnl: np.ndarray, tail:
     assume(tail < len(pnl))
     alpha = 1.0 - tail / len(pnl)
     assert measures.cvar(pnl, alpha) == pytest.approx(brute_force(pnl, tail), rel=1e-9, abs=1e-6)
-    assert measures.value_at_risk(pnl, alpha) == np.sort(-pnl)[::-1][tail - 1]
+    assert measures.value_at_risk(pnl, alpha) == np.sort(-pnl)[::-1][tail]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -92,10 +92,19 @@ def test_measures__profitable_tail_is_a_negative_loss() -> None:
     assert measures.value_at_risk(pnl, 0.95) < 0.0
 
 
-def test_measures__twenty_values_have_one_in_the_tail() -> None:
+def test_measures__twenty_values__one_in_the_tail_is_beyond_var() -> None:
     pnl = -np.arange(20.0)
-    assert measures.value_at_risk(pnl, 0.95) == 19.0
+    assert measures.value_at_risk(pnl, 0.95) == 18.0
     assert measures.cvar(pnl, 0.95) == 19.0
+
+
+@given(pnl=SAMPLES, alpha=ALPHAS)
+@CHECKED
+def test_value_at_risk__any_sample__is_the_least_loss_that_few_enough_exceed(pnl: np.ndarray, alpha: float) -> None:
+    level, allowed = measures.value_at_risk(pnl, alpha), (1.0 - alpha) * len(pnl) + 1e-9
+    assert np.sum(-pnl > level) <= allowed
+    milder = -pnl[-pnl < level]
+    assert not milder.size or np.sum(-pnl > milder.max()) > allowed - 2e-9
 
 
 @pytest.mark.parametrize("measure", [measures.value_at_risk, measures.cvar])
@@ -111,8 +120,8 @@ def test_measures__alpha_outside_the_open_interval_is_refused(alpha: float) -> N
             measure(np.arange(30.0), alpha)
 
 
-def test_max_drawdown__path_is_the_fall_from_its_own_high() -> None:
-    assert measures.max_drawdown(np.array([0.0, 5.0, 2.0, 8.0, 1.0, 9.0])) == 7.0
+def test_max_drawdown__running_total__is_the_fall_from_its_own_high() -> None:
+    assert measures.max_drawdown(np.array([5.0, -3.0, 6.0, -7.0, 8.0])) == 7.0
     assert measures.max_drawdown(np.array([1.0, 2.0, 3.0])) == 0.0
     assert math.isnan(measures.max_drawdown(np.array([])))
 
@@ -122,11 +131,27 @@ def test_max_drawdown__path_is_the_fall_from_its_own_high() -> None:
 def test_max_drawdown__running_total_equals_the_double_loop(pnl: np.ndarray) -> None:
     level = measures.running_total(pnl)
     worst = max(level[i] - level[j] for i in range(len(level)) for j in range(i, len(level)))
-    assert measures.max_drawdown(level) == worst
+    assert measures.max_drawdown(pnl) == pytest.approx(worst)
 
 
 def test_max_drawdown__loss_from_the_first_period_counts() -> None:
     assert measures.report(np.array([-10.0] * 10 + [1.0] * 10)).max_drawdown == 100.0
+
+
+@given(pnl=SAMPLES)
+@CHECKED
+def test_falls__any_path__double_loop(pnl: np.ndarray) -> None:
+    level = np.concatenate([[0.0], np.cumsum(pnl)])
+    assert measures.falls(pnl).tolist() == [level[: i + 1].max() - level[i] for i in range(1, len(level))]
+    assert measures.average_drawdown(pnl) == pytest.approx(measures.falls(pnl).mean())
+
+
+def test_drawdowns__several_paths__all_their_steps_count() -> None:
+    paths = np.array([[1.0, -2.0, 0.0], [-1.0, -1.0, 3.0]])
+    assert measures.falls(paths).tolist() == [[0.0, 2.0, 2.0], [1.0, 2.0, 0.0]]
+    assert measures.average_drawdown(paths) == pytest.approx(7.0 / 6.0)
+    assert measures.cdar(paths, 0.5) == pytest.approx(2.0)
+    assert math.isnan(measures.average_drawdown(np.empty((0, 3)))) and math.isnan(measures.cdar(np.array([]), 0.9))
 
 
 def test_volatility__is_the_sample_standard_deviation() -> None:
@@ -179,7 +204,7 @@ def test_report__enough_data_has_all_figures() -> None:
         (np.append(np.arange(30.0), -np.inf), "not enough data: 1 of 31 values are not numbers"),
     ],
 )
-def test_report__too_little_to_go_by_says_so_and_is_conservative(pnl: np.ndarray, status: str) -> None:
+def test_F37_report__too_little_to_go_by__says_so_and_is_conservative(pnl: np.ndarray, status: str) -> None:
     result = measures.report(pnl, cap_usd=1e9)
     assert result.status == status
     assert result.n == len(pnl)

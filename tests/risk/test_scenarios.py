@@ -10,10 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridpilot.domain import Band, Battery, Forecast, Job, MachineType, Plan, PriceOutlook, Site, Tenant, Units
+from gridpilot.domain import (
+    Band,
+    Battery,
+    Forecast,
+    Job,
+    MachineType,
+    Plan,
+    PriceOutlook,
+    Site,
+    SiteState,
+    Tenant,
+    Units,
+)
 from gridpilot.errors import DataError
+from gridpilot.risk import measures
 from gridpilot.risk.measures import FACTOR_UNKNOWN
-from gridpilot.risk.scenarios import plan_risk, pnl_paths
+from gridpilot.risk.scenarios import Futures, forecast_futures, full_usd, money, plan_risk, pnl_paths
 
 START = np.datetime64("2024-06-12T10:00:00", "s")
 SITE = Site(
@@ -162,10 +175,72 @@ def test_plan_risk__drawdown_is_the_quantile_over_paths() -> None:
     plan, forecast = dataclasses.replace(make_plan(), import_kw=np.full(STEPS, 500.0)), make_forecast(paths=100)
     result = plan_risk(plan, forecast, SITE, alpha=0.95)
     losses = -pnl_paths(plan, forecast, SITE).sum(axis=1)  # nothing but costs: the path falls all the way
-    assert result.max_drawdown == pytest.approx(np.sort(losses)[::-1][4])
+    assert result.max_drawdown == pytest.approx(np.sort(losses)[::-1][5])
 
 
 def test_plan_risk__too_few_paths_says_so() -> None:
     result = plan_risk(make_plan(air=500.0), make_forecast(paths=10), SITE)
     assert result.status == "not enough data: 10 of 20"
     assert result.risk_adjustment_factor == FACTOR_UNKNOWN
+
+
+# --- courses of any origin -----------------------------------------------------------------------
+
+
+def plain_money(plan: Plan, futures: Futures, s: int) -> float:
+    """P&L of one course, one step after the other."""
+    total = 0.0
+    for t in range(len(plan)):
+        rate = (plan.export_kw[t] - plan.import_kw[t]) * futures.energy[s, t] / 1000.0
+        rate -= 0.01 * (plan.charge_kw[t] + plan.discharge_kw[t])
+        rate += plan.loads_kw["air"][t] * 100.0 * futures.hash[s, t] / 24_000.0
+        rate += plan.loads_kw["gpu"][t] * 8000.0 * futures.token[s, t] * 0.0036 / 10.0
+        rate += plan.loads_kw["farm"][t] * 0.16
+        total += rate * plan.outlook.step_h
+    return total
+
+
+def test_money__many_courses__as_one_after_the_other() -> None:
+    rng = np.random.default_rng(0)
+    futures = Futures(*(rng.normal(50.0, 20.0, (40, STEPS)) for _ in range(3)))  # type: ignore[arg-type]
+    plan = make_plan(900, air=50.0, gpu=20.0, farm=60.0)
+    plan = dataclasses.replace(plan, charge_kw=np.full(STEPS, 10.0), export_kw=np.array([0.0, 5.0, 0.0, 9.0]))
+    assert money(plan, SITE, futures).sum(axis=1) == pytest.approx([plain_money(plan, futures, s) for s in range(40)])
+
+
+def test_money__price_that_is_not_known__earns_nothing() -> None:
+    known = np.full((3, STEPS), 50.0)
+    none = Futures(known, np.full((3, STEPS), np.nan), known)
+    assert money(make_plan(air=50.0), SITE, none) == pytest.approx(np.full((3, STEPS), -50 * 50 / 1000))
+
+
+def test_futures__courses_of_unlike_shape__refused() -> None:
+    with pytest.raises(DataError, match=r"expected one shape \(S, T\)"):
+        Futures(np.ones((3, 4)), np.ones((3, 4)), np.ones((3, 5)))
+
+
+def test_full_usd__loads_at_full_use__energy_and_cooling_paid() -> None:
+    state = SiteState(datetime(2024, 6, 12, 10, tzinfo=UTC), 0.5)
+    forecast = make_forecast()
+    plan = dataclasses.replace(make_plan(air=50.0), discharge_kw=np.full(STEPS, 20.0))
+    futures = forecast_futures(plan, forecast)
+    found = full_usd(plan, SITE, state, futures)
+    assert set(found) == {"air", "gpu", "farm", "battery"}  # no run of the job is due
+    gross = 1.0 + SITE.cooling.kw_per_kw
+    assert found["air"] == pytest.approx(
+        (100 * (100 * futures.hash / 24_000 - gross * futures.energy / 1000)).sum(axis=1)
+    )
+    assert found["farm"] == pytest.approx((60 * (0.16 - gross * futures.energy / 1000)).sum(axis=1))
+    assert found["battery"] == pytest.approx((20 * futures.energy / 1000 - 0.01 * 20).sum(axis=1))
+
+
+def test_plan_risk__with_the_state__has_fan_loads_and_drawdowns() -> None:
+    plan, forecast = make_plan(air=500.0), make_forecast(paths=100)
+    state = SiteState(datetime(2024, 6, 12, 10, tzinfo=UTC), 0.5)
+    found, paths = plan_risk(plan, forecast, SITE, state=state), pnl_paths(plan, forecast, SITE)
+    for level, path in found.fan_usd.items():
+        assert path == pytest.approx(np.quantile(np.cumsum(paths, axis=1), level, axis=0))
+    assert found.average_drawdown == pytest.approx(measures.average_drawdown(paths))
+    assert found.cdar == pytest.approx(measures.cdar(paths, 0.95))
+    assert set(found.full_usd) == {"air", "gpu", "farm", "battery"}
+    assert not plan_risk(plan, forecast, SITE).full_usd

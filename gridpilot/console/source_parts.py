@@ -1,0 +1,53 @@
+"""The block "Where the prices come from": each source's standing, and whose its prices are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from gridpilot import views
+from gridpilot.console import format as fmt
+from gridpilot.console import widgets
+from gridpilot.errors import GridPilotError
+from gridpilot.market.watch import Standing
+
+REFRESH_S = 5.0
+
+
+def standing_table(found: Sequence[Standing], timezone: str) -> pd.DataFrame:
+    """One row a source; what never came is a dash."""
+    return pd.DataFrame(
+        {
+            "source": [s.name for s in found],
+            "is": [s.role for s in found],
+            "unit": [s.unit or fmt.DASH for s in found],
+            "newest price of": [fmt.local(s.price_at, timezone) for s in found],
+            "age": [fmt.duration(s.age_s).replace(fmt.NBSP, " ") for s in found],
+            "last good read": [fmt.local(s.last_success, timezone) for s in found],
+            "latency, ms": [s.latency_ms for s in found],
+            "calls": [s.calls for s in found],
+            "retries": [s.retries for s in found],
+            "failures": [s.failures for s in found],
+            "why not used": [s.refusal for s in found],
+            "last error": [f"{fmt.local(s.error_at, timezone)}: {s.error}" if s.error else "" for s in found],
+        }
+    )
+
+
+@st.fragment(run_every=REFRESH_S)
+def show() -> None:
+    """The table with what became of each source at the newest look, and the licences."""
+    try:
+        found, timezone = views.sources(), views.current_site().timezone
+        st.markdown("##### Where the prices come from")
+        if not found:
+            st.caption("No source was read yet: the pilot reads them with its first cycle.")
+            return
+        config = {"latency, ms": st.column_config.NumberColumn(format="%.0f")}
+        widgets.table(standing_table(found, timezone), "price-sources", config)
+        for credit in dict.fromkeys(f"{s.name}: {s.credit}" for s in found if s.credit):
+            st.caption(widgets.inert(credit))
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
