@@ -16,13 +16,13 @@ CHAT = "explain_chat"  # list of (question, Explanation, age); the ledger is the
 ASKED = "explain_asked"  # views.Asking: the question that is being answered
 FIRST = "What is the site doing, and why?"
 LONGEST = 500
-AT_ONCE_S = 1.0  # a template's answer is there by then; longer ones come while one watches
+AT_ONCE_S = 0.3  # a refusal is there by then; the page, and the emergency stop on it, waits no longer for a model
 
 
 def _ask(question: str) -> None:
-    """Answered in a thread; without a model that takes no time that anybody would see."""
+    """Answered in a thread. By template that takes no time that anybody would see; a model is watched instead."""
     st.session_state[ASKED] = asking = views.Asking(question)
-    asking.wait(AT_ONCE_S)
+    asking.wait(None if views.connection().model is None else AT_ONCE_S)
 
 
 def _answered(asking: views.Asking, chat: list[tuple[str, views.Explanation, str]]) -> None:

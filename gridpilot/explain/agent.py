@@ -15,6 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -83,7 +84,7 @@ class _Message:
 
 @dataclass(slots=True)
 class _Run:
-    """What one question has brought so far; the end is put exactly once."""
+    """What one question has brought so far."""
 
     model: LanguageModel
     steps: queue.SimpleQueue[Step | None] = field(default_factory=queue.SimpleQueue)
@@ -102,13 +103,14 @@ def run(
     stop: list[Callable[[], None]] = []
 
     def work() -> None:
+        done = Done(failure="the explainer stopped")
         try:
-            asyncio.run(_ask(going, question, likely, lookup, stop))
+            done = asyncio.run(_ask(going, question, likely, lookup, stop))
         except MODEL_ERRORS as error:
-            going.steps.put(Done(failure=f"the explainer failed ({type(error).__name__})", sent=going.sent))
+            done = Done(failure=f"the explainer failed ({type(error).__name__})", sent=going.sent)
         finally:
-            going.steps.put(Done(failure="the explainer stopped", sent=going.sent))
             leave()
+            going.steps.put(done)  # last: who has the answer knows that nothing is left open
 
     threading.Thread(target=work, name="explain", daemon=True).start()
     asking, until = Looking(f"asks {model.name}"), time.monotonic() + IMPORT_S
@@ -167,13 +169,14 @@ def _library() -> SimpleNamespace:
 
 async def _ask(
     going: _Run, question: str, likely: tuple[str, ...], lookup: Lookup, stop: list[Callable[[], None]]
-) -> None:
+) -> Done:
     library = _library()
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def cancel() -> None:
-        if task is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
+        if task is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(task.cancel)
 
     stop.append(cancel)
     going.steps.put(None)
@@ -193,7 +196,7 @@ async def _ask(
         failure = "the question was given up"
     except ExceptionGroup as group:
         failure = _reason(library.openai, group.exceptions[0], going.model)
-    going.steps.put(Done("" if failure else going.message.text, failure, going.sent))
+    return Done("" if failure else going.message.text, failure, going.sent)
 
 
 async def _stream(library: SimpleNamespace, going: _Run, asked: str, lookup: Lookup) -> None:

@@ -15,11 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gridpilot.errors import DataError
-from gridpilot.explain.fact import MINUS, Fact, inert
+from gridpilot.explain.fact import LONGEST, MINUS, Fact, inert
 from gridpilot.explain.grounding import ungrounded
 
 FIGURE = "a figure of it is not that of the cited fact"
-LONGEST_SENTENCE = 600  # characters; more than that is no sentence for a screen
 
 _CITED = re.compile(r"\[([^\[\]]{1,400})\]")
 _CLAUSE = re.compile(r"((?:[^\[\]])*)((?:\s*\[[^\[\]]{1,400}\])*)", re.DOTALL)
@@ -30,7 +29,7 @@ _ACTED = re.compile(
     r"(?i)\b(?:i|we)(?:'ve|'ll| have| will| can| am going to| just| now)* "
     r"(?:dispatch|switch|turn|stopp?|start|set|send|sent|shut|charg|discharg|s[eo]l[dl]|b[ou]y|bought|releas|"
     r"overrid|kill|cancel|chang|increas|decreas|rais|lower|curtail|enabl|disabl|restart|reset|delet|writ|wrote|updat|activat|trip|reboot|execut|appl)\w*|"
-    r"\b(?:command|override|dispatch|request|action) (?:is |was |has been |successfully )*"
+    r"\b(?:command|override|request|action) (?:is |was |has been |successfully )*"
     r"(?:sent|issued|executed|applied|completed?|accepted)\b"
 )
 _OPERATION = re.compile(r"(\S+) ([+/%−-]) (\S+)")
@@ -101,9 +100,9 @@ def sentences(text: str, *, ended: bool) -> tuple[list[str], str]:
 
 def check(sentence: str, facts: Mapping[str, Fact]) -> Checked:
     """Whether a sentence may be shown."""
-    shown = " ".join(_CITED.sub(" ", sentence).split())
-    shown = inert(re.sub(r"\s+([.,;:!?])", r"\1", shown))
-    reason = _objection(sentence)
+    plain = re.sub(r"\s+([.,;:!?])", r"\1", " ".join(_CITED.sub(" ", sentence).split()))
+    shown = inert(plain)
+    reason = f"it is longer than {LONGEST} characters" if len(plain) > LONGEST else _objection(sentence)
     if reason:
         return Checked(shown, withheld=reason)
     behind: dict[str, Fact] = {}
@@ -126,8 +125,6 @@ def check(sentence: str, facts: Mapping[str, Fact]) -> Checked:
 
 def _objection(sentence: str) -> str:
     """What no citation can make good."""
-    if len(sentence) > LONGEST_SENTENCE:
-        return f"it is longer than {LONGEST_SENTENCE} characters"
     if re.search(r"!\[|\]\(", sentence) or _LIVE.search(_CITED.sub("", sentence)):
         return "it holds markup or an address"
     if _ACTED.search(sentence):

@@ -96,8 +96,8 @@ class Asking:
         """Whether there is an answer, or a `failure` instead."""
         return not self._thread.is_alive()
 
-    def wait(self, seconds: float) -> None:
-        """Until it is over, but no longer."""
+    def wait(self, seconds: float | None) -> None:
+        """Until it is over, but no longer than that."""
         self._thread.join(seconds)
 
     def _answer(self) -> None:

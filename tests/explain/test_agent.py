@@ -413,6 +413,7 @@ def test_F66_ten_questions_at_once__two_run_four_wait_four_are_told(facts: tuple
             while sum(future.done() for future in asked) < 10 - AT_ONCE - WAITING or server.at_once < AT_ONCE:
                 time.sleep(0.01)
             assert desk.here == AT_ONCE + WAITING
+            assert server.most_at_once == AT_ONCE
             gate.set()
             found = [future.result() for future in asked]
     by_model = [one for one in found if one.model]
@@ -420,7 +421,7 @@ def test_F66_ten_questions_at_once__two_run_four_wait_four_are_told(facts: tuple
     assert (len(by_model), len(told)) == (AT_ONCE + WAITING, 10 - AT_ONCE - WAITING)
     assert {one.reason for one in told} == {BUSY}
     assert all(one.text for one in told)
-    assert server.most_at_once == AT_ONCE
+    assert len(server.bodies) == AT_ONCE + WAITING
     assert desk.here == 0
 
 

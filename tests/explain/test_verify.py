@@ -59,6 +59,7 @@ FACTS = {
         "It has lost money in 2 hours: −12.5 USD [pnl.hours] [pnl.profit].",
         "Air is off [machine.air.name].",
         "Load is 570 kW [load.total] and the limit 1,000 kW [grid.limit] now.",
+        "The dispatch was applied, and air is off [machine.air.running].",
     ],
 )
 def test_check__figures_of_the_cited_facts__shown_without_its_brackets(sentence: str) -> None:
