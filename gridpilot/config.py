@@ -6,11 +6,11 @@ Secrets are `SecretStr`: printing or logging a `Settings` shows stars.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
@@ -39,6 +39,7 @@ from gridpilot.domain import (
 from gridpilot.errors import ConfigError, DataError
 
 DATA = Path(__file__).parent / "data"
+OPENAI_URL = "https://api.openai.com/v1"
 MARA_URL = "https://mara-hackathon-api.onrender.com"
 ENERGY_CHARTS_URL = "https://api.energy-charts.info"
 GRIDSTATUS_URL = "https://api.gridstatus.io/v1"
@@ -72,6 +73,8 @@ class Settings(BaseSettings):
     operators: str = ""  # e-mail addresses of who may operate after signing in, comma separated
     approvers: str = ""  # and of who may approve what an operator proposed, too
     refit: bool = True  # fit the ensemble behind the scenes; off: the quick models alone
+    llm_model: str = "gpt-4.1-mini"  # asked where OPENAI_API_KEY or OPENAI_BASE_URL is set; off: never
+    llm_budget_s: float = Field(default=20.0, ge=0.1, le=300.0)  # for a whole answer
     replay_start: datetime | None = None  # where the replay clock begins; None: the built-in day
     replay_speed: float = Field(default=60.0, ge=0.0, le=3600.0)  # replayed seconds per second; 0: by hand
 
@@ -95,6 +98,54 @@ class Settings(BaseSettings):
         if self.site is not None:
             return self.site
         return DATA / ("site-mara.toml" if self.source == "mara" else "site-default.toml")
+
+
+class _ModelServer(BaseSettings):
+    """OPENAI_API_KEY and OPENAI_BASE_URL, which every OpenAI-compatible tool reads."""
+
+    model_config = SettingsConfigDict(env_prefix="OPENAI_", env_file=".env", extra="ignore")
+
+    api_key: SecretStr = SecretStr("")
+    base_url: str = ""  # empty: OpenAI's own
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A language model on an OpenAI-compatible server."""
+
+    name: str
+    base_url: str  # empty: OpenAI's own
+    api_key: SecretStr
+    budget_s: float
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.address)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:  # it is not repeated: some have a password in it
+            raise ConfigError("OPENAI_BASE_URL is no address of a server: expected one as http://127.0.0.1:8080/v1")
+
+    @property
+    def address(self) -> str:
+        """Where it is asked."""
+        return self.base_url or OPENAI_URL
+
+    @property
+    def host(self) -> str:
+        """The server's name, for a screen."""
+        parts = urlsplit(self.address)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+
+def language_model(settings: Settings) -> LanguageModel | None:
+    """The model that explains; None where none is connected, or GRIDPILOT_LLM_MODEL is off."""
+    server = _ModelServer()
+    key, url, name = server.api_key.get_secret_value().strip(), server.base_url.strip(), settings.llm_model.strip()
+    if name.lower() in ("", "off") or not (key or url):
+        return None
+    return LanguageModel(name, url, SecretStr(key), settings.llm_budget_s)
 
 
 TABLES: dict[str, type[Any]] = {

@@ -2,81 +2,95 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from contextlib import nullcontext
+
 import streamlit as st
 
 from gridpilot import views
+from gridpilot.console import explain_parts as parts
 from gridpilot.console import format as fmt
 from gridpilot.console import widgets
 from gridpilot.errors import GridPilotError
 
-CHAT = "explain_chat"  # list of (question, views.Reply); the ledger is the truth, this is only the screen
+CHAT = "explain_chat"  # list of (question, Explanation, age); the ledger is the truth, this is only the screen
+ASKED = "explain_asked"  # views.Asking: the question that is being answered
+FIRST = "What is the site doing, and why?"
 LONGEST = 500
+AT_ONCE_S = 0.3  # a refusal is there by then; the page, and the emergency stop on it, waits no longer for a model
 
 
 def _ask(question: str) -> None:
-    try:
-        reply = views.ask(question)
-    except GridPilotError as error:
-        reply = views.Reply(widgets.inert(str(error)), (), "error", False, "")
-    st.session_state.setdefault(CHAT, []).append((question, reply))
+    """Answered in a thread. By template that takes no time that anybody would see; a model is watched instead."""
+    st.session_state[ASKED] = asking = views.Asking(question)
+    asking.wait(None if views.connection().model is None else AT_ONCE_S)
+
+
+def _answered(asking: views.Asking, chat: list[tuple[str, views.Explanation, str]]) -> None:
+    """Into the conversation with it."""
+    if asking.found is not None:
+        chat.append((asking.question, asking.found, views.facts().age))
+    else:
+        st.error(widgets.inert(asking.failure or "the explainer stopped: ask again"))
 
 
 def _clear() -> None:
     st.session_state[CHAT] = []
 
 
-def _answer(number: int, question: str, reply: views.Reply) -> None:
-    with st.chat_message("user"):
-        st.text(question)
-    with st.chat_message("assistant"):
-        st.markdown(reply.text)
-        if reply.facts:
-            label = f"The {fmt.count(len(reply.facts), 'fact')} behind this"
-            with st.expander(label, key=f"facts_{number}"):
-                _facts(number, reply)
+def _who_answers() -> None:
+    """Whether a language model is connected, and what becomes of its sentences."""
+    link = views.connection()
+    if link.trouble:
+        st.caption(f"Offline explanation: {widgets.inert(link.trouble)}")
+    elif link.model is None:
+        st.caption(
+            "Offline explanation: answers from this site's ledger by template. No language model is connected, and "
+            "nothing here can act."
+        )
+    else:
+        so_far = views.explained_so_far()
+        st.caption(
+            f"{widgets.inert(link.model.name)} at {widgets.inert(link.model.host)} answers from facts of this site's "
+            "ledger, and a sentence with a figure that is not one of them is withheld "
+            f"({fmt.count(so_far.withheld, 'sentence')} so far, in {fmt.count(so_far.by_model, 'answer')} of the model "
+            f"and {so_far.by_template:,} without it). Nothing here can act."
+        )
 
 
-def _facts(number: int, reply: views.Reply) -> None:
-    """Each cited figure with its source; foreign names stay text in a table."""
-    table = pd.DataFrame(
-        {
-            "fact": [fact.label for fact in reply.facts],
-            "value": [fact.text().replace("\\", "") for fact in reply.facts],
-            "about": [f"{fact.at:%a %d %b %H:%M}" for fact in reply.facts],
-            "ledger entry": [fact.source for fact in reply.facts],
-            "id": [fact.id for fact in reply.facts],
-        }
-    )
-    widgets.table(table, f"facts-{number}")
-    if reply.age:
-        st.caption(widgets.inert(reply.age))
+def _suggest(empty: bool) -> None:
+    with st.container(horizontal=True, gap="small", key="suggestions"):
+        for i, question in enumerate(views.suggestions()[1:] if empty else views.suggestions()):
+            st.button(question, key=f"suggested_{i}", on_click=_ask, args=(question,), type="secondary")
+        if not empty:
+            st.button("Clear", key="clear_chat", on_click=_clear, type="tertiary")
 
 
 def main() -> None:
     """Questions that are worth asking, the conversation, and the line to type in."""
     st.subheader("Why?")
-    st.caption(
-        "Offline explanation: answers from this site's ledger by template. No language model is connected, and "
-        "nothing here can act."
-    )
+    _who_answers()
     if views.snapshot() is None:
         widgets.until_first_decision("Nothing to explain: there is no decision yet", "Questions and answers about it.")
         return
-    chat: list[tuple[str, views.Reply]] = st.session_state.setdefault(CHAT, [])
-    if not chat:
-        _answer(0, "What is the site doing, and why?", views.ask("What is the site doing, and why?"))
-    for number, (question, reply) in enumerate(chat, 1):
-        _answer(number, question, reply)
-    with st.container(horizontal=True, gap="small", key="suggestions"):
-        for i, question in enumerate(views.suggestions()[1:] if not chat else views.suggestions()):
-            st.button(question, key=f"suggested_{i}", on_click=_ask, args=(question,), type="secondary")
-        if chat:
-            st.button("Clear", key="clear_chat", on_click=_clear, type="tertiary")
-    asked = st.chat_input("Ask about the newest decision", max_chars=LONGEST, key="question")
-    if asked:
-        _ask(asked)
+    chat: list[tuple[str, views.Explanation, str]] = st.session_state.setdefault(CHAT, [])
+    asking: views.Asking | None = st.session_state.get(ASKED)
+    if asking is not None and asking.over:
+        _answered(asking, chat)
+        st.session_state[ASKED] = asking = None
+    if not chat and asking is None:
+        parts.answer(0, FIRST, views.ask(FIRST), views.facts().age)
+    for number, (question, found, age) in enumerate(chat, 1):
+        parts.answer(number, question, found, age)
+    if asking is not None:
+        parts.coming(asking)
+    # Before the first question the line stands under the answer: at the window's end it would scroll the answer away.
+    with st.container(key="first_question") if not chat and asking is None else nullcontext():
+        typed = st.chat_input("Ask about the newest decision", max_chars=LONGEST, key="question")
+    if typed:
+        _ask(typed)
         st.rerun()
+    if asking is None:
+        _suggest(empty=not chat)
 
 
 try:

@@ -12,7 +12,7 @@ ROUNDS = int(os.environ.get("GRIDPILOT_SOAK_ROUNDS", "5"))  # read here: a test 
 
 @pytest.fixture(autouse=True)
 def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in [name for name in os.environ if name.startswith("GRIDPILOT_")]:
+    for name in [name for name in os.environ if name.startswith(("GRIDPILOT_", "OPENAI_"))]:
         monkeypatch.delenv(name)
     yield
 

@@ -345,11 +345,13 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ),
     (
         "forecast",
-        r"forecast|predict|how (sure|certain|confident)|confiden|uncertain|\bbands?\b|\berrors?\b|accura",
+        r"forecast|predict|cheapest|dearest|most expensive|"
+        r"how (sure|certain|confident)|confiden|uncertain|\bbands?\b|\berrors?\b|accura",
         _forecast,
     ),
     ("curtail", r"curtail|could (be|we) (shed|drop)|customers?\b|service level|\bsla\b|slow(ed)?[ -]?down", _curtail),
     ("risk", r"\brisk|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
+    ("soc", r"\bsoc\b|state of charge|how full|stored|\bempty\b|battery level|energy (is )?left", _soc),
     ("limits", r"\blimits?\b|\bbind|bottleneck|constrain|shadow", _limits),
     (
         "auction",
@@ -361,7 +363,6 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         r"stale|\bhow old\b|\bage\b|\bfresh|up to date|\bwrong\b|alarm|problem|warning|\bflag|broken|health|trust",
         _stale,
     ),
-    ("soc", r"\bsoc\b|state of charge|how full|stored|\bempty\b|battery level|energy (is )?left", _soc),
     ("spread", r"spread|arbitrage|buy (low|at|and)|sell at", _spread),
     (
         "money",

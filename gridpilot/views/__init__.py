@@ -29,7 +29,7 @@ from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, pla
 from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
-from gridpilot.views import base
+from gridpilot.views.asked import Asking, ask, connection, entry_of, explain, explained_so_far, facts, suggestions
 from gridpilot.views.base import ledger, moment, reset, settings
 from gridpilot.views.commanded import (
     Sent,
@@ -59,13 +59,14 @@ from gridpilot.views.system import (
 )
 
 if TYPE_CHECKING:
-    from gridpilot.explain.fact import Fact, Facts
+    from gridpilot.explain.explainer import Explanation as Explanation
     from gridpilot.explain.sentences import Sentence
 
 
 __all__ = [
     "STAGES",
     "Alarm",
+    "Asking",
     "Change",
     "Command",
     "Day",
@@ -88,14 +89,20 @@ __all__ = [
     "alarm_counts",
     "alarm_history",
     "alarms",
+    "ask",
     "bid_rows",
     "closed_days",
     "command_log",
+    "connection",
     "current_site",
     "curtailable",
     "customer_standings",
     "data_quality",
     "duration",
+    "entry_of",
+    "explain",
+    "explained_so_far",
+    "facts",
     "forecast_drift",
     "health",
     "ledger",
@@ -119,6 +126,7 @@ __all__ = [
     "stop_file",
     "stopped",
     "strikes",
+    "suggestions",
     "times",
     "today",
     "unseen",
@@ -140,13 +148,6 @@ def track(hours: float = 8.0) -> Track | None:
     """What was set in the last hours, up to the running interval; None before the first cycle."""
     snap = snapshot()
     return None if snap is None else reading.track(ledger(), snap, hours)
-
-
-def facts() -> Facts:
-    """The facts of the newest decision, with their ages by now; empty before the first one."""
-    from gridpilot.explain.facts import gather
-
-    return gather(ledger(), base.wall())
 
 
 def now_sentence() -> Sentence:
@@ -338,37 +339,6 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
     entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
     switched = market.since(ledger())
     return entries[0].body if entries and (switched is None or entries[0].at >= switched) else None
-
-
-# --- questions -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer with the facts that its numbers come from. `text` is ready for Markdown."""
-
-    text: str
-    facts: tuple[Fact, ...]
-    topic: str
-    refused: bool
-    age: str
-
-
-def ask(question: str) -> Reply:
-    """Answer a question from the newest decision in the ledger, by template."""
-    from gridpilot.explain.template import answer
-
-    known = facts()
-    found = answer(question, known)
-    cited = tuple(known[fact_id] for fact_id in found.citations if fact_id in known)
-    return Reply(found.text, cited, found.topic, found.refused, known.age)
-
-
-def suggestions() -> tuple[str, ...]:
-    """Questions that the explainer answers well."""
-    from gridpilot.explain.template import SUGGESTIONS
-
-    return SUGGESTIONS
 
 
 # --- risk ------------------------------------------------------------------------------------

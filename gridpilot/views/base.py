@@ -21,9 +21,19 @@ def ledger() -> Ledger:
     return Ledger.open(settings().database_url())
 
 
+@functools.cache
+def reader() -> Ledger:
+    """The same ledger through a handle that cannot write: SQLite's mode=ro, PostgreSQL's read-only transactions."""
+    ledger()  # creates and migrates it
+    return Ledger.open(settings().database_url(), read_only=True)
+
+
 def reset() -> None:
     """Forget settings and ledger; for tests that change the environment."""
     settings.cache_clear()
+    if reader.cache_info().currsize:
+        reader().close()
+    reader.cache_clear()
     ledger.cache_clear()
 
 

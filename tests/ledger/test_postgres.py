@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from gridpilot.config import Settings
 from gridpilot.errors import LedgerError
@@ -214,6 +215,16 @@ def test_transaction__that_sleeps_is_ended_and_another_goes_on(
         assert [entry.body["who"] for entry in other.entries()] == ["other"]
         assert sleeper.append("reading", {"who": "sleeper"}, at=T0).seq == 2
         assert other.verify().ok
+
+
+def test_F64_reader__the_database_itself_refuses_a_write(postgres_url: str) -> None:
+    Ledger.open(postgres_url).close()
+    with (
+        Ledger.open(postgres_url, read_only=True) as reader,
+        reader.reading() as connection,
+        pytest.raises(DBAPIError, match="read-only transaction"),
+    ):
+        connection.exec_driver_sql("UPDATE state SET version = 9")
 
 
 # --- the whole engine on it -------------------------------------------------------------------

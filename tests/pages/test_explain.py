@@ -16,10 +16,24 @@ def test_explain__full_ledger__opens_with_the_reason_and_its_facts(full: OpenPag
     app = full("explain")
     assert not app.exception
     reply = views.ask("What is the site doing, and why?")
-    assert reply.text in words(app)
+    shown = words(app)
+    assert [sentence.text for sentence in reply.sentences if sentence.text not in shown] == []
     table = app.dataframe[0].value
     assert len(table) == len(reply.facts) > 5
     assert table["ledger entry"].str.len().min() > 10
+
+
+def test_explain__citation_chosen__opens_its_fact_with_value_age_and_entry(full: OpenPage) -> None:
+    app = full("explain")
+    fact = views.ask("What is the site doing, and why?").facts[1]
+    next(group for group in app.button_group if group.key == "cited_0").set_value(2).run()
+    assert not app.exception
+    shown = words(app)
+    entry = views.entry_of(fact)
+    assert entry is not None
+    assert f"**{fact.label}**: {fact.text(6)}" in shown
+    assert f"ledger entry {entry.seq}" in shown
+    assert "at the newest decision" in shown
 
 
 @pytest.mark.parametrize("number", range(4))

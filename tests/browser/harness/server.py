@@ -40,13 +40,13 @@ def free_port() -> int:
 
 @contextmanager
 def serve(folder: Path, script: Path = ROOT / "app.py", env: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """`script` (app.py: the console) with a database of its own in `folder`; GRIDPILOT_* of the shell do not reach it.
+    """`script` (app.py: the console) with a database of its own in `folder`; no settings of the shell reach it.
 
     Give `env={"GRIDPILOT_NO_PILOT": "1"}` for a console without a pilot.
     """
     port = free_port()
     log_file = folder / "server.log"
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GRIDPILOT_", "STREAMLIT_"))}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GRIDPILOT_", "OPENAI_", "STREAMLIT_"))}
     environment = inherited | {
         "GRIDPILOT_DB_URL": f"sqlite:///{folder / 'gridpilot.db'}",
         "GRIDPILOT_REFIT": "0",
