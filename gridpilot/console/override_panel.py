@@ -22,6 +22,7 @@ from gridpilot.errors import Forbidden, GridPilotError
 from gridpilot.operate import Actor
 
 REASON, MINUTES, KIND = "override_reason", "override_minutes", "override_kind"
+VOID = "The selection is void after 30 s: select again."
 SELECTED, SAID, AUTHOR, DONE = "override_selected", "override_said", "operator_name", "override_done"
 
 
@@ -70,10 +71,12 @@ def _select(snap: views.Snapshot) -> None:
 
 def _operate(snap: views.Snapshot) -> None:
     """With target, reason and minutes as they are at the press: a page that lags behind may know older ones."""
-    selected = st.session_state.pop(SELECTED, None)
-    if selected is None:
-        return
     state = st.session_state
+    selected = state.pop(SELECTED, None)
+    if selected is None:  # the second press of a double click, or one that came too late
+        if SAID not in state:
+            _say("error", VOID)
+        return
     kind, reason, minutes = state.get(KIND), str(state.get(REASON, "")), float(state.get(MINUTES, 60))
 
     def give(who: Actor) -> str:
@@ -227,7 +230,7 @@ def _preview(snap: views.Snapshot, selected: operate.Selected) -> None:
     """The effect, and the press that gives the command."""
     if datetime.now(UTC) - selected.selected_at > operate.VALID:
         _drop()
-        st.caption("The selection is void after 30 s: select again.")
+        _say("error", VOID)
         return
     _effect(snap, selected)
     if selected.second_person:

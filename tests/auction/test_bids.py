@@ -146,9 +146,9 @@ def test_read_bids__many_rows__memory_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"min_kw": 11}, "min_kw is 11.0: expected a number from 0 to 10"),
-        ({"min_kw": "-1"}, "min_kw is -1.0"),
-        ({"uses_gpus": "-2"}, "use of gpus is -2.0"),
+        ({"min_kw": 11}, "min_kw is 11: expected a number from 0 to 10"),
+        ({"min_kw": "-1"}, "min_kw is -1"),
+        ({"uses_gpus": "-2"}, "use of gpus is -2"),
         ({"uses_gpus": "two"}, "uses_gpus is 'two'"),
         ({"house": "perhaps"}, "house is 'perhaps'"),
     ],

@@ -141,7 +141,7 @@ def test_plan__rule_and_auction_agree__what_the_rule_runs_or_curtails_is_what_is
         ({"ramp_machines": -1}, "ramp_machines is -1"),
         ({"strike_usd_per_mwh": float("nan")}, "strike_usd_per_mwh is nan"),
         ({"strike_usd_per_mwh": 90.0, "high_usd_per_mwh": 50.0}, "high strike is 50, the strike 90"),
-        ({"hold_min": -5.0}, "hold_min is -5.0"),
+        ({"hold_min": -5.0}, "hold_min is -5:"),
     ],
 )
 def test_rule__bad_figures__one_line(changes: dict[str, float], seen: str) -> None:
