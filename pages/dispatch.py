@@ -81,11 +81,7 @@ def _running() -> None:
             st.markdown("##### What could be curtailed at once")
             st.markdown(widgets.inert(promise_parts.curtail_text(snap)))
             st.markdown("##### Next changes", help="Money: what the change brings over its run, at the plan's prices.")
-            changes = views.next_changes(snap)
-            if changes:
-                st.html(day_parts.changes_html(snap, changes))
-            else:
-                st.caption("The plan changes nothing in its whole horizon.")
+            day_parts.changes(snap)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 

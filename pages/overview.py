@@ -74,11 +74,7 @@ def _beside(snap: views.Snapshot) -> None:
         bounds = (100.0 * battery.soc_min, 100.0 * battery.soc_max)
         widgets.limit_bar("Charge", percent, "%", bounds, scale=(0.0, 100.0), thing="battery")
     st.markdown("##### Next changes", help="Money: what the change brings over its run, at the plan's prices.")
-    changes = views.next_changes(snap, 3)
-    if changes:
-        st.html(day_parts.changes_html(snap, changes))
-    else:
-        st.caption("The plan changes nothing in its whole horizon.")
+    day_parts.changes(snap)
     st.markdown("##### Alarms")
     alarms = views.unseen()
     if alarms:

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+import streamlit as st
 
 from gridpilot import views
 from gridpilot.console import charts
@@ -224,12 +225,26 @@ def reason_words(snap: views.Snapshot, change: views.Change) -> str:
     reason, unit = views.why(snap, change), snap.units.energy
     if reason.kind in ("under", "over") and not fmt.known(reason.limit):
         return f"power at {fmt.price(change.energy_price, unit)}"
+    gap = change.energy_price - reason.limit
+    if (reason.kind == "under" and gap >= 0.0) or (reason.kind == "over" and gap <= 0.0):
+        return f"power about {fmt.price(reason.limit, unit)}, the edge: this or the other earns the same"
     text = _WORDS[reason.kind].format(limit=fmt.price(reason.limit, unit))
     if reason.kind == "over" and change.what == "battery":
         text = f"power over {fmt.price(reason.limit, unit)}, what keeping the energy is worth"
     if reason.kind in ("under", "over"):
         return f"{text} (expected: {fmt.price(change.energy_price, unit).value})"
     return text
+
+
+def changes(snap: views.Snapshot) -> None:
+    """The next three planned changes; none while an emergency stop is in force."""
+    found = [] if views.stopped() else views.next_changes(snap, 3)
+    if found:
+        st.html(changes_html(snap, found))
+    elif views.stopped():
+        st.caption("Nothing changes until the emergency stop is released.")
+    else:
+        st.caption("The plan changes nothing in its whole horizon.")
 
 
 def changes_html(snap: views.Snapshot, changes: Sequence[views.Change]) -> str:

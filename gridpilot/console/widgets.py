@@ -122,7 +122,8 @@ def limit_bar_html(
     low, high = limits
     shown = Quantity(fmt.compact(value), unit)
     far = value if value is not None and fmt.known(value) else high
-    beyond = far > high + HAIR or (low is not None and far < low - HAIR)
+    hair = max(HAIR, 0.005 * (scale[1] - scale[0]))  # what nobody sees on the bar
+    beyond = far > high + hair or (low is not None and far < low - hair)
     state = " <span class='gp-chip gp-alarm'>outside its limits</span>" if beyond else ""
     span = f"{fmt.compact(low)} to " if low is not None else "at most "
     marks = [m for m in (low, high) if m is not None and scale[0] < m < scale[1]]

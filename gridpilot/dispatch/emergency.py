@@ -141,7 +141,7 @@ def battery_guard(battery: Battery, soc_frac: float, battery_kw: float) -> tuple
             f"state of charge is {soc_frac:.1%}, its band {battery.soc_min:.0%} to {battery.soc_max:.0%}: "
             f"{verb} at {abs(battery_kw):.1f} kW was stopped"
         )
-        return 0.0, DataFlag("SOC_LIMIT", text, "warn", "dispatch")
+        return 0.0, DataFlag("SOC_LIMIT", text, "info", "dispatch")
     return battery_kw, None
 
 

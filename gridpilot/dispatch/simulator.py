@@ -18,6 +18,7 @@ from gridpilot.domain.check import finite, require
 from gridpilot.errors import Refused
 from gridpilot.values import to_jsonable
 
+SIMULATED = "simulated"  # name of the gateway
 START_SOC = 0.5  # of the simulated battery, the first time it is used
 NOMINAL_HZ = 50.0
 STEP_S, MOST_STEPS = 30.0, 200  # of the heat's integration
@@ -112,7 +113,7 @@ class SimulatedGateway:
     `load` returns what `save` was last given (nothing at first), so that a restart goes on where it was.
     """
 
-    name = "simulated"
+    name = SIMULATED
     look_s = 0.0  # it costs nothing
 
     def __init__(self, site: Site, load: Load, save: Save) -> None:

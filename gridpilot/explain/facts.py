@@ -410,7 +410,8 @@ def _came_true(snap: Snapshot, ledger: Ledger) -> tuple[list[float], list[bool]]
 
 def _changes(book: _Book) -> None:
     book.kind = "plan"
-    for i, change in enumerate(next_changes(book.snap), 1):
+    stopped = book.snap.dispatch["origin"] == "estop"  # what was planned does not come
+    for i, change in enumerate([] if stopped else next_changes(book.snap), 1):
         key, at = f"change.{i}", change.at
         book.put(f"{key}.what", "what changes", change.what, "", at)
         book.put(f"{key}.kind", "kind of change", _kind(change.what, change.before_kw, change.after_kw), "", at)

@@ -208,7 +208,7 @@ def _one_price(price: str, series: Series, horizon: int, fitted: Fitted | None, 
         try:
             return _issued(price, fitted, series, horizon, models)
         except MODEL_ERRORS as error:
-            text = f"{price} price: {fitted.method} of {fitted.version} left out: {type(error).__name__}: {error}"
+            text = f"{price} price: {fitted.method} of {fitted.version} left out: {error}"
             flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
     if series.exog.shape[1]:
         series = series.without_exog()
@@ -292,7 +292,7 @@ def fit_quick(price: str, series: Series, horizon: int, origins: Index, models: 
                 checked(model.predict(series, horizon), (horizon,))
                 members[name], tried[name] = model, trial
         except MODEL_ERRORS as error:
-            text = f"{price} price: {name} left out: {type(error).__name__}: {error}"
+            text = f"{price} price: {name} left out: {error}"
             flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
     if not tried:
         flags.append(

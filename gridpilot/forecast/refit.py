@@ -37,8 +37,16 @@ RETRY_S = 600.0  # after a fit that failed
 def fit_prices(prepared: Prepared, tick: Tick = silent) -> dict[str, Fitted]:
     """Fits of all prices that move: the ensemble for energy, the quick models for the others.
 
-    Their errors are those of the same origins, so that scenarios keep what the prices have in common.
+    Their errors are those of the same origins, so that scenarios keep what the prices have in common. On one thread,
+    wherever it runs: sums in another order are other numbers, and a replay makes the same fit.
     """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return _fit_prices(prepared, tick)
+
+
+def _fit_prices(prepared: Prepared, tick: Tick) -> dict[str, Fitted]:
     energy = fit_ensemble(prepared.clock, tick)
     out = {"energy": energy}
     for price, series in prepared.series.items():

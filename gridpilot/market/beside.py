@@ -17,6 +17,7 @@ from gridpilot.errors import ConfigError
 from gridpilot.market.http import Stats
 from gridpilot.values import Array, Times, as_array
 
+UNKNOWN = "PRICE_UNKNOWN"  # code of a flag
 PER_RATE = "USD/h per rate"  # $/h of one machine = rate x price
 PER_PH_DAY, PER_MTOK = "USD/PH/day", "USD/Mtok"
 HASH_FACTORS = {PER_RATE: 1.0, PER_PH_DAY: 1.0 / (1000.0 * 24.0)}
@@ -60,9 +61,19 @@ def service(kind: str, given: Array | None, n: int, site: Site) -> Service:
     if given is not None:
         return Service(given, unit, factors[unit])
     if constant <= 0:
-        return Service(np.full(n, np.nan), unit, factors[unit])
+        return Service(np.full(n, np.nan), unit, factors[unit], _unknown(kind, site))
     flag = DataFlag("CONSTANT", f"{kind} price: {constant:g} {its_unit} from the site file, the source has none")
     return Service(np.full(n, constant), its_unit, factors[its_unit], (flag,))
+
+
+def _unknown(kind: str, site: Site) -> tuple[DataFlag, ...]:
+    """A warning where machines earn by a price that nobody gives."""
+    machines = [machine.type for machine in site.machines if machine.product == kind]
+    if not machines:
+        return ()
+    remedy = "hash_usd_per_ph_day or GRIDPILOT_HASH_SOURCE=mempool" if kind == "hash" else "token_usd_per_mtok"
+    text = f"{kind} price: not known, so {', '.join(machines)} count as worth nothing; set {remedy}"
+    return (DataFlag(UNKNOWN, text, "warn"),)
 
 
 def site_beside(site: Site, companion: Companion | None) -> Site:
@@ -75,5 +86,6 @@ def overlay(history: PriceHistory, companion: Companion | None, now: datetime) -
     if companion is None or np.isfinite(history.hash_price).any():
         return history
     price, flags = companion.series(history.timestamp, now)
+    said = tuple(f for f in history.flags if not (f.code == UNKNOWN and f.message.startswith("hash")))
     units = replace(history.units, hash=PER_PH_DAY, hash_usd_per_h=HASH_FACTORS[PER_PH_DAY])
-    return replace(history, hash_price=as_array(price), units=units, flags=(*history.flags, *flags))
+    return replace(history, hash_price=as_array(price), units=units, flags=(*said, *flags))

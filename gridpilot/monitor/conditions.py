@@ -82,6 +82,7 @@ ADVICE: Mapping[str, str] = {
     "OVER_LIMIT": "Lower the load on Dispatch (curtail), and find what draws power beside the plan.",
     "PARTIAL": "Look at desired, sent and actual on Dispatch; the pilot sends again.",
     "PILOT": "Check the price source and the machine API on Health; the pilot keeps trying.",
+    "PRICE_UNKNOWN": "Give the price as the message says; until then what earns by it stays off.",
     "PRICE_ANOMALY": "See on Prices whether it is scarcity or an error; hold on Dispatch if you do not believe it.",
     "RAMP": "Raise ramp_kw_per_min in the site file if the connection allows it.",
     "REFUSED": "Read the reason: the machines' API does not take these set points.",

@@ -31,6 +31,7 @@ ENGINES: dict[str, Callable[..., Solution]] = {"HiGHS": terms.solve, "cvxpy, HiG
 LP = "linear program ({})"
 MILP = "mixed-integer program ({})"
 MERGED = "slope merging"
+SOC_SLACK = 0.005  # outside the band by so much is rounding of a sensor or a step, and no warning
 BOTH_KW = 1e-6  # above this a step counts as charging (or discharging)
 LONG = 96  # steps
 ROUNDS = 4  # of naming steps that need a binary, before every step gets one
@@ -130,7 +131,7 @@ def _flags(site: Site, state: SiteState) -> tuple[DataFlag, ...]:
     if not (np.isfinite(soc) and 0.0 <= soc <= 1.0):
         text = f"state of charge reads {soc:g}, expected a fraction from 0 to 1: the battery is held at 0 kW"
         return (DataFlag("SOC_UNKNOWN", text, "alarm", "plan"),)
-    if not battery.soc_min - 1e-9 <= soc <= battery.soc_max + 1e-9:
+    if not battery.soc_min - SOC_SLACK <= soc <= battery.soc_max + SOC_SLACK:
         text = f"state of charge is {soc:.1%}, outside {battery.soc_min:.0%} to {battery.soc_max:.0%}: brought back"
         return (DataFlag("SOC_OUTSIDE", text, "warn", "plan"),)
     return ()

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
+from gridpilot.dispatch.simulator import SIMULATED
 from gridpilot.domain import DAY_AHEAD, Units
 from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.alarms import Alarm
@@ -401,6 +402,6 @@ def sites() -> list[SiteView]:
             site.import_kw,
             nan if soc is None else float(soc),
             snap.units,
-            bool(snap.cycle["simulated"]),
+            bool(snap.cycle["simulated"]) or snap.cycle["state_source"] == SIMULATED,
         )
     ]

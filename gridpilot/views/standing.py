@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from gridpilot.config import load_site, site_from_json
 from gridpilot.dispatch import curtailment, override, reconcile
+from gridpilot.dispatch.simulator import SIMULATED
 from gridpilot.domain import Site
 from gridpilot.monitor import alarms as keeper
 from gridpilot.monitor import conditions
@@ -23,7 +26,7 @@ class Status:
 
     mode: str  # REPLAY, LIVE, FILE
     source: str
-    simulated: bool
+    simulated: bool  # prices, machines or both
     at: datetime | None  # the source's time now
     price_age_s: float | None  # since the start of the newest price interval, in source time
     step_s: int
@@ -58,7 +61,7 @@ def status() -> Status:
     return Status(
         mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source, "LIVE"),
         source=source,
-        simulated=bool(cycle.body["simulated"]) if cycle else source == "replay",
+        simulated=_simulated(cycle.body) if cycle else source != "mara",
         at=at,
         price_age_s=max(0.0, (at - price_at).total_seconds()) if at and price_at else None,
         step_s=int(cycle.body["step_s"]) if cycle else 3600,
@@ -73,6 +76,10 @@ def status() -> Status:
         proposals=len(override.proposals(store, at, wall)) if at and not stop else 0,
         curtailed=_curtailed(at, site) if at else "",
     )
+
+
+def _simulated(cycle: Mapping[str, Any]) -> bool:
+    return bool(cycle["simulated"]) or cycle["state_source"] == SIMULATED
 
 
 def _curtailed(at: datetime, site: Site) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from gridpilot import views
+from gridpilot import operate, views
 from gridpilot.console import format as fmt
 from tests.pages.conftest import OpenPage, words
 
@@ -53,3 +53,20 @@ def test_overview__stale_prices__strip_says_so_and_the_page_works(stale: OpenPag
     assert not app.exception
     assert "Prices are stale" in words(app)
     assert len(app.metric) == 5
+
+
+def test_overview__emergency_stop__announces_no_change(full: OpenPage) -> None:
+    assert "Nothing changes until the emergency stop is released" not in words(full("overview"))
+    operate.emergency_stop(operate.local("anna"))
+    app = full("overview")
+    assert not app.exception
+    assert "Nothing changes until the emergency stop is released" in words(app)
+
+
+def test_status__live_prices_on_a_simulated_site__says_simulated(full: OpenPage) -> None:
+    full("overview")
+    newest = views.ledger().latest("cycle")
+    assert newest is not None and newest.body["state_source"] == "simulated"
+    assert views.status().simulated
+    views.ledger().append("cycle", {**newest.body, "simulated": False, "source": "energy-charts:NL"}, at=newest.at)
+    assert (views.status().mode, views.status().simulated) == ("LIVE", True)
