@@ -47,6 +47,7 @@ def _watchdog(args: argparse.Namespace) -> None:
 
     if args.check:
         check(load_settings(), args.check)
+        sys.stdout.write(f"{args.check}: at work\n")
         return
     run_watchdog(load_settings(), exit_with_parent=args.exit_with_parent, grace_s=args.grace)
 
@@ -56,6 +57,7 @@ def _watch(args: argparse.Namespace) -> None:
 
     if args.check:
         check(load_settings())
+        sys.stdout.write("watch: at work\n")
         return
     run_watch(load_settings(), exit_with_parent=args.exit_with_parent)
 
