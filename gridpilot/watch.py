@@ -8,16 +8,12 @@ points.
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
-import signal
 import socket
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 
 from gridpilot.config import Settings
 from gridpilot.errors import GridPilotError, LeaseHeld, LedgerError
@@ -25,13 +21,13 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import alarms, conditions
 from gridpilot.monitor.alarms import Change, Condition
 from gridpilot.monitor.courier import Receiver, deliver, receiver
+from gridpilot.patrol import patrol
 
 log = logging.getLogger(__name__)
 
 LEASE, LEASE_S, RENEW_S = "watch", 20.0, 5.0
-POLL_S, LONGEST_S = 2.0, 30.0
+POLL_S = 2.0
 VERIFY_S = 600.0  # between two checks of the chain
-HANG_S = 120.0  # a look that takes longer ends this process, to be started again
 RAISE_AFTER_S = {"NOT_FOLLOWED": 30.0, "STALE": 5.0, "SILENT": 2.0, "UNREADABLE": 5.0}  # others at once
 
 
@@ -140,29 +136,11 @@ def run_watch(settings: Settings, *, exit_with_parent: bool = False) -> None:
     be used.
     """
     receiver(settings)
-    stop = threading.Event()
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
+    def start() -> Watch:
+        return Watch(settings, Ledger.open(settings.database_url()))
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    parent = os.getppid() if exit_with_parent else None
-    watch: Watch | None = None
-    failures, said = 0, ""
-    while not stop.is_set() and (parent is None or os.getppid() == parent):
-        faulthandler.dump_traceback_later(HANG_S, exit=True)
-        try:
-            watch = watch or Watch(settings, Ledger.open(settings.database_url()))
-            watch.tick(datetime.now(UTC))
-            failures, said = 0, ""
-        except GridPilotError as error:
-            failures += 1
-            if str(error) != said:
-                said = str(error)
-                log.error("%s; trying again", said)
-        stop.wait(min(POLL_S * 2.0 ** min(failures, 4), LONGEST_S))
-    faulthandler.cancel_dump_traceback_later()
+    watch = patrol(start, POLL_S, log, exit_with_parent=exit_with_parent)
     if watch is not None:
         watch.close()
         watch.ledger.close()

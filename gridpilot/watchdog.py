@@ -11,17 +11,13 @@ Nothing of the engine is imported here but the independent check: no forecast, p
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import logging
 import os
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 from typing import Any
 
 from gridpilot.config import Settings, load_site
@@ -36,6 +32,7 @@ from gridpilot.market.mara_key import known_key
 from gridpilot.monitor import latch as latches
 from gridpilot.monitor.health import ESTOP, FAILSAFE, PilotState
 from gridpilot.monitor.latch import Latch
+from gridpilot.patrol import patrol
 from gridpilot.plan.safety import check_dispatch
 from gridpilot.values import iso
 
@@ -45,7 +42,6 @@ POLL_S = 0.5
 GRACE_S = 60.0  # after its own start: a pilot that starts beside it has its first good cycle within
 LEASE_S = 60.0  # for the sending: a PUT and a GET have 10 s each, twice
 RETRY_S, LONGEST_S = 1.0, 30.0  # between two tries: doubled after each, up to the longest
-HANG_S = 120.0  # a look that takes longer ends this process, to be started again
 VALID = timedelta(days=1)  # of the off state
 Clock = Callable[[], float]  # seconds of a clock that nobody sets
 RUNNING = "running"  # key of the ledger's state: what the last cycle left in force
@@ -248,28 +244,10 @@ def run_watchdog(settings: Settings, *, exit_with_parent: bool = False, grace_s:
 
     A ledger or an API that is down is tried again, ever more seldom, up to twice a minute.
     """
-    stop = threading.Event()
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
+    def start() -> Watchdog:
+        return Watchdog(settings, Ledger.open(settings.database_url()), grace_s=grace_s)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    parent = os.getppid() if exit_with_parent else None
-    dog: Watchdog | None = None
-    failures, said = 0, ""
-    while not stop.is_set() and (parent is None or os.getppid() == parent):
-        faulthandler.dump_traceback_later(HANG_S, exit=True)
-        try:
-            dog = dog or Watchdog(settings, Ledger.open(settings.database_url()), grace_s=grace_s)
-            dog.tick(datetime.now(UTC))
-            failures, said = 0, ""
-        except GridPilotError as error:
-            failures += 1
-            if str(error) != said:
-                said = str(error)
-                log.error("%s; trying again", said)
-        stop.wait(min(POLL_S * 2.0 ** min(failures, 8), LONGEST_S))
-    faulthandler.cancel_dump_traceback_later()
+    dog = patrol(start, POLL_S, log, exit_with_parent=exit_with_parent)
     if dog is not None:
         dog.ledger.close()

@@ -1,0 +1,60 @@
+"""The loop of a process that looks every so often and outlives its trouble."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Protocol, TypeVar
+
+from gridpilot.errors import GridPilotError
+
+LONGEST_S = 30.0  # between two tries
+HANG_S = 120.0  # a look that takes longer ends this process, to be started again
+
+
+class Looker(Protocol):
+    """`tick` looks once. GridPilotError: try again later."""
+
+    def tick(self, wall: datetime) -> object:
+        """One look."""
+
+
+L = TypeVar("L", bound=Looker)
+
+
+def patrol(start: Callable[[], L], poll_s: float, log: logging.Logger, *, exit_with_parent: bool) -> L | None:
+    """Look each `poll_s` until SIGTERM or SIGINT, or until the starting process is gone; who looked is returned to be
+    closed, None where `start` never came to one.
+
+    After trouble, of `start` or of a look, ever more seldom, up to LONGEST_S; each new one is logged once.
+    """
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    parent = os.getppid() if exit_with_parent else None
+    looker: L | None = None
+    failures, said = 0, ""
+    while not stop.is_set() and (parent is None or os.getppid() == parent):
+        faulthandler.dump_traceback_later(HANG_S, exit=True)
+        try:
+            looker = looker or start()
+            looker.tick(datetime.now(UTC))
+            failures, said = 0, ""
+        except GridPilotError as error:
+            failures += 1
+            if str(error) != said:
+                said = str(error)
+                log.error("%s; trying again", said)
+        stop.wait(min(poll_s * 2.0 ** min(failures, 8), LONGEST_S))
+    faulthandler.cancel_dump_traceback_later()
+    return looker
