@@ -6,7 +6,7 @@ that nobody's words are lost when the list ticks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Final
@@ -19,7 +19,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console import signin, widgets
 from gridpilot.console.override_panel import AUTHOR
 from gridpilot.dispatch.actor import LOCAL, OPERATOR
-from gridpilot.errors import Forbidden, GridPilotError
+from gridpilot.errors import Forbidden
 from gridpilot.foreign import line
 from gridpilot.monitor.alarms import ACKED, ALARM, NORMAL, RETURNED, SHELVED, UNACK
 from gridpilot.operate import Actor
@@ -38,28 +38,18 @@ HOURS: Final = {0.5: "30 min", 1.0: "1 h", 4.0: "4 h", 8.0: "8 h", 24.0: "24 h"}
 # --- acts ------------------------------------------------------------------------------------
 
 
-def _act(act: Callable[[Actor], str]) -> None:
-    try:
-        who = signin.actor()
-        if who is None:
-            raise Forbidden("nobody is signed in: sign in again")
-        st.session_state[SAID] = ("success", act(who))
-    except GridPilotError as error:
-        st.session_state[SAID] = ("error", str(error))
-
-
 def _acknowledge(alarm_id: int) -> None:
     def seen(who: Actor) -> str:
         return f"{operate.acknowledge(who, alarm_id).code} is acknowledged."
 
-    _act(seen)
+    signin.act(SAID, seen)
 
 
 def _unshelve(alarm_id: int) -> None:
     def back(who: Actor) -> str:
         return f"{operate.unshelve(who, alarm_id).code} is back on the list."
 
-    _act(back)
+    signin.act(SAID, back)
 
 
 def _shelve() -> None:
@@ -73,7 +63,7 @@ def _shelve() -> None:
         alarm = operate.shelve(who, number, minutes=60.0 * hours, reason=why)
         return f"{alarm.code} is shelved for {HOURS[hours]}; it comes back by itself."
 
-    _act(aside)
+    signin.act(SAID, aside)
 
 
 # --- the list --------------------------------------------------------------------------------

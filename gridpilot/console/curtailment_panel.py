@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,7 +14,6 @@ from gridpilot.console import signin, widgets
 from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.actor import same_person
 from gridpilot.dispatch.curtailment import LIVE, OPEN, PROPOSED, Curtailment
-from gridpilot.errors import Forbidden, GridPilotError
 from gridpilot.monitor.curtailments import Audit, audit
 from gridpilot.operate import Actor
 
@@ -102,16 +100,6 @@ def _kept(row: Curtailment, found: Audit | None) -> str:
 # --- acts ------------------------------------------------------------------------------------
 
 
-def _act(act: Callable[[Actor], str]) -> None:
-    try:
-        who = signin.actor()
-        if who is None:
-            raise Forbidden("nobody is signed in: sign in again")
-        st.session_state[SAID] = ("success", act(who))
-    except GridPilotError as error:
-        st.session_state[SAID] = ("error", str(error))
-
-
 def _give() -> None:
     """With the values as they are at the press."""
     state = st.session_state
@@ -130,7 +118,7 @@ def _give() -> None:
             return "It moves the connection by more than one person may: another one must approve it."
         return "The curtailment is scheduled; the plan knows it with its next decision."
 
-    _act(give)
+    signin.act(SAID, give)
 
 
 def _cancel(event_id: str) -> None:
@@ -138,7 +126,7 @@ def _cancel(event_id: str) -> None:
         operate.cancel_curtailment(who, event_id, reason="cancelled on the Dispatch page")
         return "The curtailment is cancelled."
 
-    _act(cancel)
+    signin.act(SAID, cancel)
 
 
 def _approve(event: Curtailment) -> None:
@@ -146,7 +134,7 @@ def _approve(event: Curtailment) -> None:
         operate.approve_curtailment(who, event)
         return "The curtailment is approved and scheduled."
 
-    _act(approve)
+    signin.act(SAID, approve)
 
 
 def panel(snap: views.Snapshot | None) -> None:

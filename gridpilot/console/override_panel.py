@@ -18,7 +18,7 @@ from gridpilot.console import command_inputs, signin, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.command_inputs import KINDS
 from gridpilot.dispatch.actor import APPROVER, LOCAL, OPERATOR, same_person
-from gridpilot.errors import Forbidden, GridPilotError
+from gridpilot.errors import GridPilotError
 from gridpilot.operate import Actor
 
 REASON, MINUTES, KIND = "override_reason", "override_minutes", "override_kind"
@@ -33,19 +33,8 @@ def _say(kind: str, text: str) -> None:
     st.session_state[SAID] = (kind, text)
 
 
-def _act(act: Callable[[Actor], str]) -> None:
-    """Carry something out in the name of who is here now, and say what came of it."""
-    try:
-        who = signin.actor()
-        if who is None:
-            raise Forbidden("nobody is signed in: sign in again")
-        _say("success", act(who))
-    except GridPilotError as error:
-        _say("error", str(error))
-
-
 def _act_once(name: str, number: int, act: Callable[[Actor], str]) -> None:
-    """The same for an act on a command, which is not done again: the second press of a double click does nothing."""
+    """An act on a command, which is not done again: the second press of a double click does nothing."""
     if st.session_state.get(DONE) == (name, number):
         return
 
@@ -54,7 +43,7 @@ def _act_once(name: str, number: int, act: Callable[[Actor], str]) -> None:
         st.session_state[DONE] = (name, number)
         return text
 
-    _act(once)
+    signin.act(SAID, once)
 
 
 def _select(snap: views.Snapshot) -> None:
@@ -86,7 +75,7 @@ def _operate(snap: views.Snapshot) -> None:
             return f"Command {given.id} waits for another person's approval, 10 minutes at the most."
         return f"Command {given.id} was accepted; the pilot puts it over the plan."
 
-    _act(give)
+    signin.act(SAID, give)
 
 
 def _drop() -> None:
@@ -114,7 +103,7 @@ def _release_stop(step: str) -> None:
         operate.release_stop(step, who, reason=str(st.session_state.get("stop_reason", "")))
         return "Confirm within 30 s." if step == "request" else "The emergency stop is released: the plan is followed."
 
-    _act(release)
+    signin.act(SAID, release)
 
 
 def _resume() -> None:
@@ -122,7 +111,7 @@ def _resume() -> None:
         operate.resume(who, reason=str(st.session_state.get("hold_reason", "")))
         return "The hold is ended: the plan is followed."
 
-    _act(resume)
+    signin.act(SAID, resume)
 
 
 # --- the panel -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ session's token is looked at anew in each act, on the server; what the browser s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from gridpilot.errors import ConfigError, GridPilotError, LedgerError
+from gridpilot.errors import ConfigError, Forbidden, GridPilotError, LedgerError
 
 if TYPE_CHECKING:
     from gridpilot.dispatch.actor import Actor
@@ -63,6 +63,18 @@ def actor() -> Actor | None:
         return operate.local(str(st.session_state.get(NAME, "")))
     claims: dict[str, Any] = dict(st.user.to_dict())
     return operate.signed_in(claims) if claims.get("is_logged_in") is True else None
+
+
+def act(said: str, do: Callable[[Actor], str]) -> None:
+    """Carry something out in the name of who is here now. What came of it, ("success" or "error", words), stands in the
+    session under `said`."""
+    try:
+        who = actor()
+        if who is None:
+            raise Forbidden("nobody is signed in: sign in again")
+        st.session_state[said] = ("success", do(who))
+    except GridPilotError as error:
+        st.session_state[said] = ("error", str(error))
 
 
 def over(who: Actor) -> str:
