@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
-from gridpilot.dispatch.simulator import SIMULATED
 from gridpilot.domain import DAY_AHEAD, Units
 from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.alarms import Alarm
@@ -45,7 +44,7 @@ from gridpilot.views.commanded import (
     stopped,
 )
 from gridpilot.views.sources import sources
-from gridpilot.views.standing import Status, alarm_history, alarms, current_site, status, unseen
+from gridpilot.views.standing import Status, alarm_history, alarms, current_site, simulated, status, unseen
 from gridpilot.views.system import (
     STAGES,
     Health,
@@ -402,6 +401,6 @@ def sites() -> list[SiteView]:
             site.import_kw,
             nan if soc is None else float(soc),
             snap.units,
-            bool(snap.cycle["simulated"]) or snap.cycle["state_source"] == SIMULATED,
+            simulated(snap.cycle),
         )
     ]

@@ -61,7 +61,7 @@ def status() -> Status:
     return Status(
         mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source, "LIVE"),
         source=source,
-        simulated=_simulated(cycle.body) if cycle else source != "mara",
+        simulated=simulated(cycle.body) if cycle else source != "mara",
         at=at,
         price_age_s=max(0.0, (at - price_at).total_seconds()) if at and price_at else None,
         step_s=int(cycle.body["step_s"]) if cycle else 3600,
@@ -78,7 +78,8 @@ def status() -> Status:
     )
 
 
-def _simulated(cycle: Mapping[str, Any]) -> bool:
+def simulated(cycle: Mapping[str, Any]) -> bool:
+    """Whether a recorded decision stands on prices or machines that are not real."""
     return bool(cycle["simulated"]) or cycle["state_source"] == SIMULATED
 
 
