@@ -112,7 +112,7 @@ def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
     st.markdown("##### Data quality")
     span = price_parts.span_words(prices)
     st.caption(widgets.inert(f"Source: {snap.cycle['source']}. {prices.credit}. Figures of the last {span}."))
-    source_parts.quality()
+    source_parts.quality(snap)
     table = price_parts.stats_table(snap, prices)
     figures = ("lowest", "mean", "highest", "volatility of changes")
     config = {name: st.column_config.NumberColumn(format="%.2f") for name in figures}

@@ -11,6 +11,7 @@ from gridpilot import views
 from gridpilot.console import format as fmt
 from gridpilot.console import widgets
 from gridpilot.errors import GridPilotError
+from gridpilot.market.metrics import Quality
 from gridpilot.market.watch import Standing
 
 REFRESH_S = 5.0
@@ -53,11 +54,16 @@ def show() -> None:
         st.error(widgets.inert(str(error)))
 
 
-def quality() -> None:
+@st.cache_data(max_entries=8, show_spinner=False)
+def _measured(cycle_id: str) -> Quality | None:
+    """The figures change with a decision only: a page that ticks does not read a month of prices each time."""
+    return views.data_quality()
+
+
+def quality(snap: views.Snapshot) -> None:
     """The recorded prices in five figures."""
-    found = views.data_quality()
-    snap = views.snapshot()
-    if found is None or snap is None:
+    found = _measured(snap.cycle_id)
+    if found is None:
         return
     unit = snap.units.energy
     with widgets.tile_row(5, 150):
