@@ -15,6 +15,8 @@ from gridpilot.errors import DataError
 from gridpilot.forecast.ensemble import prepare
 from gridpilot.values import as_times
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 ALONE = Site(battery=Battery(charge_kw=1000.0, discharge_kw=1000.0))
 START, END = date(2023, 3, 20), date(2023, 4, 2)  # the clocks change on 26 March
 RIDGE = Terms("ridge", "blind")

@@ -19,6 +19,8 @@ from gridpilot.dispatch.way import open_gateway
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import PilotState
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 ROOT = Path(__file__).resolve().parent.parent
 HOURS = [f"2024-06-{1 + i // 24:02d}T{i % 24:02d}:00:00Z" for i in range(24 * 6)]
 PRICES = "timestamp,energy_price\n" + "".join(f"{at},{50 + 40 * (i % 24 in (18, 19))}\n" for i, at in enumerate(HOURS))

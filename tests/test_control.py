@@ -30,6 +30,8 @@ from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.standing import customer_standings
 from gridpilot.pilot import Pilot
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 WALL = datetime(2026, 1, 5, 12, tzinfo=UTC)
 CUSTOMERS = """
 [[customers]]

@@ -34,6 +34,8 @@ from gridpilot.values import as_array
 from tests.market.market_server import KEY, MarketServer
 from tests.plan.test_anything import Dice, any_site
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 WALL = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 

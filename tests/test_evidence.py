@@ -29,6 +29,8 @@ from gridpilot.mara_server import MaraServer
 from gridpilot.market.replay import ReplaySource
 from tests.pages.conftest import Fits
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 WALL = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 

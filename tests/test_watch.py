@@ -27,6 +27,8 @@ from gridpilot.watch import Watch, check
 from tests.ledger.conftest import UNLOCK
 from tests.monitor.test_courier import SECRET, taker
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 T0 = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 

@@ -24,6 +24,8 @@ from gridpilot.monitor.latch import LEAST_S, SEEN_EVERY_S, Latch, seen, silence
 from gridpilot.pilot import Pilot, one_cycle
 from gridpilot.watchdog import Watchdog, _off
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 ROOT = Path(__file__).resolve().parents[1]
 GRACE_S = 60.0
 

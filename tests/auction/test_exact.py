@@ -18,6 +18,8 @@ from gridpilot.domain import Bid
 from gridpilot.errors import DataError
 from gridpilot.values import Array
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 
 def best(book: Book, supply: Supply, skip: int = -1) -> float:
     """The most value above the reserve: a linear program for each choice of the rows that can't be served in part."""

@@ -29,6 +29,8 @@ from gridpilot.explain.verify import FIGURE
 from gridpilot.ledger.store import Ledger
 from tests.explain.llm import Script, ScriptedModel, Turn, call, in_turn, say, scripted
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 Make = Callable[..., Ledger]
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,11 +5,15 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from gridpilot.dispatch import override
 from gridpilot.dispatch.actor import local
 from gridpilot.dispatch.override import Command
 from gridpilot.errors import Conflict
 from gridpilot.ledger.store import Ledger
+
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
 
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)
 THREADS, TRIES = 10, 20

@@ -22,6 +22,8 @@ from gridpilot.pilot import one_cycle
 from tests.ledger.conftest import Execute
 from tests.ledger.postgres import PASSWORD, Server, serve
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)
 
 

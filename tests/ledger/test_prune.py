@@ -15,6 +15,8 @@ from gridpilot.ledger.prune import prune
 from gridpilot.ledger.store import Ledger
 from tests.ledger.conftest import Execute, child
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 T0 = datetime(2024, 6, 1, tzinfo=UTC)
 DAYS = 10
 NOW = T0 + timedelta(days=DAYS)

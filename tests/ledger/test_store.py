@@ -20,6 +20,8 @@ from gridpilot.ledger.chain import Head, entry_hash, to_text
 from gridpilot.ledger.store import Beat, Ledger, Stored
 from tests.ledger.conftest import Execute
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)
 
 

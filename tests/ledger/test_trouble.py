@@ -28,6 +28,8 @@ from gridpilot.ledger.store import Ledger
 from tests.ledger.conftest import Execute, child
 from tests.ledger.postgres import connect
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 T0 = datetime(2024, 6, 12, 14, tzinfo=UTC)
 
 WRITER = """

@@ -24,6 +24,8 @@ from gridpilot.market.watch import IN_USE, REFUSED, STANDBY, Standing
 from gridpilot.values import iso
 from tests.market.market_server import KEY, MarketServer
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 QUICK = Policy(deadline_s=9.0, attempt_s=6.0, backoff_s=0.01)
 T0 = datetime(2026, 6, 10, 12, 7, tzinfo=UTC)
 STEP = timedelta(hours=1)

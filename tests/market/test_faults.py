@@ -25,6 +25,8 @@ from gridpilot.market.mara import MaraClient, MaraSource
 from gridpilot.market.quality import beyond_market, plausibility
 from gridpilot.values import as_array, iso
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 QUICK = Policy(deadline_s=8.0, attempt_s=2.0, backoff_s=0.01)
 IMPATIENT = Policy(deadline_s=0.9, attempt_s=0.25, backoff_s=0.01)  # where the wait is the test
 KEY = "4f9c0c1e-planted-secret"

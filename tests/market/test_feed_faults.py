@@ -22,6 +22,8 @@ from gridpilot.market.feed import FedSource
 from gridpilot.market.http import Policy
 from tests.market.market_server import KEY, LICENCE, MarketServer
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 QUICK = Policy(deadline_s=8.0, attempt_s=2.0, backoff_s=0.01)
 IMPATIENT = Policy(deadline_s=0.9, attempt_s=0.25, backoff_s=0.01)  # where the wait is the test
 T0 = datetime(2026, 6, 10, 12, 7, tzinfo=UTC)

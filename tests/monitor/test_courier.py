@@ -25,6 +25,8 @@ from gridpilot.monitor.conditions import RECEIVER, conditions
 from gridpilot.monitor.courier import Receiver, deliver, receiver
 from gridpilot.signing import Unsigned, verify
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1ncmlkLW9wZXJhdG9y"
 T0 = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -28,6 +28,8 @@ from gridpilot.risk.scenarios import Futures, money
 from gridpilot.values import to_stamp
 from gridpilot.views import risk as asked
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 WALL = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DAY_S = 86_400
 DAYS = 23

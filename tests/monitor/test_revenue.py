@@ -21,6 +21,8 @@ from gridpilot.monitor.pnl import Prices, SetPoints, by_asset, rate
 from gridpilot.monitor.service import service
 from gridpilot.values import to_jsonable
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 SITE = load_site(DATA / "site-default.toml")
 WALL = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

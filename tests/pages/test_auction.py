@@ -7,6 +7,8 @@ from streamlit.testing.v1 import AppTest
 from gridpilot import views
 from tests.pages.conftest import OpenPage, words
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 
 def test_auction__empty_ledger__says_what_comes(empty: OpenPage) -> None:
     app = empty("auction")

@@ -12,6 +12,8 @@ from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.errors import Forbidden
 from tests.pages.conftest import OpenPage, approve_above, words
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 
 def _events() -> list[Curtailment]:
     return curtailment.events(views.ledger())

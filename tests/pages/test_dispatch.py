@@ -15,6 +15,8 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplaySource
 from tests.pages.conftest import OpenPage, approve_above, words
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 ANNA = operate.local("anna")
 
 

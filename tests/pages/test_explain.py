@@ -5,6 +5,8 @@ import pytest
 from gridpilot import views
 from tests.pages.conftest import OpenPage, words
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 
 def test_explain__empty_ledger__one_sentence_and_no_exception(empty: OpenPage) -> None:
     app = empty("explain")

@@ -12,6 +12,8 @@ from gridpilot.risk.measures import cvar
 from gridpilot.views import risk as asked
 from tests.pages.conftest import OpenPage, words
 
+pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
 
 def table(app: AppTest, first: str):  # type: ignore[no-untyped-def]
     """The table whose first column has that name."""
