@@ -89,6 +89,9 @@ def main() -> None:
     )
     if not open_:
         return
+    from gridpilot.console import looking
+
+    looking.follow()
     with st.container(key="strip_bar"):
         _strip()
     page.run()

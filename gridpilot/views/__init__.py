@@ -30,7 +30,7 @@ from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
 from gridpilot.views.asked import Asking, ask, connection, entry_of, explain, explained_so_far, facts, suggestions
-from gridpilot.views.base import ledger, moment, reset, settings
+from gridpilot.views.base import Look, ledger, look, look_by, moment, reset, settings
 from gridpilot.views.commanded import (
     Sent,
     Shown,
@@ -73,6 +73,7 @@ __all__ = [
     "Drift",
     "Health",
     "Held",
+    "Look",
     "PlanParts",
     "Question",
     "Reason",
@@ -107,6 +108,8 @@ __all__ = [
     "health",
     "ledger",
     "load_values",
+    "look",
+    "look_by",
     "machine_log",
     "moment",
     "next_changes",

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gridpilot.config import Settings, load_settings
 from gridpilot.ledger.store import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a viewer looks at: a site of the fleet (empty: this console's own) and a moment (None: now)."""
+
+    site: str = ""
+    at: datetime | None = None
+
+
+_provider: list[Callable[[], Look]] = [Look]
+
+
+def look_by(provider: Callable[[], Look]) -> None:
+    """Ask `provider` at every view what its viewer looks at; the console gives each session its own."""
+    _provider[0] = provider
+
+
+def look() -> Look:
+    """What this viewer looks at."""
+    return _provider[0]()
 
 
 @functools.cache
