@@ -3,7 +3,8 @@
 Every act takes the `Actor` who does it, and is refused, on record, where the role or the sign-in does not allow it.
 Overrides are drawn on a version: where somebody else acted in between, the command is refused with Conflict
 and the operator decides again on the present state. Times of an override are in the source's clock (the
-replay's, in a replay), which is the clock of the plan that it overrides. The emergency stop is in `halt`.
+replay's, in a replay), which is the clock of the plan that it overrides. The emergency stop is in `halt`. Who looks
+at a past moment can stop the site, but give no command to it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ __all__ = [
     "operate",
     "release",
     "release_stop",
+    "require_now",
     "resume",
     "select",
     "set_replay_speed",
@@ -104,7 +106,8 @@ def sign_out(actor: Actor) -> None:
 
 def select(kind: str, target: Mapping[str, Any]) -> Selected:
     """The effect of an override on what runs now. InputError before the first decision or for a bad target."""
-    snap = views.snapshot()
+    require_now()
+    snap = views.newest()
     if snap is None:
         raise InputError("there is no decision to override yet: wait for the first cycle")
     site, prices = snap.site, snap.cycle["prices"]
@@ -142,6 +145,7 @@ def operate(selected: Selected, actor: Actor, target: Mapping[str, Any], *, reas
     is older than 30 s, or where it breaks a limit; Forbidden where the actor may not; Conflict where somebody acted in
     between.
     """
+    require_now()
     if selected.violations:
         raise InputError(f"it would break a limit: {selected.violations[0]}; choose another target")
     age, void = _wall() - selected.selected_at, ""
@@ -157,16 +161,19 @@ def operate(selected: Selected, actor: Actor, target: Mapping[str, Any], *, reas
 
 def approve(command_id: int, actor: Actor) -> Command:
     """The second person's word: the proposed command is in force from now on."""
+    require_now()
     return override.approve(views.ledger(), command_id, actor, now=_source_now(), wall=_wall())
 
 
 def release(command_id: int, actor: Actor, *, reason: str) -> None:
     """End an override before its time, or take a proposal back. One press, without a name too: the plan is safe."""
+    require_now()
     override.release(views.ledger(), command_id, _named(actor), reason=reason, now=_source_now(), wall=_wall())
 
 
 def resume(actor: Actor, *, reason: str) -> Command:
     """End a hold after outside changes."""
+    require_now()
     ledger = views.ledger()
     return override.resume(
         ledger, actor, reason=reason, base_version=override.version(ledger), now=_source_now(), wall=_wall()
@@ -175,6 +182,7 @@ def resume(actor: Actor, *, reason: str) -> Command:
 
 def release_stop(step: str, actor: Actor, *, reason: str) -> Command:
     """Leave the emergency stop: `step` is request, then within 30 s confirm."""
+    require_now()
     ledger, now = views.ledger(), _wall()
     stopfile.absorb(ledger, views.settings().database_url())
     command = Command(now, actor.name, reason, "estop_release", {"step": step}, now + VALID, override.version(ledger))
@@ -189,7 +197,8 @@ def curtail(
 ) -> Curtailment:
     """A curtailment from `in_minutes` on: `target` is {"import_kw": x} or {"percent": p}. Above the threshold for one
     person it waits for another's approval."""
-    now, ledger, snap = _source_now(), views.ledger(), views.snapshot()
+    require_now()
+    now, ledger, snap = _source_now(), views.ledger(), views.newest()
     _require(actor, OPERATOR, reason, now)
     if snap is None:
         raise InputError("there is no decision yet: wait for the first cycle")
@@ -215,6 +224,7 @@ def _drawn(snap: views.Snapshot, start: datetime, end: datetime) -> list[float]:
 
 def approve_curtailment(actor: Actor, event: Curtailment) -> Curtailment:
     """The second person's word on a proposed curtailment."""
+    require_now()
     now, ledger = _source_now(), views.ledger()
     own = people.same_person(actor.name, event.author)
     why = f"{actor.name} proposed it: another person must approve it" if own else ""
@@ -225,6 +235,7 @@ def approve_curtailment(actor: Actor, event: Curtailment) -> Curtailment:
 
 def cancel_curtailment(actor: Actor, event_id: str, *, reason: str) -> Curtailment:
     """End a curtailment before its time, whoever gave it."""
+    require_now()
     now, ledger = _source_now(), views.ledger()
     _require(actor, OPERATOR, f"cancel curtailment {event_id}", now)
     return curtailment.cancel(ledger, event_id, author=actor.name, reason=reason, now=now)
@@ -288,6 +299,12 @@ def _require(
 def _named(actor: Actor) -> Actor:
     """Whoever gave no name on a local console is the console."""
     return actor if actor.name else replace(actor, name=people.NO_NAME)
+
+
+def require_now() -> None:
+    """InputError for who looks at a past moment: a command given there would rest on what is no longer so."""
+    if views.look().at is not None:
+        raise InputError("commands act now, and a past moment is looked at: go back to now to give one")
 
 
 # --- small parts -----------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def _running(asked: backtest_job.Asked) -> None:
 
 
 def _body(days: int, forecaster: str, information: str) -> None:
-    snap = views.snapshot()
+    snap = views.newest()
     if snap is None:
         what = "What the engine would have earned on the recorded prices, against perfect foresight."
         widgets.until_first_decision("No prices yet", what)

@@ -6,7 +6,15 @@ import pandas as pd
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import command_inputs, curtailment_panel, day_parts, override_panel, promise_parts, widgets
+from gridpilot.console import (
+    command_inputs,
+    curtailment_panel,
+    day_parts,
+    moment_bar,
+    override_panel,
+    promise_parts,
+    widgets,
+)
 from gridpilot.console import format as fmt
 from gridpilot.errors import GridPilotError
 
@@ -127,7 +135,8 @@ try:
             _running()
             _log()
     with take:
-        override_panel.panel(newest)
-        curtailment_panel.panel(newest)
+        if not moment_bar.commands_act_now():
+            override_panel.panel(newest)
+            curtailment_panel.panel(newest)
 except GridPilotError as problem:
     st.error(widgets.inert(str(problem)))

@@ -10,7 +10,7 @@ from gridpilot.console import globe, theme, widgets
 
 sites = views.sites()
 st.subheader("Where are we making and losing money?")
-if views.snapshot() is None:
+if views.newest() is None:
     widgets.until_first_decision("No site has reported yet", "Price, margin and load of each site, on a globe.")
     st.stop()
 

@@ -51,7 +51,7 @@ def _now() -> None:
 
 def _below() -> None:
     """What does not tick: the shelf, the log, the data, the money."""
-    status, snap = views.status(), views.snapshot()
+    status, snap = views.status(), views.newest()
     alarm_panel.shelf()
     if snap is not None:
         if snap.flags:

@@ -75,6 +75,10 @@ def _beside(snap: views.Snapshot) -> None:
         widgets.limit_bar("Charge", percent, "%", bounds, scale=(0.0, 100.0), thing="battery")
     st.markdown("##### Next changes", help="Money: what the change brings over its run, at the plan's prices.")
     day_parts.changes(snap)
+    if views.look().at is not None:
+        st.markdown("##### Said of this decision")
+        widgets.flags(snap.flags)
+        return
     st.markdown("##### Alarms")
     alarms = views.unseen()
     if alarms:

@@ -24,15 +24,15 @@ PERCENT, KW = "% of the baseline less", "kW at the most"
 
 def events() -> None:
     """The newest curtailments, with what was metered of them. Drawn in a live fragment."""
-    snap, now = views.snapshot(), views.status().at
-    rows = curtailment.events(views.ledger())
+    snap, now = views.snapshot(), views.present()
+    rows = curtailment.events(views.records())
     if snap is None or now is None:
         return
     if not rows:
         st.caption("No curtailment was asked for yet: by an operator, the site's schedule or a utility's signed call.")
         return
     shown = sorted(rows, key=lambda row: (row.status not in OPEN, -row.start.timestamp()))[:SHOWN]
-    found = {row.id: audit(views.ledger(), row, now) for row in shown if row.status not in (PROPOSED, "cancelled")}
+    found = {row.id: audit(views.records(), row, now) for row in shown if row.status not in (PROPOSED, "cancelled")}
     for row in shown:
         if row.status == "active":
             _progress(snap, row, found[row.id])
@@ -40,9 +40,9 @@ def events() -> None:
 
 
 def most_kw(site_kw: float) -> float:
-    """The most that the connection may draw now, by itself `site_kw` [kW]."""
-    now = views.status().at
-    rows = curtailment.events(views.ledger(), ("active",))
+    """The most that the connection may draw at the moment looked at, by itself `site_kw` [kW]."""
+    now = views.present()
+    rows = curtailment.events(views.records(), ("active",))
     return site_kw if now is None else min([site_kw, *(row.limit(site_kw).at(now) for row in rows)])
 
 

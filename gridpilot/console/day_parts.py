@@ -238,10 +238,10 @@ def reason_words(snap: views.Snapshot, change: views.Change) -> str:
 
 def changes(snap: views.Snapshot) -> None:
     """The next three planned changes; none while an emergency stop is in force."""
-    found = [] if views.stopped() else views.next_changes(snap, 3)
+    found = [] if views.halted(snap) else views.next_changes(snap, 3)
     if found:
         st.html(changes_html(snap, found))
-    elif views.stopped():
+    elif views.halted(snap):
         st.caption("Nothing changes until the emergency stop is released.")
     else:
         st.caption("The plan changes nothing in its whole horizon.")

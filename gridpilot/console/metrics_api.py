@@ -74,7 +74,7 @@ def registry() -> CollectorRegistry:
 
 def _families() -> Iterator[Metric]:
     health, status, shown = views.health(CYCLES), views.status(), views.shown()
-    snap = views.snapshot()
+    snap = views.newest()
     yield _gauge("heartbeat_age_seconds", "Since the newest good cycle, wall clock", health.heartbeat_age_s)
     yield _gauge("price_age_seconds", "Since the newest price interval began, source clock", status.price_age_s)
     yield _by("process_up", "Whether it is at work", "process", {

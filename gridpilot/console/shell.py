@@ -89,12 +89,20 @@ def main() -> None:
     )
     if not open_:
         return
-    from gridpilot.console import looking
+    from gridpilot.console import looking, moment_bar
 
-    looking.follow()
+    name = page.url_path or "overview"
+    trouble = looking.follow()
     with st.container(key="strip_bar"):
-        _strip()
-    page.run()
+        with st.container(key="strip_row", horizontal=True, vertical_alignment="center", gap="small"):
+            with st.container(width="stretch"):
+                _strip()
+            moment_bar.link()
+        moment_bar.show(name)
+    if trouble:
+        st.warning(inert(trouble))
+    if not moment_bar.nothing_then(name):
+        page.run()
 
 
 main()

@@ -164,6 +164,11 @@ STYLE: Final = """<style>
 .gp-strip { display: flex; align-items: center; gap: 0.35rem 0.9rem; min-height: 2.25rem; flex-wrap: wrap; }
 .gp-strip > span { white-space: nowrap; }
 .gp-strip .gp-note { overflow: hidden; text-overflow: ellipsis; min-width: 0; flex: 0 1 auto; }
+.st-key-moment_bar { background: light-dark(__INK__); color: light-dark(__BACKGROUND__); border-radius: 0.4rem;
+  padding: 0.25rem 0.4rem 0.25rem 0.8rem; }
+.st-key-moment_bar button { background: transparent; color: inherit;
+  border-color: color-mix(in srgb, currentColor 45%, transparent); }
+.st-key-moment_now button { background: light-dark(__BACKGROUND__); color: light-dark(__INK__); font-weight: 700; }
 .st-key-strip_stop button {
   background: #c4281c; color: #ffffff; border: 1px solid #8f1710; font-weight: 700; min-width: 9.5rem;
 }
@@ -188,4 +193,4 @@ STYLE: Final = """<style>
   color: inherit !important; }
 .stApp ul.gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
 .stApp ul.gp-flags li { margin: 0; padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }
-</style>""".replace("__BACKGROUND__", ", ".join(SURFACE["background"]))
+</style>""".replace("__BACKGROUND__", ", ".join(SURFACE["background"])).replace("__INK__", ", ".join(SURFACE["ink"]))

@@ -30,11 +30,12 @@ from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
 from gridpilot.views.asked import Asking, ask, connection, entry_of, explain, explained_so_far, facts, suggestions
-from gridpilot.views.base import Look, ledger, look, look_by, moment, reset, settings
+from gridpilot.views.base import Look, ledger, look, look_by, moment, records, reset, settings
 from gridpilot.views.commanded import (
     Sent,
     Shown,
     command_log,
+    halted,
     machine_log,
     on_hold,
     override_in_force,
@@ -44,7 +45,7 @@ from gridpilot.views.commanded import (
     stopped,
 )
 from gridpilot.views.sources import sources
-from gridpilot.views.standing import Status, alarm_history, alarms, current_site, simulated, status, unseen
+from gridpilot.views.standing import Status, alarm_history, alarms, current_site, present, simulated, status, unseen
 from gridpilot.views.system import (
     STAGES,
     Health,
@@ -57,6 +58,7 @@ from gridpilot.views.system import (
     today,
     verify_ledger,
 )
+from gridpilot.views.whereabouts import Whereabouts, whereabouts
 
 if TYPE_CHECKING:
     from gridpilot.explain.explainer import Explanation as Explanation
@@ -87,6 +89,7 @@ __all__ = [
     "Supply",
     "Track",
     "Week",
+    "Whereabouts",
     "alarm_counts",
     "alarm_history",
     "alarms",
@@ -105,6 +108,7 @@ __all__ = [
     "explained_so_far",
     "facts",
     "forecast_drift",
+    "halted",
     "health",
     "ledger",
     "load_values",
@@ -112,11 +116,14 @@ __all__ = [
     "look_by",
     "machine_log",
     "moment",
+    "newest",
     "next_changes",
     "on_hold",
     "override_in_force",
     "plan_parts",
+    "present",
     "proposals",
+    "records",
     "reset",
     "restless",
     "rule_standings",
@@ -136,6 +143,7 @@ __all__ = [
     "values",
     "verify_ledger",
     "week",
+    "whereabouts",
     "why",
 ]
 
@@ -143,14 +151,19 @@ __all__ = [
 
 
 def snapshot(cycle_id: str = "") -> Snapshot | None:
-    """A decision, the newest one by default; None before the first cycle."""
-    return decision.load(ledger(), cycle_id)
+    """A decision, by default the one in force at the moment looked at, now the newest; None before the first cycle."""
+    return decision.load(records(), cycle_id)
+
+
+def newest() -> Snapshot | None:
+    """The newest decision whatever moment is looked at: for what is always now, and for every command."""
+    return decision.load(ledger())
 
 
 def track(hours: float = 8.0) -> Track | None:
     """What was set in the last hours, up to the running interval; None before the first cycle."""
     snap = snapshot()
-    return None if snap is None else reading.track(ledger(), snap, hours)
+    return None if snap is None else reading.track(records(), snap, hours)
 
 
 def now_sentence() -> Sentence:
@@ -192,7 +205,7 @@ def prices(hours: float = 24 * 30) -> Prices | None:
     snap = snapshot()
     if snap is None:
         return None
-    rows = ledger().prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
+    rows = records().prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
     energy = as_array(snap.shown(rows.energy_usd_per_mwh))
     ahead = rows.columns.get(DAY_AHEAD, as_array(np.full(len(rows), np.nan)))
     return Prices(
@@ -259,7 +272,7 @@ def pnl_today() -> Pnl | None:
 
 def pnl(since: datetime) -> Pnl | None:
     """P&L settled since a moment; None where nothing is."""
-    entries = ledger().entries("settlement", since=since, limit=5000, newest_first=False)
+    entries = records().entries("settlement", since=since, limit=5000, newest_first=False)
     bodies = [entry.body for entry in entries if datetime.fromisoformat(entry.body["start"]) >= since]
     if not bodies:
         return None
@@ -299,7 +312,7 @@ def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
     snap = snapshot()
     if snap is None:
         return []
-    store = ledger()
+    store = records()
     rows = store.prices(snap.cycle["source"], since=snap.at - timedelta(days=days + 2))
     came = {"energy": rows.energy_usd_per_mwh, "hash": rows.hash_price, "token": rows.token_price}[price]
     known = np.isfinite(came)
@@ -339,8 +352,8 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
     snap = snapshot()
     if snap is None:
         return None
-    entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
-    switched = market.since(ledger())
+    entries = records().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
+    switched = market.since(records())
     return entries[0].body if entries and (switched is None or entries[0].at >= switched) else None
 
 
@@ -364,7 +377,7 @@ def stress(snap: Snapshot) -> list[tuple[str, float]]:
 def auction_history(hours: float = 24.0) -> Held | None:
     """The auctions of the last hours; None before the first one."""
     snap = snapshot()
-    return None if snap is None else held(ledger(), snap, hours)
+    return None if snap is None else held(records(), snap, hours)
 
 
 # --- fleet ------------------------------------------------------------------------
@@ -387,8 +400,8 @@ class SiteView:
 
 
 def sites() -> list[SiteView]:
-    """The sites of this ledger: one, until a fleet is run."""
-    snap, site = snapshot(), current_site()
+    """The sites of this ledger now: one, until a fleet is run."""
+    snap, site = newest(), current_site()
     nan = float("nan")
     if snap is None:
         return [SiteView(site.name, site.latitude, site.longitude, nan, nan, nan, site.import_kw, nan, Units(), True)]

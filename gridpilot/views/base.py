@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from gridpilot.config import Settings, load_settings
 from gridpilot.ledger.store import Ledger
+from gridpilot.monitor.past import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,16 @@ def reader() -> Ledger:
     """The same ledger through a handle that cannot write: SQLite's mode=ro, PostgreSQL's read-only transactions."""
     ledger()  # creates and migrates it
     return Ledger.open(settings().database_url(), read_only=True)
+
+
+def records() -> Ledger:
+    """The ledger as far as this viewer looks: as it stood at the moment looked at, all of it now."""
+    return until(ledger(), look().at)
+
+
+def records_to_read() -> Ledger:
+    """The same through the handle that cannot write."""
+    return until(reader(), look().at)
 
 
 def reset() -> None:

@@ -1,4 +1,7 @@
-"""What was commanded: to the machines, and by operators; and what the site itself shows."""
+"""What was commanded: to the machines, and by operators; and what the site itself shows.
+
+Logs and readings end at the moment looked at. What is in force, waits or is latched is always now: commands act now.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from gridpilot.dispatch import override, reconcile, stopfile
 from gridpilot.dispatch.override import Command
 from gridpilot.monitor import metering
+from gridpilot.monitor.decision import Snapshot
 from gridpilot.views import base
 
 
@@ -27,7 +31,7 @@ class Sent:
 
 def machine_log(limit: int = 50) -> list[Sent]:
     """The newest commands to the machines with their outcome, newest first."""
-    entries = base.ledger().entries("result", limit=limit)
+    entries = base.records().entries("result", limit=limit)
     return [
         Sent(
             entry.at,
@@ -44,7 +48,7 @@ def machine_log(limit: int = 50) -> list[Sent]:
 def command_log(limit: int = 100) -> list[Command]:
     """Operators' commands, newest first; the replay clock's are left out."""
     kinds = [kind for kind in override.ACTS if kind != "clock"]
-    return [Command(**row) for row in base.ledger().commands(kinds=kinds, limit=limit)]
+    return [Command(**row) for row in base.records().commands(kinds=kinds, limit=limit)]
 
 
 def override_in_force() -> Command | None:
@@ -65,6 +69,11 @@ def stopped() -> Mapping[str, Any] | None:
     LedgerError only where the ledger cannot be read and there is no file.
     """
     return stop_file() or override.stopped(base.ledger())
+
+
+def halted(snap: Snapshot) -> bool:
+    """Whether an emergency stop keeps a decision's plan from being followed: now, or at the moment looked at."""
+    return snap.dispatch["origin"] == "estop" if base.look().at else stopped() is not None
 
 
 def stop_file() -> Mapping[str, Any] | None:
@@ -90,7 +99,7 @@ class Shown:
 
 def shown() -> Shown | None:
     """The newest reading; None before the first one."""
-    entry = base.ledger().latest(metering.KIND)
+    entry = base.records().latest(metering.KIND)
     if entry is None:
         return None
     named = ("machines", "grid_kw", "hottest_c", "frequency_hz")

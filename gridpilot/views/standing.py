@@ -78,6 +78,11 @@ def status() -> Status:
     )
 
 
+def present() -> datetime | None:
+    """The moment looked at; now, the source's time."""
+    return base.look().at or status().at
+
+
 def simulated(cycle: Mapping[str, Any]) -> bool:
     """Whether a recorded decision stands on prices or machines that are not real."""
     return bool(cycle["simulated"]) or cycle["state_source"] == SIMULATED
