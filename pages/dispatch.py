@@ -127,15 +127,16 @@ def _log() -> None:
 st.subheader("What is running, what will change, and how do I take over?")
 try:
     newest = views.snapshot()
-    now, take = st.columns([5, 3], gap="large")
+    past = moment_bar.commands_act_now()
+    now, take = (st.container(), None) if past else st.columns([5, 3], gap="large")
     with now:
         if newest is None:
             widgets.until_first_decision("Nothing was sent yet", "Machines, limits and the log will be here.")
         else:
             _running()
             _log()
-    with take:
-        if not moment_bar.commands_act_now():
+    if take is not None:
+        with take:
             override_panel.panel(newest)
             curtailment_panel.panel(newest)
 except GridPilotError as problem:

@@ -94,7 +94,7 @@ def main() -> None:
     name = page.url_path or "overview"
     trouble = looking.follow()
     with st.container(key="strip_bar"):
-        with st.container(key="strip_row", horizontal=True, vertical_alignment="center", gap="small"):
+        with st.container(key="strip_row", horizontal=True, vertical_alignment="bottom", gap="small"):
             with st.container(width="stretch"):
                 _strip()
             moment_bar.link()

@@ -164,6 +164,9 @@ STYLE: Final = """<style>
 .gp-strip { display: flex; align-items: center; gap: 0.35rem 0.9rem; min-height: 2.25rem; flex-wrap: wrap; }
 .gp-strip > span { white-space: nowrap; }
 .gp-strip .gp-note { overflow: hidden; text-overflow: ellipsis; min-width: 0; flex: 0 1 auto; }
+.st-key-strip_row { flex-wrap: nowrap; }
+.st-key-strip_row > * { flex: 0 0 auto; width: auto; }
+.st-key-strip_row > *:first-child { flex: 1 1 0; min-width: 0; }
 .st-key-moment_bar { background: light-dark(__INK__); color: light-dark(__BACKGROUND__); border-radius: 0.4rem;
   padding: 0.25rem 0.4rem 0.25rem 0.8rem; }
 .st-key-moment_bar button { background: transparent; color: inherit;
