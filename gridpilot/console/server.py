@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import importlib
 import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from importlib.metadata import version
-from importlib.util import find_spec
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from gridpilot import supervise
@@ -22,6 +22,8 @@ from gridpilot import supervise
 log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+PLOTLY: Final = ROOT / "gridpilot" / "data" / "plotly.min.js.gz"  # made by scripts/build_plotly.py
+PLOTLY_PATH: Final = "/assets/plotly.min.js"
 WARM: Final = (
     "pandas",
     "pydeck",
@@ -68,20 +70,19 @@ def _warm() -> None:
 # --- routes --------------------------------------------------------------------------------
 
 
-def _plotly_js() -> Path:
-    """The script inside the installed wheel, found without importing Plotly."""
-    spec = find_spec("plotly")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("plotly is not installed: run `make console`")
-    return Path(spec.origin).parent / "package_data" / "plotly.min.js"
-
-
 async def _plotly(request: Request) -> Response:
-    """Plotly's script. The address carries no version, so a stored copy is asked about after a day."""
-    headers = {"Cache-Control": "public, max-age=86400", "ETag": f'"plotly-{version("plotly")}"'}
+    """What draws the charts, packed as it lies on the disk. A stored copy is asked about after a day."""
+    data = PLOTLY.read_bytes()
+    headers = {
+        "Cache-Control": "public, max-age=86400",
+        "ETag": f'"{sha256(data).hexdigest()[:16]}"',
+        "Vary": "Accept-Encoding",
+    }
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return FileResponse(_plotly_js(), media_type="text/javascript", headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(data, media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
+    return Response(gzip.decompress(data), media_type="text/javascript", headers=headers)
 
 
 async def _health(_: Request) -> Response:
@@ -109,7 +110,7 @@ _CURTAILMENTS: Final = (
 
 def routes() -> list[Route]:
     """`/healthz` (the server answers), `/metrics` for Prometheus, Plotly's script, and signed curtailment calls."""
-    plain = (Route("/healthz", _health), Route("/metrics", _metrics), Route("/assets/plotly.min.js", _plotly))
+    plain = (Route("/healthz", _health), Route("/metrics", _metrics), Route(PLOTLY_PATH, _plotly))
     return [*plain, *_CURTAILMENTS]
 
 
@@ -143,6 +144,7 @@ HEADERS: Final = (
 )
 
 
+PRELOAD: Final = ((b"link", f"<{PLOTLY_PATH}>; rel=preload; as=script".encode()),)
 CLOSED: Final = ("/_stcore/metrics", "/_stcore/agent")  # what Streamlit serves to anyone, or describes
 POLICY_VIOLATION: Final = 1008
 
@@ -150,6 +152,7 @@ POLICY_VIOLATION: Final = 1008
 class SecurityHeaders:
     """ASGI middleware: the headers above on every HTTP response, replacing any of the same name.
 
+    With a page the browser is told what its charts will need, so that it is fetched beside Streamlit's own scripts.
     Answers 404 for what is closed, and refuses a stream that no browser opened: those say where they come from.
     """
 
@@ -169,7 +172,8 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 ours = {name for name, _ in HEADERS}
                 kept = [(n, v) for n, v in message.get("headers", []) if n.lower() not in ours]
-                message["headers"] = [*kept, *HEADERS]
+                html = any(n.lower() == b"content-type" and v.startswith(b"text/html") for n, v in kept)
+                message["headers"] = [*kept, *HEADERS, *(PRELOAD if html else ())]
             await send(message)
 
         app = PlainTextResponse("Not Found", 404) if scope["path"].startswith(CLOSED) else self.app
