@@ -59,9 +59,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def filled_console(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The whole console, with its pilot, going on from those decisions."""
+    """The whole console, with its pilot, going on from those decisions. For tests that give no command but a step."""
     folder = tmp_path_factory.mktemp("filled")
     shutil.copytree(recorded, folder, dirs_exist_ok=True)
     with serve(folder) as server:
