@@ -37,7 +37,7 @@ def _result(result: Mapping[str, Any], money: str, key: str) -> None:
     gap = backtest_parts.gap_figure(result, money)
     if gap is not None:
         widgets.finding(backtest_parts.gap_title(result, money))
-        live_chart.show(gap, f"backtest_gap_{key}", "Missing to perfect foresight")
+        live_chart.show(gap, f"backtest_gap_{key}", backtest_parts.gap_title(result, money))
     st.markdown("##### Day by day")
     table = backtest_parts.day_table(result, money)
     config = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:-1]}

@@ -22,7 +22,7 @@ _CSS = """
 """
 
 _HTML = """
-<div class="gp-chart" role="img"></div>
+<div class="gp-chart" role="figure"></div>
 """
 
 _JS = """
@@ -83,7 +83,10 @@ function render(Plotly, state, root, data) {
   figure.layout.font = { ...figure.layout.font, family: style.fontFamily };
   fitTitle(figure.layout, root.clientWidth);
   if (window.matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
-  Plotly.react(root, figure.data, figure.layout, CONFIG);
+  Plotly.react(root, figure.data, figure.layout, CONFIG).then(() => {
+    // The figure's label says what the picture shows; a reader is not led through its ticks. Its buttons stay.
+    for (const svg of root.querySelectorAll("svg.main-svg")) svg.setAttribute("aria-hidden", "true");
+  });
 }
 
 export default function (component) {

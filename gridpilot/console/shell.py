@@ -17,6 +17,7 @@ from gridpilot.console.widgets import inert
 from gridpilot.errors import ConfigError, GridPilotError, LedgerError
 
 TICK_S: Final = 2.0
+IN_CONTROL: Final = "shell_in_control"
 ICON: Final = ROOT / "gridpilot" / "data" / "icon.png"
 
 # url path -> (title, the question that the page answers)
@@ -50,6 +51,10 @@ def _strip() -> None:
         render_failure(str(error), who, stopped)
     else:
         render_strip(status, who)
+        known = st.session_state.get(IN_CONTROL)
+        st.session_state[IN_CONTROL] = given = (status.control, status.proposals)
+        if known not in (None, given):
+            st.rerun()  # what one may do about it stands in the page's body, which is not live
 
 
 def _gate() -> bool:

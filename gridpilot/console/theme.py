@@ -8,6 +8,7 @@ surfaces and the categorical colours for Streamlit's own elements; a test holds 
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def active() -> Palette:
 
 
 # Sizes and shapes that the theme options do not reach. Colours come from the theme (`currentColor`).
-STYLE: Final = """<style>
+_STYLE: Final = """<style>
 .stApp, .stApp * { font-variant-numeric: tabular-nums; }
 [data-testid="stMainBlockContainer"] { padding-inline: 1.25rem; }
 .gp-muted { opacity: 0.68; }
@@ -194,6 +195,16 @@ STYLE: Final = """<style>
 /* Amber and red mean something here: a chat's faces are grey. */
 [data-testid^="stChatMessageAvatar"] { background: color-mix(in srgb, currentColor 14%, transparent) !important;
   color: inherit !important; }
+/* Streamlit's captions, its lit buttons in the dark and some of its focus marks are too faint to be seen (WCAG 1.4.3,
+   2.4.7); the empty layer of a sparkline is a picture without a name (1.1.1). */
+.stApp [data-testid="stCaptionContainer"] { color: light-dark(__MUTED__); opacity: 1; }
+.stApp [data-testid="stBaseButton-primary"]:not(:disabled) { color: light-dark(#ffffff, #15191c); }
+.stApp :is([data-testid="stMain"], [data-testid="stTopNavLink"], [data-testid="stSidebarNavLink"], .modebar-btn,
+  [data-testid="stBaseButton-elementToolbar"]):focus-visible { outline: 2px solid light-dark(__INK__);
+  outline-offset: -2px; }
+[data-testid="stMetricChart"] g[role="graphics-symbol"]:empty { display: none; }
 .stApp ul.gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
 .stApp ul.gp-flags li { margin: 0; padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }
-</style>""".replace("__BACKGROUND__", ", ".join(SURFACE["background"])).replace("__INK__", ", ".join(SURFACE["ink"]))
+</style>"""
+_PAIRS: Final = {f"__{name.upper()}__": ", ".join(SURFACE[name]) for name in ("background", "muted", "ink")}
+STYLE: Final = re.sub("|".join(_PAIRS), lambda found: _PAIRS[found[0]], _STYLE)
