@@ -249,6 +249,11 @@ def test_plan__bad_prices__one_clear_line(
         (["cycle", "--source", "crystal-ball"], "replay, mara, csv:PATH"),
         (["cycle", "--source", "csv:nowhere.csv"], "nowhere.csv"),
         (["dance"], "dance"),
+        (["auction"], "see `python -m gridpilot auction --help`"),
+        (["up", "--port", "70000"], "70000 is not a port from 1 to 65535"),
+        (["mara-server", "--port", "0"], "0 is not a port"),
+        (["mara-server", "--speed", "-3"], "-3 is not 0 or more"),
+        (["watchdog", "--grace", "-5"], "-5 is not 0 or more"),
         ([], "COMMAND"),
     ],
 )
@@ -334,6 +339,14 @@ def test_auction__many_bids_that_take_no_part__a_thousand_told_and_the_rest_coun
     body = ok(capsys, "auction", "--bids", bids, "--capacity-kw", "100", "--reserve", "0.2")
     assert len(body["rejected"]) == 1001
     assert body["rejected"][-1] == {"bidder": "others", "reason": "4000 more bids take no part"}
+
+
+def test_mara_server__address_that_is_not_this_machines__one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["mara-server", "--host", "198.51.100.1"]) == 2
+    seen = capsys.readouterr().err
+    assert "cannot listen on 198.51.100.1:8787" in seen and seen.count("\n") == 1
 
 
 def test_setting__wrong_value__names_the_variable(
@@ -424,6 +437,12 @@ def test_replay__tampered_with__says_where_and_exit_1(tmp_path: Path, capsys: py
 def test_replay__no_such_cycle__refused(capsys: pytest.CaptureFixture[str]) -> None:
     ok(capsys, "cycle")
     assert "cycle 'nothing' is not in the ledger" in refused(capsys, "replay", "nothing")
+
+
+def test_replay__nothing_decided_yet__refused(capsys: pytest.CaptureFixture[str]) -> None:
+    ok(capsys, "simulate")
+    assert said(capsys, "verify-ledger") == "ok: no entries yet\n"
+    assert "no decision in the ledger yet" in refused(capsys, "replay", "last")
 
 
 def test_curtail__given_reported_and_cancelled(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         command = self.prog.removeprefix("gridpilot").strip()
         where = f"{command}: " if command else ""
-        raise InputError(f"{where}{message}; see `python -m gridpilot --help`")
+        raise InputError(f"{where}{message}; see `{' '.join(['python -m gridpilot', *command.split()])} --help`")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -108,6 +108,8 @@ def _replay(args: argparse.Namespace) -> Result:
 
     with Ledger.open(load_settings().database_url(), read_only=True) as ledger:
         newest = ledger.latest("cycle") if args.cycle_id == "last" else None
+        if args.cycle_id == "last" and newest is None:
+            raise InputError("there is no decision in the ledger yet: run `cycle` or the console first")
         found = replay(ledger, newest.cycle_id if newest else args.cycle_id)
     body: Result = to_jsonable(found)
     if not found.same:

@@ -57,6 +57,8 @@ def risk(body: Result) -> str:
 def verified(body: Result) -> str:
     """The verdict on a chain."""
     head = body["head"]
+    if body["ok"] and not body["n"]:
+        return "ok: no entries yet"
     lines = [
         f"ok: {body['n']:,} entries, numbers {body['start']:,} to {head['seq']:,}"
         if body["ok"]
