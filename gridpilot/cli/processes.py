@@ -8,6 +8,7 @@ import sys
 from gridpilot.cli import options
 from gridpilot.cli.options import Command
 from gridpilot.config import load_settings
+from gridpilot.errors import InputError
 
 
 def add(command: Command) -> None:
@@ -18,7 +19,11 @@ def add(command: Command) -> None:
     sub = command("watchdog", _watchdog, "switch the site off when the pilot is silent", str)
     sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
     sub.add_argument(
-        "--grace", type=options.number, default=60.0, metavar="S", help="seconds that a pilot has to start"
+        "--grace",
+        type=options.from_zero,
+        default=60.0,
+        metavar="S",
+        help="seconds that a pilot has to start (default: 60)",
     )
     sub.add_argument("--check", choices=("pilot", "watchdog"), help="say whether it is well, and end")
 
@@ -27,13 +32,15 @@ def add(command: Command) -> None:
     sub.add_argument("--check", action="store_true", help="say whether a watch is at work, and end")
 
     sub = command("up", _up, "console, pilot, watchdog and watch together, until stopped", str)
-    sub.add_argument("--port", type=int, default=8501)
+    sub.add_argument("--port", type=options.port, default=8501, metavar="N", help="of the console (default: 8501)")
 
     sub = command("mara-server", _mara_server, "local stand-in of the MARA API", str)
-    sub.add_argument("--host", default="127.0.0.1")
-    sub.add_argument("--port", type=int, default=8787)
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--speed", type=options.number, default=1.0, help="simulated seconds per second")
+    sub.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
+    sub.add_argument("--port", type=options.port, default=8787, metavar="N", help="port to listen on (default: 8787)")
+    sub.add_argument("--seed", type=int, default=0, metavar="N", help="of its random prices (default: 0)")
+    sub.add_argument(
+        "--speed", type=options.from_zero, default=1.0, metavar="X", help="simulated seconds per second (default: 1)"
+    )
 
 
 def _pilot(args: argparse.Namespace) -> None:
@@ -76,4 +83,7 @@ def _mara_server(args: argparse.Namespace) -> None:
     told = f"http://{args.host}:{args.port} (seed {args.seed}, speed {args.speed:g}x)"
     sys.stdout.write(f"MARA stand-in on {told}; Ctrl-C stops it\n")
     sys.stdout.flush()
-    serve(args.host, args.port, args.seed, args.speed)
+    try:
+        serve(args.host, args.port, args.seed, args.speed)
+    except OSError as error:
+        raise InputError(f"cannot listen on {args.host}:{args.port}: {error.strerror}; give another --port") from None
