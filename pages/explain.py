@@ -85,7 +85,7 @@ def main() -> None:
         parts.coming(asking)
     # Before the first question the line stands under the answer: at the window's end it would scroll the answer away.
     with st.container(key="first_question") if not chat and asking is None else nullcontext():
-        typed = st.chat_input("Ask about the newest decision", max_chars=LONGEST, key="question")
+        typed = st.chat_input("Ask about now, the past week or the plan ahead", max_chars=LONGEST, key="question")
     if typed:
         _ask(typed)
         st.rerun()

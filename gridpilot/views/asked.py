@@ -58,16 +58,20 @@ def facts() -> Facts:
 def ask(question: str) -> Explanation:
     """Answer a question from the newest decision in the ledger, by template."""
     from gridpilot.explain.explainer import by_template
+    from gridpilot.explain.recall import recall
 
-    return by_template(question[:LONGEST_QUESTION], facts())
+    asked = question[:LONGEST_QUESTION]
+    return by_template(asked, recall(asked, facts(), base.reader()))
 
 
 def explain(question: str) -> Iterator[Event]:
     """Answer a question by the model where one is connected: what happens meanwhile, the `Explanation` last."""
     from gridpilot.explain import explainer
+    from gridpilot.explain.recall import recall
 
     known, link, asked = facts(), connection(), question[:LONGEST_QUESTION]
     if link.trouble:
+        known = recall(asked, known, base.reader())
         found = explainer.by_template(asked, known)
         yield found if found.refused else explainer.by_template(asked, known, link.trouble)
         return
