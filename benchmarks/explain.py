@@ -1,4 +1,4 @@
-"""Sixty questions over fixed ledgers: how many are answered, grounded, refused.
+"""Seventy questions over fixed ledgers: how many are answered, grounded, refused.
 
     python benchmarks/explain.py            by the template alone, as without a key
     python benchmarks/explain.py --model    by the model that OPENAI_* and GRIDPILOT_LLM_MODEL name
@@ -25,6 +25,7 @@ from gridpilot.config import LanguageModel, language_model, load_settings  # noq
 from gridpilot.explain.desk import Desk  # noqa: E402
 from gridpilot.explain.explainer import Explanation, explain  # noqa: E402
 from gridpilot.explain.facts import gather  # noqa: E402
+from gridpilot.explain.recall import recall  # noqa: E402
 from tests.explain.evaluation import Judged, Question, judge, ledgers, questions  # noqa: E402
 
 
@@ -44,12 +45,13 @@ def ask_all(model: LanguageModel | None) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         fixed = ledgers(Path(folder))
         for question in questions():
-            facts, began = gather(fixed[question.ledger]), time.perf_counter()
-            *_, found = explain(question.ask, facts, fixed[question.ledger], model, desk)
+            ledger, began = fixed[question.ledger], time.perf_counter()
+            facts = recall(question.ask, gather(ledger), ledger)
+            *_, found = explain(question.ask, facts, ledger, model, desk)
             assert isinstance(found, Explanation)
             rows.append(Row(question, judge(question, found, facts), found, time.perf_counter() - began))
-        for ledger in fixed.values():
-            ledger.close()
+        for made in fixed.values():
+            made.close()
     return rows
 
 

@@ -91,11 +91,8 @@ def main() -> None:
         parts.coming(asking)
     # Before the first question the line stands under the answer: at the window's end it would scroll the answer away.
     with st.container(key="first_question") if not chat and asking is None else nullcontext():
-        typed = st.chat_input(
-            f"Ask about {'the newest' if views.look().at is None else 'this'} decision",
-            max_chars=LONGEST,
-            key="question",
-        )
+        asked = "now, the past week" if views.look().at is None else "this moment, the week before"
+        typed = st.chat_input(f"Ask about {asked} or the plan ahead", max_chars=LONGEST, key="question")
     if typed:
         _ask(typed)
         st.rerun()

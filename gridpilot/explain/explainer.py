@@ -19,6 +19,7 @@ from gridpilot.explain.agent import Done, Looking, Wrote
 from gridpilot.explain.desk import WAIT_S, Desk
 from gridpilot.explain.fact import Fact, Facts
 from gridpilot.explain.lookup import Lookup
+from gridpilot.explain.recall import recall
 from gridpilot.explain.sentences import Sentence, stale_sentence
 from gridpilot.explain.template import Answer, answer
 from gridpilot.explain.verify import Checked, check, sentences
@@ -70,6 +71,7 @@ def explain(
     There is an event at least four times a second. Closing the generator gives the question up. `ledger` is only read:
     give a handle that was opened for reading.
     """
+    facts = recall(question, facts, ledger)
     offline = answer(question, facts)
     if model is None or offline.refused or offline.topic in UNASKED or not question.strip():
         yield _told(offline, facts)

@@ -69,6 +69,7 @@ class Facts(Mapping[str, Fact]):
     at: datetime | None = None
     cycle_id: str = ""
     stale: bool = False  # the newest price, or the decision where no pilot runs, is two steps old or older
+    earlier: Facts | None = None  # of the decision that was in force at the time that the question is about
 
     def __getitem__(self, fact_id: str) -> Fact:
         return self.by_id[fact_id]

@@ -27,7 +27,7 @@ from gridpilot.monitor.standing import RuleStanding, curtailable, customer_stand
 from gridpilot.plan.loads import available_kw
 from gridpilot.values import Array, to_stamp, to_utc
 
-__all__ = ["Fact", "Facts", "gather", "inert"]
+__all__ = ["Book", "Fact", "Facts", "decided", "gather", "inert"]
 
 RANK_DAYS = 30
 LIVE_FORECASTS = 24  # newest recorded forecasts that are held against what came
@@ -42,7 +42,7 @@ def gather(ledger: Ledger, wall: datetime | None = None) -> Facts:
     snap = decision.load(ledger)
     if snap is None:
         return Facts()
-    book = _Book(snap)
+    book = Book(snap)
     alive = wall is None or ledger.lease_holder("pilot", wall) is not None
     stale = _state(book, ledger, wall, alive)
     for topic in (_prices, _pnl, _forecast):
@@ -52,7 +52,19 @@ def gather(ledger: Ledger, wall: datetime | None = None) -> Facts:
     return Facts(book.facts, snap.at.astimezone(book.zone), snap.cycle_id, stale)
 
 
-class _Book:
+def decided(snap: Snapshot) -> Facts:
+    """What an earlier decision was and why: battery, machines, power and money as it saw them."""
+    book = Book(snap)
+    now, at = snap.cycle["prices"], datetime.fromisoformat(snap.cycle["price_at"])
+    book.price("price.energy", "energy price", now["energy_usd_per_mwh"], at)
+    book.put("dispatch.status", "what became of the set points", snap.dispatch["status"])
+    book.put("dispatch.origin", "who made the set points", snap.dispatch["origin"])
+    for figures in (_battery, _machines, _power, _money, _plan):
+        figures(book)
+    return Facts(book.facts, snap.at.astimezone(book.zone), snap.cycle_id)
+
+
+class Book:
     """Facts as they come in; what is None, empty or not finite is left out."""
 
     def __init__(self, snap: Snapshot) -> None:
@@ -107,7 +119,7 @@ class _Book:
 # --- now -----------------------------------------------------------------------------------
 
 
-def _state(book: _Book, ledger: Ledger, wall: datetime | None, alive: bool) -> bool:
+def _state(book: Book, ledger: Ledger, wall: datetime | None, alive: bool) -> bool:
     """Who is in control, how old everything is, and what is wrong; True when the data are stale."""
     snap, cycle = book.snap, book.snap.cycle
     made = datetime.fromisoformat(cycle["wall"])
@@ -144,7 +156,7 @@ def _state(book: _Book, ledger: Ledger, wall: datetime | None, alive: bool) -> b
     return price_age >= STALE_STEPS * snap.step_s or (not alive and decision_age >= STALE_STEPS * snap.step_s)
 
 
-def _prices(book: _Book, ledger: Ledger) -> None:
+def _prices(book: Book, ledger: Ledger) -> None:
     snap, now = book.snap, book.snap.cycle["prices"]
     price_at = datetime.fromisoformat(snap.cycle["price_at"])
     book.price("price.energy", "energy price now", now["energy_usd_per_mwh"], price_at)
@@ -164,7 +176,7 @@ def _prices(book: _Book, ledger: Ledger) -> None:
     book.kind = "cycle"
 
 
-def _battery(book: _Book) -> None:
+def _battery(book: Book) -> None:
     snap, battery = book.snap, book.snap.site.battery
     if battery.capacity_kwh <= 0.0:
         return
@@ -199,7 +211,7 @@ def _battery(book: _Book) -> None:
     book.kind = "cycle"
 
 
-def _machines(book: _Book) -> None:
+def _machines(book: Book) -> None:
     snap = book.snap
     ruled = {rule.type: rule for rule in rule_standings(snap)}
     for strike in strikes(snap):
@@ -218,7 +230,7 @@ def _machines(book: _Book) -> None:
             _turn(book, short, machine, strike)
 
 
-def _rule(book: _Book, short: str, rule: RuleStanding) -> None:
+def _rule(book: Book, short: str, rule: RuleStanding) -> None:
     """How the operator's rule for a machine type stands."""
     book.put(f"{short}.rule", f"{rule.type}: what its rule says", "runs" if rule.on else "curtailed")
     book.put(f"{short}.rule_strike", f"{rule.type}: strike price of its rule", rule.strike, book.energy)
@@ -230,7 +242,7 @@ def _rule(book: _Book, short: str, rule: RuleStanding) -> None:
         book.price(f"{short}.rule_turns", f"{rule.type}: price when its rule changes", price, rule.turns)
 
 
-def _curtail(book: _Book) -> None:
+def _curtail(book: Book) -> None:
     """What could be dropped at once, and customers' windows."""
     found = curtailable(book.snap)
     book.put("curtail.load", "load that could be curtailed at once", found.load_kw, "kW")
@@ -246,7 +258,7 @@ def _curtail(book: _Book) -> None:
         book.put(f"{short}.kw", f"{customer.name}: power now", customer.kw, "kW")
 
 
-def _turn(book: _Book, short: str, machine: MachineType, strike: Strike) -> None:
+def _turn(book: Book, short: str, machine: MachineType, strike: Strike) -> None:
     """When the plan switches a type on again, or all of it off."""
     planned = book.snap.plan["loads_kw"].get(strike.type)
     if planned is None:
@@ -261,7 +273,7 @@ def _turn(book: _Book, short: str, machine: MachineType, strike: Strike) -> None
         )
 
 
-def _power(book: _Book) -> None:
+def _power(book: Book) -> None:
     snap, sent = book.snap, book.snap.dispatch
     grid = float(sent["grid_kw"])
     book.put("load.total", "load now, cooling included", sent["total_power_kw"], "kW")
@@ -273,7 +285,7 @@ def _power(book: _Book) -> None:
     book.put("grid.export_limit", "grid limit, export", snap.site.export_kw, "kW")
 
 
-def _money(book: _Book) -> None:
+def _money(book: Book) -> None:
     rate, reference = book.snap.cycle["rate"], book.snap.cycle["always_on"]
     book.put("rate.profit", "profit per hour", rate["profit_usd_per_h"], book.rate)
     book.put("rate.machines", "income of the machines", float(sum(rate["machines"].values())), book.rate)
@@ -292,7 +304,7 @@ def _money(book: _Book) -> None:
     book.put("rate.gain", "profit per hour above always on", gain, book.rate)
 
 
-def _pnl(book: _Book, ledger: Ledger) -> None:
+def _pnl(book: Book, ledger: Ledger) -> None:
     snap = book.snap
     midnight = snap.at.astimezone(book.zone).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
     entries = ledger.entries("settlement", since=midnight, limit=5000)
@@ -315,7 +327,7 @@ def _pnl(book: _Book, ledger: Ledger) -> None:
 # --- what comes ----------------------------------------------------------------------------
 
 
-def _plan(book: _Book) -> None:
+def _plan(book: Book) -> None:
     snap, plan = book.snap, book.snap.plan
     stamps = times(plan["timestamp"])
     book.kind = "plan"
@@ -337,7 +349,7 @@ def _plan(book: _Book) -> None:
     book.kind = "cycle"
 
 
-def _hours(book: _Book) -> None:
+def _hours(book: Book) -> None:
     """Plan and price band of each whole hour, as facts with their time in the id."""
     snap, plan, band = book.snap, book.snap.plan, book.snap.forecast["bands"]["energy"]
     book.kind = "plan"
@@ -365,7 +377,7 @@ def _hours(book: _Book) -> None:
     book.kind = "cycle"
 
 
-def _forecast(book: _Book, ledger: Ledger) -> None:
+def _forecast(book: Book, ledger: Ledger) -> None:
     snap, body = book.snap, book.snap.forecast
     band, stamps = body["bands"]["energy"], times(body["timestamp"])
     point = values(band["point"])
@@ -408,7 +420,7 @@ def _came_true(snap: Snapshot, ledger: Ledger) -> tuple[list[float], list[bool]]
     return errors, inside
 
 
-def _changes(book: _Book) -> None:
+def _changes(book: Book) -> None:
     book.kind = "plan"
     stopped = book.snap.dispatch["origin"] == "estop"  # what was planned does not come
     for i, change in enumerate([] if stopped else next_changes(book.snap), 1):
@@ -429,7 +441,7 @@ def _kind(what: str, before: float, after: float) -> str:
     return "charges" if after > 0.5 else "discharges" if after < -0.5 else "rests"
 
 
-def _spreads(book: _Book) -> None:
+def _spreads(book: Book) -> None:
     """Each time the plan charges and then discharges: mean price bought and sold at, and what is left of it."""
     snap, battery = book.snap, book.snap.site.battery
     stamps, price = times(snap.plan["timestamp"]), values(snap.plan["energy_usd_per_mwh"])
@@ -468,7 +480,7 @@ def _blocks(charge: Array, discharge: Array) -> list[tuple[bool, list[int]]]:
     return out
 
 
-def _auction(book: _Book) -> None:
+def _auction(book: Book) -> None:
     body = book.snap.auction
     book.kind = "auction"
     book.per_kwh("auction.price", "clearing price", body["clearing_price"])
@@ -489,7 +501,7 @@ def _auction(book: _Book) -> None:
     book.kind = "cycle"
 
 
-def _payment(book: _Book, key: str, bidder: str, payment: dict[str, Any] | None) -> None:
+def _payment(book: Book, key: str, bidder: str, payment: dict[str, Any] | None) -> None:
     if payment is None:
         return
     book.put(f"{key}.pays", f"{bidder}: pays, for the power of its cooling too", payment["usd_per_h"], book.rate)
@@ -500,7 +512,7 @@ def _payment(book: _Book, key: str, bidder: str, payment: dict[str, Any] | None)
         book.put(f"{key}.displaced_value", f"{bidder}: what that power was worth there", most["usd_per_h"], book.rate)
 
 
-def _risk(book: _Book) -> None:
+def _risk(book: Book) -> None:
     body = book.snap.risk
     book.kind = "risk"
     book.put("risk.status", "status of the risk figures", body["status"])

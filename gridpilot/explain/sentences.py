@@ -53,13 +53,12 @@ class Say:
         return self.facts[fact_id].bare()
 
     def clock(self, fact_id: str) -> str:
-        """The time of a fact at the site: 19:00 today, 02:00 tomorrow, 14:00 on 24 Jun."""
+        """The time of a fact at the site: 19:00 today, 02:00 tomorrow, 20:00 yesterday, 14:00 on 24 Jun."""
         self.cited[fact_id] = None
         at, now = self.facts[fact_id].at, self.facts.at
         days = None if now is None else (at.date() - now.date()).days
-        if days in (0, 1):
-            return f"{at:%H:%M}{' tomorrow' if days else ''}"
-        return f"{at:%H:%M} on {at.day} {at:%b}"
+        near = {-1: " yesterday", 0: "", 1: " tomorrow"}
+        return f"{at:%H:%M}{near[days]}" if days in near else f"{at:%H:%M} on {at.day} {at:%b}"
 
     def close(self, text: str) -> Sentence:
         """The sentence, with all that was cited for it."""

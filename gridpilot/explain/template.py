@@ -9,9 +9,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gridpilot.explain import course
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
+from gridpilot.explain.when import when
 
 __all__ = ["SUGGESTIONS", "Answer", "Sentence", "answer", "inert"]
 
@@ -20,6 +22,8 @@ SUGGESTIONS = (
     "What happens next, and when?",
     "Why are the machines on or off?",
     "How much money have we made today?",
+    "What has happened so far today?",
+    "What will happen tonight?",
     "What does power cost now, and is that high?",
     "How sure is the forecast?",
     "Who gets the power, and what do they pay?",
@@ -34,7 +38,8 @@ ACT = (
     "every page."
 )
 SECRET = "I tell only what the ledger says of the decisions. I hold no keys or secrets, and my rules stay as they are."
-UNKNOWN = "I do not know that. I can explain the newest decision from the ledger. You can ask: "
+KNOWS = "I explain the newest decision, the past week and the plan ahead from the ledger. You can ask: "
+UNKNOWN = "I do not know that. " + KNOWS
 
 _VERBS = (
     r"dispatch|stop|start|switch|turn|set(?! points?\b)|shut|charge(?! level)|discharge|sell|buy|run|release|override|"
@@ -57,6 +62,13 @@ _SECRET = re.compile(
     r"system prompt|your (?:prompt|instructions?|rules|guidelines)|\b(?:ignore|disregard|forget|bypass)\b|"
     r"\byou are (?:now|no longer)\b|\bact as\b|pretend|jailbreak|developer mode|role ?play|"
     r"!\[|\]\(|<\s*/?\s*[a-z]+|javascript:|https?:|www\.|markdown|drop table|select \*|base64|<\|",
+    re.IGNORECASE,
+)
+
+_ABOUT = re.compile(
+    r"\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|batter|charg|machine|miner|load|\bearn|\bmade?\b|"
+    r"\bmake\b|money|profit|\blos[et]|\bwhy\b|site|\brun|\bran\b|\bon\b|\boff\b|decision|decide|expect|cheap|dear|"
+    r"what (was|is|about|comes)|\bgo(es|ing)? on\b|went",
     re.IGNORECASE,
 )
 
@@ -166,27 +178,13 @@ def _spread(facts: Facts, asked: str) -> list[Sentence]:
     return list(tell.spread_sentences(facts)) or [none]
 
 
-def _at_hour(facts: Facts, asked: str) -> list[Sentence]:
-    """The plan at a clock time of the question."""
-    match = re.search(r"\b([01]?\d|2[0-3])[:.h]([0-5]\d)\b", asked)
-    ids = [key for key in facts if key.startswith("plan.price@")]
-    if match is None or not ids:
-        return []
-    hour = int(match.group(1))
-    key = next((k for k in ids if facts[k].at.hour == hour), "")
-    if not key:
-        return []
-    say, at = Say(facts), key.removeprefix("plan.price")
-    battery = "the battery rests"
-    for verb in ("charge", "discharge"):
-        if facts.number(f"plan.{verb}{at}") >= 1.0:
-            battery = f"the battery {verb}s {say(f'plan.{verb}{at}')}"
-    text = f"From {say.clock(key)} power is expected at {say(key)}, {battery}, and the load is {say(f'plan.load{at}')}"
-    if f"plan.soc{at}" in facts:
-        text += f"; the state of charge ends at {say(f'plan.soc{at}')}"
-    if f"forecast.lower{at}" in facts:
-        text += f"; the price band is {say.bare(f'forecast.lower{at}')} to {say(f'forecast.upper{at}')}"
-    return [say.close(text + ".")]
+def _at_time(facts: Facts, asked: str) -> list[Sentence]:
+    """What was or will be at the time that the question names, where it is about the site."""
+    time = None if facts.at is None else when(asked, facts.at)
+    if re.search(r"\bcompare|\bversus\b|\bvs\b", asked, re.IGNORECASE):
+        return []  # two times are a model's to compare
+    known = _ABOUT.search(asked) or any(_named(facts, group, asked) for group in ("machine", "bidder"))
+    return course.about(facts, time, facts.at) if time is not None and facts.at is not None and known else []
 
 
 def _money(facts: Facts, asked: str) -> list[Sentence]:
@@ -328,7 +326,7 @@ def _what_if(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _help(facts: Facts, asked: str) -> list[Sentence]:
-    return [Sentence("I explain the newest decision from the ledger. You can ask: " + _suggested())]
+    return [Sentence(KNOWS + _suggested())]
 
 
 Reply = Callable[[Facts, str], list[Sentence]]
@@ -337,7 +335,7 @@ Reply = Callable[[Facts, str], list[Sentence]]
 TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("help", r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example", _help),
     ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would", _what_if),
-    ("at", r"\b([01]?\d|2[0-3])[:.h][0-5]\d\b", _at_hour),
+    ("at", r"\w", _at_time),
     (
         "source",
         r"\bfrom where\b|where (do|does|are|is)\b.*\b(from|come)|credit|licen[cs]e|attribution|data source",

@@ -62,8 +62,10 @@ def facts() -> Facts:
 def ask(question: str) -> Explanation:
     """Answer a question from the decision looked at, by template."""
     from gridpilot.explain.explainer import by_template
+    from gridpilot.explain.recall import recall
 
-    return by_template(question[:LONGEST_QUESTION], facts())
+    asked = question[:LONGEST_QUESTION]
+    return by_template(asked, recall(asked, facts(), base.reader()))
 
 
 def explain(question: str) -> Iterator[Event]:
@@ -74,9 +76,11 @@ def explain(question: str) -> Iterator[Event]:
 def _explained(question: str, known: Facts, store: Ledger) -> Iterator[Event]:
     """From these facts, and what else this ledger tells."""
     from gridpilot.explain import explainer
+    from gridpilot.explain.recall import recall
 
     link, asked = connection(), question[:LONGEST_QUESTION]
     if link.trouble:
+        known = recall(asked, known, base.reader())
         found = explainer.by_template(asked, known)
         yield found if found.refused else explainer.by_template(asked, known, link.trouble)
         return

@@ -68,6 +68,7 @@ class Story:
     price_at: datetime = START
     risk_status: str = "ok"
     pilot: PilotState | None = field(default_factory=lambda: PilotState(AUTO, ""))
+    before: Story | None = None  # the decision of four hours earlier
 
 
 def stamps(start: datetime, n: int) -> Any:
@@ -241,15 +242,22 @@ def write(path: Path, story: Story) -> Ledger:
     early = report.forecast_record(_forecast(story))
     early["timestamp"] = [iso(START - (6 - i) * STEP) for i in range(T)]
     ledger.append("forecast", early, at=START - 7 * STEP, cycle_id="earlier")
-    entries = [
+    if story.before is not None:
+        four = 4 * STEP
+        cycle = _cycle(story.before, WALL - four) | {"price_at": iso(START - four)}
+        cycle["dispatch"] |= {"at": iso(AT - four), "valid_until": iso(AT - 2 * STEP)}
+        ledger.append_many([*_parts(story.before), ("cycle", cycle)], at=AT - four, cycle_id="20240624T130000-abc122")
+    ledger.append_many([*_parts(story), ("cycle", _cycle(story, WALL))], at=AT, cycle_id="20240624T170000-abc123")
+    return ledger
+
+
+def _parts(story: Story) -> list[tuple[str, Any]]:
+    return [
         ("forecast", report.forecast_record(_forecast(story))),
         ("plan", report.plan_json(_plan(story))),
         ("auction", report.auction_json(_auction(story))),
         ("risk", report.risk_json(_risk(story), sample=True)),
-        ("cycle", _cycle(story, WALL)),
     ]
-    ledger.append_many(entries, at=AT, cycle_id="20240624T170000-abc123")
-    return ledger
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The evaluation set: fixed ledgers, sixty questions in evaluation.toml, and how an answer to each is judged.
+"""The evaluation set: fixed ledgers, seventy questions in evaluation.toml, and how an answer to each is judged.
 
 `benchmarks/explain.py` prints what the tests hold.
 """
@@ -61,6 +61,7 @@ def stories() -> Mapping[str, dict[str, Any]]:
         "plain": {},
         "stale": {"price_at": datetime(2024, 6, 24, 14, 0, tzinfo=UTC)},
         "charging": {"battery_kw": 200.0, "marginal": 0.15},
+        "afternoon": {"before": Story(battery_kw=200.0, marginal=0.15, origin="override")},
         "discharging": {"battery_kw": -250.0},
         "override": {"origin": "override", "battery_kw": 100.0},
         "failsafe": {"pilot": PilotState(FAILSAFE, "x", "no prices since 17:40")},

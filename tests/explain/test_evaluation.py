@@ -9,6 +9,7 @@ import pytest
 from gridpilot.explain.desk import Desk
 from gridpilot.explain.explainer import Explanation, explain
 from gridpilot.explain.facts import gather
+from gridpilot.explain.recall import recall
 from gridpilot.ledger.store import Ledger
 from tests.explain.evaluation import FILE, REFUSALS, Judged, Question, judge, ledgers, questions, stories
 
@@ -25,7 +26,7 @@ def fixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ledger
 def judged(fixed: dict[str, Ledger]) -> list[tuple[Question, Judged, str]]:
     out = []
     for question in questions():
-        facts = gather(fixed[question.ledger])
+        facts = recall(question.ask, gather(fixed[question.ledger]), fixed[question.ledger])
         (found,) = explain(question.ask, facts, fixed[question.ledger], None, Desk())
         assert isinstance(found, Explanation)
         out.append((question, judge(question, found, facts), found.text))
@@ -35,10 +36,10 @@ def judged(fixed: dict[str, Ledger]) -> list[tuple[Question, Judged, str]]:
 Rows = list[tuple[Question, Judged, str]]
 
 
-def test_evaluation__set__sixty_questions_of_every_kind_in_a_small_file() -> None:
+def test_evaluation__set__seventy_questions_of_every_kind_in_a_small_file() -> None:
     asked = questions()
-    assert len(asked) == 60
-    assert len({(question.ask, question.ledger) for question in asked}) == 60
+    assert len(asked) == 70
+    assert len({(question.ask, question.ledger) for question in asked}) == 70
     assert {question.kind for question in asked} >= {"fact", "reason", "stale", "missing", *REFUSALS}
     assert {question.ledger for question in asked} == {*stories(), "empty"}
     assert FILE.stat().st_size < 100_000

@@ -15,6 +15,7 @@ from gridpilot.config import Settings
 from gridpilot.domain import DataFlag
 from gridpilot.explain.facts import Facts, gather
 from gridpilot.explain.grounding import ungrounded
+from gridpilot.explain.recall import recall
 from gridpilot.explain.template import ACT, SUGGESTIONS, Answer, answer
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
@@ -109,7 +110,8 @@ def test_answer__common_question__told_and_grounded(ledger_of: Make, question: s
 
 @pytest.mark.parametrize("question", SUGGESTIONS)
 def test_suggestions__each_one__has_an_answer(ledger_of: Make, question: str) -> None:
-    found = answer(question, gather(ledger_of()))
+    ledger = ledger_of()
+    found = answer(question, recall(question, gather(ledger), ledger))
     assert not found.refused
     assert found.topic not in ("unknown", "help")
     assert found.citations

@@ -1,0 +1,180 @@
+"""Facts about the time that a question names: the decision in force at an earlier moment, or the course of a stretch
+that is past (recorded prices, set points and settlements) or still comes (the plan in force).
+
+`past.*` and `ahead.*` are added to the facts of the newest decision; those of an earlier decision have its time in
+their ids and stand in `Facts.earlier`. Nothing is added where the ledger has nothing of that time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+
+from gridpilot.explain.fact import Facts
+from gridpilot.explain.facts import Book, decided
+from gridpilot.explain.when import MOST_HOURS, When, when
+from gridpilot.ledger.store import Ledger
+from gridpilot.monitor import decision, market, reading
+from gridpilot.monitor.decision import Snapshot, times, values
+from gridpilot.values import Array, Times, as_array, to_utc
+
+ON: Final = 0.5  # of one machine's power; more is running
+MOST_ENTRIES: Final = 5000
+
+
+def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
+    """The facts, with those about the time that the question names."""
+    asked = None if facts.at is None else when(question, facts.at)
+    snap = None if asked is None else decision.load(ledger, facts.cycle_id)
+    if asked is None or facts.at is None or snap is None:
+        return facts
+    book = Book(snap)
+    _reach(book, ledger)
+    earlier = None
+    if not asked.past(facts.at):
+        if not asked.moment:
+            _ahead(book, asked)
+    elif asked.moment:
+        earlier = _in_force(ledger, asked)
+    elif asked.start.astimezone(UTC) >= snap.at - timedelta(hours=MOST_HOURS):
+        _past(book, ledger, asked)
+    found = dict(facts.by_id) | book.facts
+    if earlier is not None and earlier.at is not None:
+        found |= {dated(fact.id, earlier): replace(fact, id=dated(fact.id, earlier)) for fact in earlier.values()}
+    return replace(facts, by_id=found, earlier=earlier)
+
+
+def dated(fact_id: str, earlier: Facts) -> str:
+    """The id of an earlier decision's fact beside those of the newest."""
+    return fact_id if earlier.at is None else f"{fact_id}@{earlier.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _reach(book: Book, ledger: Ledger) -> None:
+    """How far the ledger goes back, and the plan ahead."""
+    oldest = ledger.entries("cycle", since=market.since(ledger), limit=1, newest_first=False)
+    if oldest:
+        book.put("record.first", "oldest decision on record", f"{oldest[0].at:%Y-%m-%dT%H:%MZ}", "", oldest[0].at)
+    end = to_utc(times(book.snap.plan["timestamp"])[-1]) + timedelta(seconds=book.snap.step_s)
+    book.put("plan.end", "end of the plan in force", f"{end:%Y-%m-%dT%H:%MZ}", "", end)
+
+
+def _in_force(ledger: Ledger, asked: When) -> Facts | None:
+    """What the decision that was in force at a moment was made of."""
+    until = asked.start + timedelta(seconds=1)
+    newest = ledger.entries("cycle", since=market.since(ledger), until=until.astimezone(UTC), limit=1)
+    if not newest:
+        return None
+    snap = decision.load(ledger, newest[0].cycle_id)
+    if snap is None or datetime.fromisoformat(snap.dispatch["valid_until"]) <= asked.start:
+        return None
+    return decided(snap)
+
+
+# --- a stretch of time -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """Set points in steps: timestamp and hours (N,), battery_kw (N,) charging positive, loads (N,) by name."""
+
+    timestamp: Times
+    hours: Array  # of each step, as much of it as lies in the time that is asked about
+    battery_kw: Array
+    loads_kw: Mapping[str, Array]
+
+
+def _past(book: Book, ledger: Ledger, asked: When) -> None:
+    """What power cost, what ran, and what it earned."""
+    snap, first = book.snap, market.since(ledger)
+    start = asked.start.astimezone(UTC) if first is None else max(first, asked.start.astimezone(UTC))
+    end = asked.end.astimezone(UTC)
+    rows = ledger.prices(snap.cycle["source"], since=start, until=end)
+    if len(rows):
+        book.kind = "prices"
+        _prices(book, "past", rows.timestamp, rows.energy_usd_per_mwh)
+        book.kind = "cycle"
+    entries = ledger.entries("cycle", since=start, until=end, limit=MOST_ENTRIES)
+    if not entries:
+        return
+    book.put("past.decisions", "decisions on record in that time", float(len(entries)))
+    for origin in ("override", "hold", "failsafe", "estop"):
+        n = sum(entry.body["dispatch"]["origin"] == origin for entry in entries)
+        if n:
+            book.put(f"past.{origin}", f"of those decisions, by {origin}", float(n))
+    track = reading.track(ledger, snap, (snap.at - start).total_seconds() / 3600.0)
+    hours = _overlap(track.timestamp, snap.step_s, start, end)
+    _set_points(book, "past", _Course(track.timestamp, hours, track.battery_kw, track.loads_kw))
+    _settled(book, ledger, start, end)
+
+
+def _settled(book: Book, ledger: Ledger, start: datetime, end: datetime) -> None:
+    """The money of the settlements that began in that time."""
+    entries = ledger.entries("settlement", since=start, limit=MOST_ENTRIES)
+    bodies = [e.body for e in entries if start <= datetime.fromisoformat(e.body["start"]) < end]
+    if not bodies:
+        return
+    profit, always, hours = (math.fsum(b[key] for b in bodies) for key in ("profit_usd", "always_on_usd", "hours"))
+    book.kind = "settlement"
+    book.put("past.profit", "settled profit in that time", profit, book.money)
+    book.put("past.gain", "settled profit in that time above always on", profit - always, book.money)
+    book.put("past.hours", "settled hours in that time", hours, "h")
+    book.kind = "cycle"
+
+
+def _ahead(book: Book, asked: When) -> None:
+    """What the plan in force holds for that time, as far as it reaches."""
+    snap: Snapshot = book.snap
+    stamps = times(snap.plan["timestamp"])
+    hours = _overlap(stamps, snap.step_s, asked.start.astimezone(UTC), asked.end.astimezone(UTC))
+    inside = hours > 0.0
+    if not inside.any():
+        return
+    book.kind = "plan"
+    _prices(book, "ahead", stamps[inside], values(snap.plan["energy_usd_per_mwh"])[inside])
+    battery = values(snap.plan["charge_kw"]) - values(snap.plan["discharge_kw"])
+    loads = {name: values(kw) for name, kw in snap.plan["loads_kw"].items()}
+    _set_points(book, "ahead", _Course(stamps, hours, battery, loads))
+    soc = 100.0 * values(snap.plan["soc_frac"])[inside][-1]
+    book.put("ahead.soc", "planned state of charge at its end", float(soc), "%", to_utc(stamps[inside][-1]))
+    book.kind = "cycle"
+
+
+def _overlap(stamps: Times, step_s: int, start: datetime, end: datetime) -> Array:
+    """Hours of each step that lie between start and end."""
+    first = stamps.astype("datetime64[s]").astype(np.int64)
+    inside = np.minimum(first + step_s, end.timestamp()) - np.maximum(first, start.timestamp())
+    return as_array(np.clip(inside, 0.0, None) / 3600.0)
+
+
+def _prices(book: Book, side: str, stamps: Times, price: Array) -> None:
+    known = np.isfinite(price)
+    if not known.any():
+        return
+    at, price = stamps[known], price[known]
+    book.price(f"{side}.price_mean", "mean price of that time", float(np.mean(price)), to_utc(at[0]))
+    for name, i in (("lowest", int(np.argmin(price))), ("highest", int(np.argmax(price)))):
+        book.price(f"{side}.price_{name}", f"{name} price of that time", float(price[i]), to_utc(at[i]))
+
+
+def _set_points(book: Book, side: str, course: _Course) -> None:
+    """Energy through the battery, and how long each machine type ran."""
+    covered = float(course.hours.sum())
+    if covered <= 0.0:
+        return
+    start = to_utc(course.timestamp[int(np.argmax(course.hours > 0.0))])
+    book.put(f"{side}.covered", "hours that this is about", covered, "h", start)
+    if book.snap.site.battery.capacity_kwh > 0.0:
+        for name, sign in (("charged", 1.0), ("discharged", -1.0)):
+            kwh = float(np.sum(np.clip(sign * course.battery_kw, 0.0, None) * course.hours))
+            book.put(f"{side}.{name}", f"energy {name} in that time", kwh, "kWh", start)
+    for machine in book.snap.site.machines:
+        kw = course.loads_kw.get(machine.type)
+        if kw is not None:
+            short = book.name("machine", machine.type)
+            ran = float(np.sum(course.hours[kw > ON * machine.power_kw]))
+            book.put(f"{side}.on_{short}", f"{machine.type}: hours on in that time", ran, "h", start)
