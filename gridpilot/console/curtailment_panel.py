@@ -46,6 +46,17 @@ def most_kw(site_kw: float) -> float:
     return site_kw if now is None else min([site_kw, *(row.limit(site_kw).at(now) for row in rows)])
 
 
+def turns(now: datetime) -> list[tuple[datetime, str]]:
+    """When a curtailment begins or ends from now on, and what then is so."""
+    out = []
+    for row in curtailment.events(views.ledger(), LIVE):
+        if row.start > now:
+            out.append((row.start, f"curtailed: {_asked(row)}"))
+        elif row.end > now:
+            out.append((row.end, "the curtailment ends"))
+    return out
+
+
 _WHOLE: Final = st.column_config.NumberColumn(format="%.0f")
 _NUMBERS: Final = {
     **dict.fromkeys(("baseline, kW", "target, kW", "mean, kW", "highest, kW", "reached within, s"), _WHOLE),

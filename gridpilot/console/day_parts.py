@@ -162,7 +162,9 @@ def plan_soc(snap: views.Snapshot) -> Array:
 
 
 def day_title(snap: views.Snapshot) -> str:
-    """Dearest and cheapest interval from now on."""
+    """Dearest and cheapest interval from now on; while an emergency stop is in force, that nothing of it is done."""
+    if views.stopped():
+        return "What lies ahead is planned, not done: the emergency stop is in force"
     price = snap.shown(views.values(snap.plan["energy_usd_per_mwh"]))
     at, unit = views.times(snap.plan["timestamp"]), snap.units.energy
     high, low = int(np.argmax(price)), int(np.argmin(price))
@@ -236,15 +238,15 @@ def reason_words(snap: views.Snapshot, change: views.Change) -> str:
     return text
 
 
-def changes(snap: views.Snapshot) -> None:
-    """The next three planned changes; none while an emergency stop is in force."""
-    found = [] if views.stopped() else views.next_changes(snap, 3)
+def changes(snap: views.Snapshot, first: int = 0) -> None:
+    """The next three planned changes, or those of them from `first` on; none while an emergency stop is in force."""
+    found = [] if views.stopped() else views.next_changes(snap, 3)[first:]
     if found:
         st.html(changes_html(snap, found))
     elif views.stopped():
         st.caption("Nothing changes until the emergency stop is released.")
     else:
-        st.caption("The plan changes nothing in its whole horizon.")
+        st.caption(f"The plan changes nothing {'more' if first else ''} in its whole horizon.".replace("  ", " "))
 
 
 def changes_html(snap: views.Snapshot, changes: Sequence[views.Change]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 DASH = "–"  # not known
@@ -158,6 +158,12 @@ def local_date(moment: datetime | None, timezone: str) -> str:
         return DASH
     here = moment.astimezone(ZoneInfo(timezone))
     return f"{here.day} {here:%b %Y %H:%M}"
+
+
+def day(iso: str) -> str:
+    """ "Mon 24 Jun" of a date like "2024-06-24"."""
+    there = date.fromisoformat(iso)
+    return f"{there:%a} {there.day} {there:%b}"
 
 
 def utc(moment: datetime | None) -> str:

@@ -7,7 +7,7 @@ Text from outside (names, reasons, flags) is never read as Markdown or HTML: it 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,11 +21,18 @@ from gridpilot.foreign import line, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pandas.io.formats.style import Styler
     from streamlit.delta_generator import DeltaGenerator
+
+Writer = Callable[[float | None], str]
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])")
 _ADDRESS: Final = re.compile(r"(?i)\b(https?|www)(?=\\[:.])")  # as _MARKDOWN leaves it; a word joiner breaks it
 HAIR: Final = 1e-4  # a value this far beyond its limit is on it: the tolerance of the safety check
+PERCENT: Final = "percent"  # how a column of fractions is written
+GREY: Final = "#7d888f"  # readable on both grounds
+MOST_CELLS: Final = 8000
+_FORMAT: Final = re.compile(r"%\.(\d)([fg])((?: ?%%)?)")
 _SEVERITY: Final = {"alarm": 0, "warn": 1, "info": 2}
 
 
@@ -202,7 +209,68 @@ def download_csv(table: pd.DataFrame, file_name: str, key: str, label: str = "Do
     st.download_button(label, csv_text(table), file_name, "text/csv", key=key, on_click="ignore", type="tertiary")
 
 
-def table(rows: pd.DataFrame, name: str, columns: Mapping[str, Any] | None = None, **shape: Any) -> None:
-    """A table, with a button that saves it as `name`.csv."""
-    st.dataframe(rows, hide_index=True, placeholder=fmt.DASH, column_config=columns, **shape)
+def table(
+    rows: pd.DataFrame, name: str, columns: Mapping[str, Any] | None = None, muted: Iterable[str] = (), **shape: Any
+) -> None:
+    """A table, with a button that saves it as `name`.csv.
+
+    Numbers are written as everywhere in the console: thousands apart, a real minus, a dash where unknown; they sort as
+    numbers. `columns` says how, by column: a number of decimals, PERCENT of a fraction, or a column of Streamlit's,
+    of which a format like "%.2f" or "percent" is understood. What it leaves out gets no decimals where it is whole,
+    else two. The text of `muted` columns is grey.
+    """
+    config, writers = _columns(rows, columns or {})
+    st.dataframe(
+        styled(rows, writers, muted), hide_index=True, placeholder=fmt.DASH, column_config=config or None, **shape
+    )
     download_csv(rows, f"{name}.csv", key=f"{name}_csv")
+
+
+def styled(rows: pd.DataFrame, writers: Mapping[str, Writer], muted: Iterable[str] = ()) -> pd.DataFrame | Styler:
+    """The table with the writing of its numbers; one of many cells stays as it is, because styling would take long."""
+    if rows.size > MOST_CELLS or not (rows.index.is_unique and rows.columns.is_unique):
+        return rows
+    look = rows.style.format({name: writer for name, writer in writers.items() if name in rows}, na_rep=fmt.DASH)
+    grey = [name for name in muted if name in rows]
+    return look.set_properties(subset=grey, **{"color": GREY}) if grey else look
+
+
+def _columns(rows: pd.DataFrame, columns: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Writer]]:
+    """What Streamlit draws itself, and how the cells of the others are written."""
+    config: dict[str, Any] = {}
+    writers: dict[str, Writer] = {
+        str(name): _decimals(0 if kind in "iu" else 2)
+        for name, kind in ((name, dtype.kind) for name, dtype in rows.dtypes.items())
+        if kind in "iuf"
+    }
+    for name, wanted in columns.items():
+        if isinstance(wanted, int):
+            writers[name] = _decimals(wanted)
+            continue
+        if wanted == PERCENT:
+            writers[name] = fmt.percent
+            continue
+        kind = dict((wanted or {}).get("type_config") or {})
+        writer = _written(str(kind.get("format") or ""))
+        if writer is None:
+            config[name] = wanted
+        else:
+            writers[name] = writer
+            config[name] = {**wanted, "type_config": {**kind, "format": None}}
+    return config, writers
+
+
+def _decimals(places: int) -> Writer:
+    return lambda value: fmt.number(value, places)
+
+
+def _written(text: str) -> Writer | None:
+    """How a format of Streamlit's is written here; None for one that is not of a plain number."""
+    if text == PERCENT:
+        return lambda value: fmt.percent(value, 1)
+    found = _FORMAT.fullmatch(text)
+    if found is None:
+        return None
+    places, kind, unit = int(found[1]), found[2], found[3].replace("%%", "%")
+    write = fmt.significant if kind == "g" else fmt.number
+    return lambda value: fmt.DASH if not fmt.known(value) else f"{write(value, places)}{unit}"
