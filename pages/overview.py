@@ -39,7 +39,7 @@ def _beside(snap: views.Snapshot, shown: now_parts.Next | None) -> None:
         widgets.limit_bar("Charge", percent, "%", bounds, scale=(0.0, 100.0), thing="battery")
     st.markdown("##### Money", help="Against what would have been without a decision, and against knowing all prices.")
     now_parts.money(snap)
-    if not views.stopped():
+    if not views.halted(views.status()):
         st.markdown("##### Then", help="Money: what the change brings over its run, at the plan's prices.")
         day_parts.changes(snap, first=1 if shown is not None and shown.plan else 0)
 

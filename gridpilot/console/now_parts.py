@@ -18,7 +18,7 @@ ALWAYS_ON: Final = (
     "Always on: every machine with work runs whatever power costs, the battery rests, "
     "the same tenants and jobs are served."
 )
-BEFORE: Final = "as it was before the stop"
+BEFORE: Final = {"ESTOP": "before the stop", "FAILSAFE": "before the fail-safe"}
 
 
 # --- the sentence --------------------------------------------------------------------------
@@ -31,9 +31,9 @@ def sentence() -> None:
         st.markdown(f"**{first}{mark.strip()}** {rest}" if rest else f"**{first}**")
 
 
-def stopping(snap: views.Snapshot) -> bool:
-    """Whether an emergency stop is in force of which the newest decision knows nothing yet."""
-    return views.stopped() is not None and snap.dispatch["origin"] != "estop"
+def before(snap: views.Snapshot) -> str:
+    """What the newest decision's figures are of, where the site was switched off after it; else empty."""
+    return "" if snap.dispatch["origin"] in ("estop", "failsafe") else BEFORE.get(views.status().control, "")
 
 
 # --- the next change -----------------------------------------------------------------------
@@ -71,9 +71,10 @@ def upcoming(snap: views.Snapshot, now: datetime) -> Next | None:
 
 def next_change(snap: views.Snapshot) -> Next | None:
     """The next change and in how long it comes, beside the sentence; what was shown."""
-    now = views.status().at or snap.at
-    if views.stopped():
-        st.html(next_html("Next change", "Nothing changes until the emergency stop is released.", "", ""))
+    status = views.status()
+    now, still = status.at or snap.at, views.halted(status)
+    if still:
+        st.html(next_html("Next change", still, "", ""))
         return None
     one = upcoming(snap, now)
     if one is None:
@@ -106,7 +107,7 @@ def tiles(snap: views.Snapshot) -> None:
         _charge(snap)
         money, rate = snap.units.money, snap.cycle["rate"]["profit_usd_per_h"]
         gain = rate - snap.cycle["always_on"]["profit_usd_per_h"]
-        reference = BEFORE if stopping(snap) else f"{fmt.money(gain, money, sign=True).value} vs. always on"
+        reference = before(snap) or f"{fmt.money(gain, money, sign=True).value} vs. always on"
         widgets.tile("Margin per hour", fmt.money(rate, money, "h"), reference, note=ALWAYS_ON)
         _today(snap)
 
@@ -117,7 +118,7 @@ def _load(snap: views.Snapshot) -> None:
     limit = curtailment_panel.most_kw(snap.site.import_kw) if side == "import" else snap.site.export_kw
     reference = f"{side} {fmt.number(abs(sent['grid_kw']))} of {fmt.number(limit)} kW"
     note = "As sent, with cooling, without the battery."
-    widgets.tile("Load", fmt.power(sent["total_power_kw"]), BEFORE if stopping(snap) else reference, note=note)
+    widgets.tile("Load", fmt.power(sent["total_power_kw"]), before(snap) or reference, note=note)
 
 
 def _charge(snap: views.Snapshot) -> None:
@@ -140,9 +141,13 @@ def _today(snap: views.Snapshot) -> None:
         widgets.tile("P&L today", fmt.DASH, "nothing settled yet today", note=note)
         return
     gain = fmt.money(today.profit_usd - today.always_on_usd, money, sign=True).value
-    since = fmt.local(today.since, snap.site.timezone, with_date=False)
+    since = _clock(snap, today.since)
     note = f"{ALWAYS_ON} What was put into the battery is paid here and sold later: Money says what it is worth."
     widgets.tile(f"P&L since {since}", fmt.money(today.profit_usd, money), f"{gain} vs. always on", note=note)
+
+
+def _clock(snap: views.Snapshot, moment: datetime) -> str:
+    return fmt.local(moment, snap.site.timezone, with_date=False)
 
 
 # --- money against the alternatives --------------------------------------------------------
@@ -166,15 +171,15 @@ def money_rows(snap: views.Snapshot) -> list[tuple[str, str, str]]:
     today, stored = views.pnl_today(), views.stored_today()
     if today is not None:
         gain = fmt.money(today.profit_usd - today.always_on_usd, unit, sign=True)
-        rows.append(("today against always on", str(gain), ALWAYS_ON))
-    if stored is not None:
-        more = f"{fmt.number(stored.kwh, sign=True)}{fmt.NBSP}kWh"
+        rows.append(("Today vs. always on", str(gain), ALWAYS_ON))
+    if today is not None and stored is not None:
+        more = f"{fmt.number(stored.kwh, sign=True)}{fmt.NBSP}kWh since {_clock(snap, today.since)}"
         each = fmt.price(float(snap.shown(1000.0 * stored.usd_per_kwh)), snap.units.energy)
         note = f"Charge now against the day's first decision, at what the plan says that stored energy is worth: {each}"
-        rows.append((f"in the battery besides: {more}", str(fmt.money(stored.usd, unit, sign=True)), note))
+        rows.append((f"In the battery {more}", str(fmt.money(stored.usd, unit, sign=True)), note))
     for day in views.closed_days(1):
         gain, name = fmt.money(day.profit_usd - day.nothing_usd, unit, sign=True), fmt.day(day.day)
-        rows.append((f"{name} against always on", str(gain), ALWAYS_ON))
+        rows.append((f"{name} vs. always on", str(gain), ALWAYS_ON))
         note = day.why or "With what was stored, as a share of the plan that knows the whole day's prices beforehand."
         rows.append((f"{name} of perfect foresight", fmt.percent(day.of_perfect), note))
     return rows

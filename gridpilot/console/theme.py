@@ -180,7 +180,7 @@ STYLE: Final = """<style>
 [data-testid="stExpandSidebarButton"] { width: auto; padding-inline: 0.5rem; }
 [data-testid="stExpandSidebarButton"]::after { content: "Menu"; margin-left: 0.35rem; font-weight: 600; }
 /* The decision in one sentence: the largest words of a page. */
-.st-key-sentence p { font-size: 1.3rem; line-height: 1.35; margin: 0.1rem 0 0.3rem; }
+.st-key-sentence p { font-size: 1.25rem; line-height: 1.35; margin: 0.1rem 0 0.3rem; }
 .st-key-sentence strong { font-weight: 600; }
 @media (max-width: 640px) { .st-key-sentence p { font-size: 1.15rem; } }
 .gp-next { border-left: 3px solid color-mix(in srgb, currentColor 45%, transparent); padding: 0.1rem 0 0.1rem 0.8rem; }

@@ -149,11 +149,11 @@ def _battery(say: Say) -> str:
         costs = f"storing more costs {say('battery.cost')} now with losses"
         return f"{verb}: stored energy is worth {worth}, and {costs}{_use(say)}"
     if discharging > 0.05:
-        no_less = facts.number("battery.gap") <= 0.001 * abs(facts.number("battery.brings"))
-        kept = f"no less than the {worth}" if no_less else f"less than the {worth}"
-        return (
-            f"{verb}: stored energy brings {say('battery.brings')} now after losses, {kept} that it is worth when kept"
-        )
+        brings, kept = facts.number("battery.brings"), say.bare("plan.marginal_value")
+        word = "more" if -facts.number("battery.gap") > 0.001 * abs(brings) else "no less"
+        word = "less" if facts.number("battery.gap") > 0.001 * abs(brings) else word
+        now = f"stored energy brings {say('battery.brings')} now after losses"
+        return f"{verb}: {now}, {word} than the {kept} that it is worth when kept"
     return _holding(say, verb, worth)
 
 

@@ -45,7 +45,7 @@ from gridpilot.views.commanded import (
     stopped,
 )
 from gridpilot.views.sources import sources
-from gridpilot.views.standing import Status, alarm_history, alarms, current_site, simulated, status, unseen
+from gridpilot.views.standing import Status, alarm_history, alarms, current_site, halted, simulated, status, unseen
 from gridpilot.views.system import (
     STAGES,
     Health,
@@ -106,6 +106,7 @@ __all__ = [
     "explained_so_far",
     "facts",
     "forecast_drift",
+    "halted",
     "health",
     "ledger",
     "load_values",

@@ -15,7 +15,7 @@ from gridpilot.domain import Site
 from gridpilot.monitor import alarms as keeper
 from gridpilot.monitor import conditions
 from gridpilot.monitor.alarms import Alarm
-from gridpilot.monitor.health import ESTOP, HOLD, PilotState
+from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
 from gridpilot.views import base
 from gridpilot.views.commanded import stopped
 
@@ -76,6 +76,20 @@ def status() -> Status:
         proposals=len(override.proposals(store, at, wall)) if at and not stop else 0,
         curtailed=_curtailed(at, site) if at else "",
     )
+
+
+HALTED = {
+    ESTOP: "Nothing changes until the emergency stop is released.",
+    FAILSAFE: "Nothing of the plan is done while the site is in its fail-safe state.",
+    HOLD: "Nothing of the plan is done while the last set points are held.",
+}
+
+
+def halted(now: Status) -> str:
+    """Why nothing of the plan is carried out; empty while it is."""
+    if now.control != ESTOP and not now.pilot_alive:
+        return "Nothing changes while no pilot is at work."
+    return HALTED.get(now.control, "")
 
 
 def simulated(cycle: Mapping[str, Any]) -> bool:
