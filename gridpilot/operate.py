@@ -9,6 +9,7 @@ at a past moment can stop the site, but give no command to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,7 @@ from gridpilot.dispatch.override import Command
 from gridpilot.domain import Dispatch, SiteState
 from gridpilot.errors import InputError
 from gridpilot.halt import emergency_stop
-from gridpilot.monitor import alarms
+from gridpilot.monitor import alarms, metering
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.pnl import Prices, rate
@@ -34,6 +35,7 @@ from gridpilot.values import to_stamp
 __all__ = [
     "VALID",
     "Actor",
+    "Foreseen",
     "Selected",
     "acknowledge",
     "approve",
@@ -42,6 +44,7 @@ __all__ = [
     "curtail",
     "effect",
     "emergency_stop",
+    "foresee",
     "local",
     "operate",
     "release",
@@ -210,6 +213,38 @@ def curtail(
     alone = snap.site.operators
     propose = any(alone.second_person(kw, min(kw, event.target_kw(kw))) for kw in _drawn(snap, start, end))
     return curtailment.submit(ledger, event, now, propose=propose)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a curtailment would do by the newest plan, once its ramp is over."""
+
+    limit_kw: float  # the most that may be drawn
+    before_kw: float  # the most that is drawn in its time without it
+    after_kw: float
+    less_kwh: float  # left out of what is planned; what lies beyond the plan does not count
+    now: Selected | None  # the effect on what runs, where it begins at once
+
+
+def foresee(target: Mapping[str, float], in_minutes: float, minutes: float) -> Foreseen:
+    """The effect of a curtailment that was not given. InputError before the first decision."""
+    now, ledger, snap = _source_now(), views.ledger(), views.snapshot()
+    if snap is None:
+        raise InputError("there is no decision yet: wait for the first cycle")
+    start = now + timedelta(minutes=in_minutes)
+    end = start + timedelta(minutes=minutes)
+    event = Curtailment("", "operator", "", "", start, end, target.get("import_kw"), target.get("percent"))
+    hour_kw = metering.mean_kw(ledger, now - curtailment.BASELINE, now)  # as the pilot expects it until the start
+    limit = event.target_kw(hour_kw if math.isfinite(hour_kw) else snap.site.import_kw)
+    at_once = in_minutes <= 0.0
+    drawn = _drawn(snap, start, end)
+    before = max(drawn if at_once else drawn[1:] or drawn)
+    steps = views.times(snap.plan["timestamp"]).astype(np.int64)
+    planned = np.subtract(views.values(snap.plan["import_kw"]), views.values(snap.plan["export_kw"]))
+    inside = np.minimum(steps + snap.step_s, end.timestamp()) - np.maximum(steps, start.timestamp())
+    less = float(np.maximum(inside, 0.0) @ np.maximum(planned - limit, 0.0)) / 3600.0
+    effect = select("curtail", {"import_kw": min(limit, snap.site.import_kw)}) if at_once else None
+    return Foreseen(limit, before, min(before, limit), less, effect)
 
 
 def _drawn(snap: views.Snapshot, start: datetime, end: datetime) -> list[float]:

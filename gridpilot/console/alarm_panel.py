@@ -118,7 +118,7 @@ def said() -> None:
         (st.error if told[0] == "error" else st.success)(widgets.inert(told[1]))
 
 
-def shelf() -> None:
+def acting() -> None:
     """Who acts, and a form that puts an alarm aside for a time."""
     who, wall = signin.actor(), datetime.now(UTC)
     if who is None:
@@ -127,17 +127,18 @@ def shelf() -> None:
     if lacking:
         st.caption(widgets.inert(f"To acknowledge and shelve alarms: {lacking}."))
         return
-    with st.expander("Shelve an alarm, or say who acts", key="shelf"):
-        if who.source == LOCAL:
-            st.session_state.setdefault(AUTHOR, st.session_state.get(signin.NAME, ""))
-            st.text_input("Your name", key=AUTHOR, max_chars=80, on_change=_named)
+    if who.source == LOCAL:
+        st.session_state.setdefault(AUTHOR, st.session_state.get(signin.NAME, ""))
+        note = "It is written down with each alarm that you acknowledge or shelve."
+        st.text_input("Your name", key=AUTHOR, max_chars=80, help=note, on_change=_named)
+    with st.expander("Shelve an alarm", key="shelf"):
         known = {a.id: f"{a.code}: {a.message}"[:80] for a in views.alarms() if a.id and a.state(wall) != SHELVED}
         if not known:
             st.caption("There is no alarm to shelve.")
             return
         st.selectbox("Alarm", list(known), format_func=lambda number: line(known[number]), key="shelve_which")
         st.select_slider("For", list(HOURS), 1.0, format_func=lambda hours: HOURS[hours], key="shelve_hours")
-        st.text_input("Why", key="shelve_why", max_chars=500)
+        st.text_input("Reason", key="shelve_why", max_chars=500)
         st.button("Shelve", key="shelve_give", on_click=_shelve)
 
 
@@ -170,7 +171,7 @@ def log_table(health: views.Health, timezone: str) -> pd.DataFrame:
     rows = health.alarm_log
     return pd.DataFrame(
         {
-            "when": [fmt.local(row.at, timezone) for row in rows],
+            "site time": [fmt.local(row.at, timezone) for row in rows],
             "entry": [row.seq for row in rows],
             "code": [row.body["code"] for row in rows],
             "event": [row.body.get("event", "said") for row in rows],

@@ -150,7 +150,7 @@ def _sign_out() -> None:
 
 
 def _stop_button(stopped: bool, who: Actor) -> None:
-    st.button(
+    pressed = st.button(
         "Stopped" if stopped else "Emergency stop",
         key="strip_stop",
         help="Everything is off. Release it on Dispatch"
@@ -159,6 +159,8 @@ def _stop_button(stopped: bool, who: Actor) -> None:
         on_click=_stop,
         args=(who,),
     )
+    if pressed:
+        st.rerun()  # the whole page: it says at once what the strip says
 
 
 def _stop(who: Actor) -> None:

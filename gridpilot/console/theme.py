@@ -164,6 +164,31 @@ _STYLE: Final = """<style>
 .gp-todo { border-left: 3px solid color-mix(in srgb, currentColor 30%, transparent); padding-left: 0.5rem; }
 .gp-strip { display: flex; align-items: center; gap: 0.35rem 0.9rem; min-height: 2.25rem; flex-wrap: wrap; }
 .gp-strip > span { white-space: nowrap; }
+.gp-strip .gp-site { overflow: hidden; text-overflow: ellipsis; max-width: 14rem; }
+@media (min-width: 1200px) {  /* one line, whatever it says: the least of it gives way */
+  .gp-strip { flex-wrap: nowrap; column-gap: 0.7rem; }
+  .gp-strip > span { flex: 0 0 auto; }
+  .gp-strip .gp-site { flex: 0 1 auto; min-width: 3rem; }
+  .gp-strip .gp-note { flex: 0 1000 auto; }
+}
+@media (max-width: 640px) {
+  .gp-strip { font-size: 0.875rem; gap: 0.2rem 0.6rem; min-height: 0; }
+  .gp-strip .gp-note { flex-basis: 100%; }
+  .st-key-strip button { min-height: 2.25rem; padding-block: 0.2rem; }
+  .st-key-strip_bar .st-key-strip { gap: 0.4rem; }
+}
+/* The sign of the menu on a narrow screen is two arrows: the word beside it says what they open. */
+[data-testid="stExpandSidebarButton"] { width: auto; padding-inline: 0.5rem; }
+[data-testid="stExpandSidebarButton"]::after { content: "Menu"; margin-left: 0.35rem; font-weight: 600; }
+/* The decision in one sentence: the largest words of a page. */
+.st-key-sentence p { font-size: 1.25rem; line-height: 1.35; margin: 0.1rem 0 0.3rem; }
+.st-key-sentence strong { font-weight: 600; }
+@media (max-width: 640px) { .st-key-sentence p { font-size: 1.15rem; } }
+.gp-next { border-left: 3px solid color-mix(in srgb, currentColor 45%, transparent); padding: 0.1rem 0 0.1rem 0.8rem; }
+.gp-next b { font-size: 1.1rem; }
+.gp-rows { width: 100%; border-collapse: collapse; font-size: 0.9rem; line-height: 1.4; }
+.gp-rows td { padding: 0.12rem 0; vertical-align: baseline; }
+.gp-rows td:last-child { text-align: right; white-space: nowrap; padding-left: 0.75rem; }
 .gp-strip .gp-note { overflow: hidden; text-overflow: ellipsis; min-width: 0; flex: 0 1 auto; }
 .st-key-strip_row { flex-wrap: nowrap; }
 .st-key-strip_row > * { flex: 0 0 auto; width: auto; }

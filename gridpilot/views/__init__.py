@@ -24,6 +24,7 @@ from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.drift import Drift
+from gridpilot.monitor.health import ESTOP
 from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
 from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
 from gridpilot.monitor.revenue import Day
@@ -35,7 +36,6 @@ from gridpilot.views.commanded import (
     Sent,
     Shown,
     command_log,
-    halted,
     machine_log,
     on_hold,
     override_in_force,
@@ -45,7 +45,17 @@ from gridpilot.views.commanded import (
     stopped,
 )
 from gridpilot.views.sources import sources
-from gridpilot.views.standing import Status, alarm_history, alarms, current_site, present, simulated, status, unseen
+from gridpilot.views.standing import (
+    Status,
+    alarm_history,
+    alarms,
+    current_site,
+    halted,
+    present,
+    simulated,
+    status,
+    unseen,
+)
 from gridpilot.views.system import (
     STAGES,
     Health,
@@ -168,9 +178,13 @@ def track(hours: float = 8.0) -> Track | None:
 
 def now_sentence() -> Sentence:
     """What the site does and why, in one sentence; its text is ready for Markdown."""
+    from gridpilot.explain.sentences import STOPPING, Sentence
     from gridpilot.explain.sentences import now_sentence as say
 
-    return say(facts())
+    found = facts()
+    if stopped() and found.word("pilot.control") != ESTOP:  # pressed a moment ago: the pilot has yet to say so
+        return Sentence(STOPPING)
+    return say(found)
 
 
 def spread_sentences() -> tuple[Sentence, ...]:
@@ -287,6 +301,29 @@ def pnl(since: datetime) -> Pnl | None:
         cumulative_usd=as_array(np.cumsum(profit)),
         cumulative_always_on_usd=as_array(np.cumsum(reference)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the battery holds more than at the start of the local day (less: negative), and what that is worth."""
+
+    kwh: float
+    usd_per_kwh: float  # the marginal value of stored energy in the newest plan
+    usd: float
+
+
+def stored_today() -> Stored | None:
+    """The change in stored energy since the first interval that `pnl_today` counts; None where it is not known."""
+    snap, today = snapshot(), pnl_today()
+    if snap is None or today is None or snap.cycle["soc_frac"] is None:
+        return None
+    worth = snap.plan["marginal_value_usd_per_kwh"][0]
+    first = records().entries("cycle", until=today.since + timedelta(seconds=1), limit=1)
+    held = first[0].body["soc_frac"] if first else None
+    if worth is None or held is None or snap.site.battery.capacity_kwh <= 0.0:
+        return None
+    kwh = (snap.cycle["soc_frac"] - held) * snap.site.battery.capacity_kwh
+    return Stored(kwh, worth, kwh * worth)
 
 
 # --- forecasts that came true ----------------------------------------------------------------

@@ -13,7 +13,6 @@ from typing import Any
 from gridpilot.dispatch import override, reconcile, stopfile
 from gridpilot.dispatch.override import Command
 from gridpilot.monitor import metering
-from gridpilot.monitor.decision import Snapshot
 from gridpilot.views import base
 
 
@@ -69,11 +68,6 @@ def stopped() -> Mapping[str, Any] | None:
     LedgerError only where the ledger cannot be read and there is no file.
     """
     return stop_file() or override.stopped(base.ledger())
-
-
-def halted(snap: Snapshot) -> bool:
-    """Whether an emergency stop keeps a decision's plan from being followed: now, or at the moment looked at."""
-    return snap.dispatch["origin"] == "estop" if base.look().at else stopped() is not None
 
 
 def stop_file() -> Mapping[str, Any] | None:

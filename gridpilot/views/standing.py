@@ -15,7 +15,8 @@ from gridpilot.domain import Site
 from gridpilot.monitor import alarms as keeper
 from gridpilot.monitor import conditions
 from gridpilot.monitor.alarms import Alarm
-from gridpilot.monitor.health import ESTOP, HOLD, PilotState
+from gridpilot.monitor.decision import Snapshot
+from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
 from gridpilot.views import base
 from gridpilot.views.commanded import stopped
 
@@ -81,6 +82,23 @@ def status() -> Status:
 def present() -> datetime | None:
     """The moment looked at; now, the source's time."""
     return base.look().at or status().at
+
+
+HALTED = {
+    ESTOP: "Nothing changes until the emergency stop is released.",
+    FAILSAFE: "Nothing of the plan is done while the site is in its fail-safe state.",
+    HOLD: "Nothing of the plan is done while the last set points are held.",
+}
+
+
+def halted(snap: Snapshot) -> str:
+    """Why nothing of a decision's plan is carried out, now or at the moment looked at; empty while it is."""
+    if base.look().at is not None:
+        return HALTED.get({"estop": ESTOP, "failsafe": FAILSAFE}.get(snap.dispatch["origin"], ""), "")
+    now = status()
+    if now.control != ESTOP and not now.pilot_alive:
+        return "Nothing changes while no pilot is at work."
+    return HALTED.get(now.control, "")
 
 
 def simulated(cycle: Mapping[str, Any]) -> bool:

@@ -112,9 +112,12 @@ def test_time_figure__future__dotted_with_bands_in_the_hover() -> None:
     assert fills == [LIGHT["band_outer"], LIGHT["band"]]
 
 
-def test_time_figure__now__one_line_and_its_word() -> None:
+def test_time_figure__now__one_line_through_each_panel_and_its_word() -> None:
     layout = _figure()["layout"]
-    assert [s["x0"] for s in layout["shapes"] if s["type"] == "line" and s["xref"] == "x"] == ["2024-06-12T14:00:00"]
+    lines = [s for s in layout["shapes"] if s["type"] == "line" and s["xref"] == "x"]
+    assert {line["x0"] for line in lines} == {"2024-06-12T14:00:00"}
+    domains = [axis["domain"] for name, axis in layout.items() if name.startswith("yaxis") and "domain" in axis]
+    assert [[line["y0"], line["y1"]] for line in lines] == domains  # not through the titles between the panels
     assert "now" in [a["text"] for a in layout["annotations"]]
 
 
