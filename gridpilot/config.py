@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GRIDPILOT_", env_file=".env", extra="ignore")
 
     source: str = (
-        "replay"  # replay, mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION; or a list
+        "replay"  # replay[:ERCOT/HUB], mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION; or a list
     )
     hash_source: str = ""  # mempool: the hash price beside live energy prices; empty: the site file's figure
     site: Path | None = None  # a site file; None: the one that fits the source

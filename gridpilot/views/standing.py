@@ -59,7 +59,7 @@ def status() -> Status:
     source = cycle.body["source"] if cycle else base.settings().source.partition(":")[0]
     stop, wanting = stopped(), unseen()
     return Status(
-        mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source, "LIVE"),
+        mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source.partition(":")[0], "LIVE"),
         source=source,
         simulated=simulated(cycle.body) if cycle else source != "mara",
         at=at,
