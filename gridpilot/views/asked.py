@@ -84,6 +84,7 @@ class Asking:
     def __init__(self, question: str) -> None:
         self.question = question
         self.began = time.monotonic()
+        self._look = base.look()  # the viewer's: the thread has none
         self.doing = "reads the ledger"
         self.draft = ""  # verified sentences so far, ready for Markdown
         self.found: Explanation | None = None
@@ -104,13 +105,14 @@ class Asking:
         from gridpilot.explain.explainer import Draft, Explanation
 
         try:
-            for event in explain(self.question):
-                if isinstance(event, Explanation):
-                    self.found = event
-                elif isinstance(event, Draft):
-                    self.draft = event.text
-                else:
-                    self.doing = event.what
+            with base.looking(self._look):
+                for event in explain(self.question):
+                    if isinstance(event, Explanation):
+                        self.found = event
+                    elif isinstance(event, Draft):
+                        self.draft = event.text
+                    else:
+                        self.doing = event.what
         except GridPilotError as error:
             self.failure = str(error)
 
@@ -120,14 +122,14 @@ def _count(found: Explanation) -> None:
     if connection().model is None:
         return
     try:
-        explained.count(base.ledger(), by_model=bool(found.model), withheld=len(found.withheld))
+        explained.count(base.own_ledger(), by_model=bool(found.model), withheld=len(found.withheld))
     except LedgerError as error:
         explained.missed(str(error))
 
 
 def explained_so_far() -> explained.Tally:
     """How often the model answered, the template did instead, and how many sentences were withheld, ever."""
-    return explained.read(base.reader())
+    return explained.read(base.own_ledger())
 
 
 def entry_of(fact: Fact) -> Entry | None:
