@@ -55,7 +55,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GRIDPILOT_", env_file=".env", extra="ignore")
 
-    source: str = "replay"  # replay[:ERCOT/HUB], mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION; or a list
+    # replay[:ERCOT/HUB], mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION; or a list
+    source: str = "replay"
     hash_source: str = ""  # mempool: the hash price beside live energy prices; empty: the site file's figure
     site: Path | None = None  # a site file; None: the one that fits the source
     fleet: Path | None = None  # a fleet file: the sites that the console shows beside its own; None: no fleet
@@ -179,7 +180,7 @@ def _fleet_site(row: dict[str, Any], where: str, path: Path, start: datetime | N
 
 
 def _fleet_ledger(given: str, name: str, path: Path) -> str:
-    """A URL as it is, with ${NAME} from the environment; a file beside the fleet file; or one in the user's data folder.
+    """A URL, with ${NAME} from the environment; a file beside the fleet file; or one in the user's data folder.
 
     A URL may have a password: no message repeats it.
     """

@@ -1,16 +1,16 @@
 """Many sites at one moment: what work that may run anywhere would save if it ran where power is cheapest.
 
-A suggestion, never sent. Inference is such work: a token that is served elsewhere is worth the same, and what differs is
-the power that it takes. With `c_i` [USD a unit] the power that a unit of work takes at site i times what one more kWh
-is worth there, the work to move is the linear program
+A suggestion, never sent. Inference is such work: a token that is served elsewhere is worth the same, and what differs
+is the power that it takes. With `c_i` [USD a unit] the power that a unit of work takes at site i times what one more
+kWh is worth there, the work to move is the linear program
 
     max  sum_ij x_ij (c_i - c_j)     over x_ij >= 0 from i to another site j
     s.t. sum_j x_ij <= running_i     what runs there now
          sum_i x_ij <= spare_j       what machines that stand still could do
          sum x_ij kwh_j <= room_s    what the connection of site s has left [kW]
 
-and x is in units an hour. What a kWh is worth is a marginal price: for a transfer that is large against a site the saving
-is an upper bound. The way there, its delay and what was agreed with customers are not in it.
+and x is in units an hour. What a kWh is worth is a marginal price: for a transfer that is large against a site the
+saving is an upper bound. The way there, its delay and what was agreed with customers are not in it.
 """
 
 from __future__ import annotations

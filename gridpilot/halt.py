@@ -42,10 +42,10 @@ _thread: threading.Thread | None = None
 
 
 def emergency_stop(actor: Actor, reason: str = "emergency stop pressed") -> Command:
-    """Everything at the console's own site off, now, whatever is looked at, until it is released in two steps. Needs no role; may be pressed any number of times.
+    """Everything off at the console's own site, now, whatever is looked at, until it is released in two steps.
 
-    Its detail says where it is latched, when that is not the ledger. LedgerError where it can be latched nowhere: the
-    machines are switched off all the same.
+    Needs no role; may be pressed any number of times. Its detail says where it is latched, when that is not the
+    ledger. LedgerError where it can be latched nowhere: the machines are switched off all the same.
     """
     now, settings = datetime.now(UTC), views.settings()
     who = replace(actor, name=_signature(actor, now))

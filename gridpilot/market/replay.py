@@ -27,8 +27,8 @@ from gridpilot.values import Array, Times, as_array, as_times, iso, to_stamp, to
 # price comes (203 EUR/MWh at 20:00), and the next day at 13:00 it is -20. So the first day shows it all:
 # charging, machines switched off by price, discharging into the spike, and being paid to consume.
 START = datetime(2024, 6, 24, 12, tzinfo=UTC)
-# Friday 23 December 2022, 14:00 in Texas: the winter storm Elliott. Three hours later power is 500 USD/MWh there, the next
-# morning 2,560, while a windy night of a holiday makes it 35 in the Netherlands.
+# Friday 23 December 2022, 14:00 in Texas: the winter storm Elliott. Three hours later power is 500 USD/MWh there, the
+# next morning 2,560, while a windy night of a holiday makes it 35 in the Netherlands.
 START_ERCOT = datetime(2022, 12, 23, 20, tzinfo=UTC)
 STEP_S = 3600
 LOOKBACK = timedelta(days=730)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import DAY_AHEAD, Units
+from gridpilot.fleet import Move
 from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.anomalies import scan
@@ -56,7 +57,7 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
-from gridpilot.views.fleet import FleetView, Move, SiteView, fleet, own_name, site_looked_at, site_names, sites
+from gridpilot.views.fleet import FleetView, SiteView, fleet, own_name, site_looked_at, site_names, sites
 from gridpilot.views.sources import sources
 from gridpilot.views.standing import Status, alarm_history, alarms, current_site, status, unseen
 from gridpilot.views.system import (

@@ -62,7 +62,7 @@ def settings() -> Settings:
 
 @functools.cache
 def own_ledger() -> Ledger:
-    """The ledger of the console's own site, the only one it writes: one for the process, its pool serves all threads."""
+    """The ledger of the console's own site, the only one that it writes: SQLAlchemy's pool serves all threads."""
     return Ledger.open(settings().database_url())
 
 
