@@ -170,7 +170,7 @@ def _fleet_site(row: dict[str, Any], where: str, path: Path, start: datetime | N
     name = row.get("name", "").strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise ConfigError(f"{path}: {where}: name is {name[:60]!r}, expected 1 to {LONGEST_NAME} printable characters")
-    file = path.parent / row["site"] if "site" in row else None
+    file = path.absolute().parent / row["site"] if "site" in row else None
     if file is not None and load_site(file).name != name:
         raise ConfigError(
             f"{path}: site {name!r}: its site file {file.name} says {load_site(file).name!r}; make them one"

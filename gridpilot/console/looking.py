@@ -12,9 +12,14 @@ from typing import Final
 import streamlit as st
 
 from gridpilot import views
+from gridpilot.console import signin
 from gridpilot.console.widgets import inert
+from gridpilot.errors import GridPilotError
+from gridpilot.foreign import line
 
 _LOOK: Final = "look"
+_PICKER: Final = "site_picker"
+_KEPT: Final = (_LOOK, _PICKER, signin.NAME)  # of a session, when it looks at another site
 
 
 def current() -> views.Look:
@@ -23,9 +28,38 @@ def current() -> views.Look:
 
 
 def go(look: views.Look) -> None:
-    """Look at something else from the next run on."""
+    """Look at something else from the next run on. What was typed or asked at one site does not follow to another."""
+    if look.site != current().site:
+        for key in [key for key in st.session_state if key not in _KEPT]:
+            del st.session_state[key]
     st.session_state[_LOOK] = look
     _write(look)
+
+
+def picker() -> None:
+    """The site on the screen and the way to the others, on every page; nothing where there is no fleet."""
+    try:
+        names = views.site_names()
+    except GridPilotError as error:
+        st.warning(inert(str(error)))
+        return
+    if len(names) < 2:
+        return
+    st.session_state[_PICKER] = views.site_looked_at()
+    st.selectbox(
+        "Site",
+        names,
+        key=_PICKER,
+        label_visibility="collapsed",
+        format_func=line,
+        width=190,
+        help="The site on the screen. Commands go to this console's own site only.",
+        on_change=_picked,
+    )
+
+
+def _picked() -> None:
+    go(views.Look(str(st.session_state[_PICKER]), current().at))
 
 
 def follow() -> None:
@@ -39,15 +73,27 @@ def follow() -> None:
             st.warning(inert(f"The address asks for at={at}: expected a time like 2024-06-24T18:00Z. Shown is now."))
             look = views.Look(look.site)
     if site is not None:
-        look = views.Look(site, look.at)
-    st.session_state[_LOOK] = look
-    _write(look)
+        look = views.Look(_known(site), look.at)
+    go(look)
 
 
 def address(look: views.Look) -> dict[str, str]:
     """A look as the query of an address."""
     site = {"site": look.site} if look.site else {}
     return site | ({"at": f"{look.at.astimezone(UTC):%Y-%m-%dT%H:%MZ}"} if look.at else {})
+
+
+def _known(site: str) -> str:
+    """The site that an address asks for, or else the console's own, with one line that says so."""
+    try:
+        names = views.site_names()
+        if site in names:
+            return site
+        of = "there is no fleet here" if not names else f"the fleet has {', '.join(names)}"
+        st.warning(inert(f"The address asks for site={site[:60]}: {of}. Shown is {views.own_name()}."))
+    except GridPilotError as error:
+        st.warning(inert(f"The address asks for site={site[:60]}, and the fleet cannot be read: {error}"))
+    return ""
 
 
 def _moment(text: str) -> datetime:

@@ -14,7 +14,7 @@ from gridpilot.console.server import ROOT
 from gridpilot.console.strip import render_failure, render_stop_only, render_strip
 from gridpilot.console.theme import STYLE
 from gridpilot.console.widgets import inert
-from gridpilot.errors import ConfigError, GridPilotError, LedgerError
+from gridpilot.errors import ConfigError, GridPilotError
 
 TICK_S: Final = 2.0
 ICON: Final = ROOT / "gridpilot" / "data" / "icon.png"
@@ -39,6 +39,7 @@ PAGES: Final[dict[str, tuple[str, str]]] = {
 def _strip() -> None:
     from gridpilot import views
     from gridpilot.console import signin
+    from gridpilot.console.strip import own_site
 
     who = signin.actor()
     if who is None or signin.over(who):
@@ -46,10 +47,9 @@ def _strip() -> None:
     try:
         status = views.status()
     except GridPilotError as error:
-        stopped = isinstance(error, LedgerError) and views.stop_file() is not None
-        render_failure(str(error), who, stopped)
+        render_failure(str(error), who, own_site())
     else:
-        render_strip(status, who)
+        render_strip(status, who, own_site())
 
 
 def _gate() -> bool:
@@ -92,7 +92,8 @@ def main() -> None:
     from gridpilot.console import looking
 
     looking.follow()
-    with st.container(key="strip_bar"):
+    with st.container(key="strip_bar", horizontal=True, vertical_alignment="center", gap="small"):
+        looking.picker()
         _strip()
     page.run()
 

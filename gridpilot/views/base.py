@@ -152,7 +152,7 @@ _handles: dict[str, _Handle] = {}
 
 def ledger_of(site: FleetSite) -> Ledger:
     """A read-only handle of a site of the fleet; LedgerError where it cannot be opened."""
-    return _own_reader() if is_own(site) else _handles.setdefault(site.name, _Handle()).open(site)
+    return _handles.setdefault(site.name, _Handle()).open(site)
 
 
 def reset() -> None:

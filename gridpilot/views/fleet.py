@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
-from gridpilot.config import FleetSite, load_site
+from gridpilot.config import FleetSite, load_fleet, load_site
 from gridpilot.domain import Site, Units
 from gridpilot.errors import GridPilotError
 from gridpilot.fleet import Move, moves
 from gridpilot.monitor import sites as read
 from gridpilot.monitor.sites import Standing
+from gridpilot.values import to_jsonable
 from gridpilot.views import base
 from gridpilot.views.standing import current_site
 
@@ -57,8 +60,12 @@ class FleetView:
 
 def fleet() -> FleetView:
     """The fleet now. A ledger that cannot be read leaves its site without numbers, and the others as they are."""
-    wall, views, standings = base.wall(), [], {}
-    for name, entry in _entries():
+    return _gathered(_entries(), base.wall())
+
+
+def _gathered(entries: list[tuple[str, FleetSite | None]], wall: datetime) -> FleetView:
+    views, standings = [], {}
+    for name, entry in entries:
         found, trouble, site = None, "", None
         try:
             ledger = base.own_ledger() if entry is None else base.ledger_of(entry)
@@ -76,6 +83,31 @@ def fleet() -> FleetView:
     compared = [name for name, standing in able.items() if any(standing is other for other in same)]
     work = [row for name in compared for row in able[name].work]
     return FleetView(tuple(views), moves(work), tuple(compared), tuple(name for name in able if name not in compared))
+
+
+def of_file(file: Path, hours: float) -> dict[str, Any]:
+    """The sites of a fleet file for the command line, with their P&L of the last hours of the source's time."""
+    entries: list[tuple[str, FleetSite | None]] = [(site.name, site) for site in load_fleet(file)]
+    found = _gathered(entries, base.wall())
+    rows = []
+    for site, (_, entry) in zip(found.sites, entries, strict=True):
+        body = to_jsonable(site)
+        for left_out in ("own", "latitude", "longitude", "timezone", "units", "grave"):
+            del body[left_out]
+        money = {"margin_per_h": body.pop("margin_usd_per_h"), "pnl": _settled(entry, site.at, hours)}
+        rows.append({**body, **money, "money": site.units.money, "price_unit": site.units.energy})
+    return {"hours": hours, "sites": rows, "moves": to_jsonable(found.moves), "compared": list(found.compared)}
+
+
+def _settled(entry: FleetSite | None, at: datetime | None, hours: float) -> float | None:
+    """P&L of a site's last hours; None where nothing is settled, or its ledger cannot be read."""
+    if at is None or entry is None:
+        return None
+    try:
+        sum_ = read.settled(base.ledger_of(entry), at - timedelta(hours=hours))
+    except GridPilotError:
+        return None
+    return sum_ if isfinite(sum_) else None
 
 
 def sites() -> list[SiteView]:
