@@ -139,9 +139,8 @@ def curtail(body: Result) -> str:
 def fleet(body: Result) -> str:
     """A line a site, what would have been cheaper elsewhere, and why a site has no numbers."""
     span = f"P&L {body['hours']:g} h"
-    lines = [
-        f"{'site':<18}{'decided':<19}{'price':>18}{'margin /h':>12}{span:>12}{'load':>12}{'SOC':>7}{'alarms':>8}  age"
-    ]
+    money = f"{'margin /h':>12}{span:>12}"
+    lines = [f"{'site':<18}{'decided':<19}{'price':>18}{money}{'load':>12}{'SOC':>7}{'alarms':>8}  age"]
     for row in body["sites"]:
         if row["at"] is None:
             lines.append(f"{line(row['name']):<18}{line(row['trouble'])}")

@@ -13,6 +13,7 @@ import streamlit as st
 
 from gridpilot import views
 from gridpilot.console import signin
+from gridpilot.console.server import ROOT
 from gridpilot.console.widgets import inert
 from gridpilot.errors import GridPilotError
 from gridpilot.foreign import line
@@ -34,6 +35,12 @@ def go(look: views.Look) -> None:
             del st.session_state[key]
     st.session_state[_LOOK] = look
     _write(look)
+
+
+def enter(site: str) -> None:
+    """Go into a site: the Overview page, looking at it."""
+    go(views.Look(site if site in views.site_names() else "", current().at))
+    st.switch_page(str(ROOT / "pages" / "overview.py"))
 
 
 def picker() -> None:

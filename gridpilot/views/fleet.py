@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isfinite
@@ -193,10 +194,16 @@ def prices_of(source: str) -> str:
 def _file(entry: FleetSite | None) -> Site | None:
     try:
         if entry is not None:
-            return None if entry.site is None else load_site(entry.site)
+            return None if entry.site is None else _loaded(entry.site, entry.site.stat().st_mtime_ns)
         return load_site(base.settings().site_file())
-    except GridPilotError:
+    except (GridPilotError, OSError):
         return None
+
+
+@functools.lru_cache(maxsize=64)
+def _loaded(path: Path, written: int) -> Site:
+    """A site file as it was when it was `written`."""
+    return load_site(path)
 
 
 def _no_ledger(entry: FleetSite | None) -> str:
