@@ -2,9 +2,10 @@
 
 Every act takes the `Actor` who does it, and is refused, on record, where the role or the sign-in does not allow it.
 Overrides are drawn on a version: where somebody else acted in between, the command is refused with Conflict
-and the operator decides again on the present state. Times of an override are in the source's clock (the
-replay's, in a replay), which is the clock of the plan that it overrides. The emergency stop is in `halt`. Who looks
-at a past moment can stop the site, but give no command to it.
+and the operator decides again on the present state. Only the console's own site is commanded, and only now: while
+another site of the fleet or a past moment is looked at, every act but the emergency stop is refused, and the stop is
+that of the own site. Times of an override are in the source's clock (the replay's, in a replay), which is the clock of
+the plan that it overrides. The emergency stop is in `halt`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gridpilot.dispatch.override import Command
 from gridpilot.domain import Dispatch, SiteState
 from gridpilot.errors import InputError
 from gridpilot.halt import emergency_stop
+from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import alarms, metering
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.health import PilotState
@@ -96,12 +98,12 @@ def signed_in(claims: Mapping[str, Any]) -> Actor:
 
 def signed_out(actor: Actor) -> bool:
     """Whether this sign-in was ended, in this tab or another."""
-    return override.signed_out(views.ledger(), actor)
+    return override.signed_out(views.own_ledger(), actor)
 
 
 def sign_out(actor: Actor) -> None:
     """End a sign-in in every tab."""
-    override.sign_out(views.ledger(), actor, wall=_wall())
+    override.sign_out(views.own_ledger(), actor, wall=_wall())
 
 
 # --- overrides -------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ def select(kind: str, target: Mapping[str, Any]) -> Selected:
     plan = report.dispatch_from_json(planned) if planned else current
     soc = snap.cycle["soc_frac"]
     state = SiteState(snap.at, float("nan") if soc is None else soc, current.machines, current.battery_kw)
-    version = override.version(views.ledger())
+    version = override.version(_ledger())
     after = effects.apply_override(site, state, plan, kind, target, prices["energy_usd_per_mwh"])
     return Selected(
         kind,
@@ -159,25 +161,25 @@ def operate(selected: Selected, actor: Actor, target: Mapping[str, Any], *, reas
     now = _source_now()
     until = now + timedelta(minutes=minutes)
     command = Command(now, actor.name, reason, selected.kind, selected.target, until, selected.version)
-    return override.submit(views.ledger(), command, actor, wall=_wall(), propose=selected.second_person, void=void)
+    return override.submit(_ledger(), command, actor, wall=_wall(), propose=selected.second_person, void=void)
 
 
 def approve(command_id: int, actor: Actor) -> Command:
     """The second person's word: the proposed command is in force from now on."""
     require_now()
-    return override.approve(views.ledger(), command_id, actor, now=_source_now(), wall=_wall())
+    return override.approve(_ledger(), command_id, actor, now=_source_now(), wall=_wall())
 
 
 def release(command_id: int, actor: Actor, *, reason: str) -> None:
     """End an override before its time, or take a proposal back. One press, without a name too: the plan is safe."""
     require_now()
-    override.release(views.ledger(), command_id, _named(actor), reason=reason, now=_source_now(), wall=_wall())
+    override.release(_ledger(), command_id, _named(actor), reason=reason, now=_source_now(), wall=_wall())
 
 
 def resume(actor: Actor, *, reason: str) -> Command:
     """End a hold after outside changes."""
     require_now()
-    ledger = views.ledger()
+    ledger = _ledger()
     return override.resume(
         ledger, actor, reason=reason, base_version=override.version(ledger), now=_source_now(), wall=_wall()
     )
@@ -186,7 +188,7 @@ def resume(actor: Actor, *, reason: str) -> Command:
 def release_stop(step: str, actor: Actor, *, reason: str) -> Command:
     """Leave the emergency stop: `step` is request, then within 30 s confirm."""
     require_now()
-    ledger, now = views.ledger(), _wall()
+    ledger, now = _ledger(), _wall()
     stopfile.absorb(ledger, views.settings().database_url())
     command = Command(now, actor.name, reason, "estop_release", {"step": step}, now + VALID, override.version(ledger))
     return override.submit(ledger, command, actor, wall=now)
@@ -201,7 +203,7 @@ def curtail(
     """A curtailment from `in_minutes` on: `target` is {"import_kw": x} or {"percent": p}. Above the threshold for one
     person it waits for another's approval."""
     require_now()
-    now, ledger, snap = _source_now(), views.ledger(), views.newest()
+    now, ledger, snap = _source_now(), _ledger(), views.newest()
     _require(actor, OPERATOR, reason, now)
     if snap is None:
         raise InputError("there is no decision yet: wait for the first cycle")
@@ -228,7 +230,7 @@ class Foreseen:
 
 def foresee(target: Mapping[str, float], in_minutes: float, minutes: float) -> Foreseen:
     """The effect of a curtailment that was not given. InputError before the first decision."""
-    now, ledger, snap = _source_now(), views.ledger(), views.snapshot()
+    now, ledger, snap = _source_now(), _ledger(), views.newest()
     if snap is None:
         raise InputError("there is no decision yet: wait for the first cycle")
     start = now + timedelta(minutes=in_minutes)
@@ -260,7 +262,7 @@ def _drawn(snap: views.Snapshot, start: datetime, end: datetime) -> list[float]:
 def approve_curtailment(actor: Actor, event: Curtailment) -> Curtailment:
     """The second person's word on a proposed curtailment."""
     require_now()
-    now, ledger = _source_now(), views.ledger()
+    now, ledger = _source_now(), _ledger()
     own = people.same_person(actor.name, event.author)
     why = f"{actor.name} proposed it: another person must approve it" if own else ""
     act = f"approve curtailment {event.id}"
@@ -271,7 +273,7 @@ def approve_curtailment(actor: Actor, event: Curtailment) -> Curtailment:
 def cancel_curtailment(actor: Actor, event_id: str, *, reason: str) -> Curtailment:
     """End a curtailment before its time, whoever gave it."""
     require_now()
-    now, ledger = _source_now(), views.ledger()
+    now, ledger = _source_now(), _ledger()
     _require(actor, OPERATOR, f"cancel curtailment {event_id}", now)
     return curtailment.cancel(ledger, event_id, author=actor.name, reason=reason, now=now)
 
@@ -283,7 +285,7 @@ def acknowledge(actor: Actor, alarm_id: int) -> Alarm:
     """Say that somebody has seen an alarm."""
     now = _source_now()
     _require(actor, OPERATOR, f"acknowledge alarm {alarm_id}", now, kind="alarm")
-    return alarms.acknowledge(views.ledger(), alarm_id, by=_named(actor).name, wall=_wall(), present=now)
+    return alarms.acknowledge(_ledger(), alarm_id, by=_named(actor).name, wall=_wall(), present=now)
 
 
 def shelve(actor: Actor, alarm_id: int, *, minutes: float, reason: str) -> Alarm:
@@ -294,14 +296,14 @@ def shelve(actor: Actor, alarm_id: int, *, minutes: float, reason: str) -> Alarm
         raise InputError(f"shelved for {minutes:g} minutes: expected more than 0 and at most {24 * 60}")
     until = wall + timedelta(minutes=minutes)
     by = _named(actor).name
-    return alarms.shelve(views.ledger(), alarm_id, by=by, why=reason, until=until, wall=wall, present=now)
+    return alarms.shelve(_ledger(), alarm_id, by=by, why=reason, until=until, wall=wall, present=now)
 
 
 def unshelve(actor: Actor, alarm_id: int) -> Alarm:
     """Look at a shelved alarm again."""
     now = _source_now()
     _require(actor, OPERATOR, f"unshelve alarm {alarm_id}", now, kind="alarm")
-    return alarms.unshelve(views.ledger(), alarm_id, by=_named(actor).name, wall=_wall(), present=now)
+    return alarms.unshelve(_ledger(), alarm_id, by=_named(actor).name, wall=_wall(), present=now)
 
 
 # --- the replay clock ------------------------------------------------------------------------
@@ -320,7 +322,7 @@ def step_replay(actor: Actor) -> None:
 def _clock(target: Mapping[str, Any], actor: Actor) -> None:
     now, who = _wall(), _named(actor)
     command = Command(now, who.name, "replay clock", "clock", target, now + VALID, 0)
-    override.submit(views.ledger(), command, who, wall=now)
+    override.submit(_ledger(), command, who, wall=now)
 
 
 def _require(
@@ -328,7 +330,7 @@ def _require(
 ) -> None:
     """Forbidden, on record, for who may not do this."""
     attempt = Command(now, actor.name, act, kind, {}, now, 0)
-    override.require(views.ledger(), actor, role, attempt, wall=_wall(), forbidden=forbidden)
+    override.require(_ledger(), actor, role, attempt, wall=_wall(), forbidden=forbidden)
 
 
 def _named(actor: Actor) -> Actor:
@@ -343,6 +345,15 @@ def require_now() -> None:
 
 
 # --- small parts -----------------------------------------------------------------------------
+
+
+def _ledger() -> Ledger:
+    """The one ledger that is written from here: the own site's. InputError while another site is looked at, so that no
+    command can go to one site while the screen shows another."""
+    other = views.elsewhere()
+    if other is not None:
+        raise InputError(f"commands for {other.name} are given on its own console: this one only shows it")
+    return views.own_ledger()
 
 
 def _worth(snap: views.Snapshot, dispatch: Dispatch) -> float:

@@ -61,7 +61,8 @@ def _body(days: int, forecaster: str, information: str) -> None:
         what = "What the engine would have earned on the recorded prices, against perfect foresight."
         widgets.until_first_decision("No prices yet", what)
         return
-    asked = backtest_job.Asked(days, forecaster, information, fmt.local_date(snap.at, snap.site.timezone))
+    through, other = fmt.local_date(snap.at, snap.site.timezone), views.elsewhere()
+    asked = backtest_job.Asked(days, forecaster, information, through, other.name if other else "")
     st.caption(backtest_parts.SAID[information])
     job = backtest_job.jobs().find(asked)
     label = "Run again" if job is not None else "Run"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from gridpilot.cli import options
 from gridpilot.cli.options import Command
@@ -33,6 +34,7 @@ def add(command: Command) -> None:
 
     sub = command("up", _up, "console, pilot, watchdog and watch together, until stopped", str)
     sub.add_argument("--port", type=options.port, default=8501, metavar="N", help="of the console (default: 8501)")
+    sub.add_argument("--fleet", type=Path, metavar="FLEET.toml", help="and the same of each site of a fleet")
 
     sub = command("mara-server", _mara_server, "local stand-in of the MARA API", str)
     sub.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
@@ -74,6 +76,9 @@ def _up(args: argparse.Namespace) -> None:
     from gridpilot.monitor.courier import receiver
 
     receiver(load_settings())  # what is wrong with them is said once, here
+    if args.fleet is not None:
+        supervise.run(supervise.fleet(args.fleet, args.port))
+        return
     supervise.run((supervise.console(args.port), *supervise.engine()))
 
 

@@ -31,6 +31,10 @@ def add(command: Command) -> None:
     )
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="default: the ledger's .archive folder")
 
+    sub = command("fleet", _fleet, "each site of a fleet at its newest decision, from its ledger", texts.fleet)
+    sub.add_argument("file", type=Path, metavar="FLEET.toml")
+    sub.add_argument("--hours", type=options.number, default=24.0, metavar="N", help="of P&L (default: 24)")
+
     sub = command("replay", _replay, "make a recorded decision again and compare it bit for bit", texts.replay)
     sub.add_argument(
         "cycle_id", metavar="CYCLE_ID", help="as `cycle --json` and the screens name it; `last`: the newest"
@@ -97,6 +101,14 @@ def _prune_ledger(args: argparse.Namespace) -> Result:
     with Ledger.open(load_settings().database_url()) as ledger:
         body: Result = to_jsonable(prune(ledger, args.keep_days, datetime.now(UTC), args.out))
     return body
+
+
+def _fleet(args: argparse.Namespace) -> Result:
+    from gridpilot.views.fleet import of_file
+
+    if not 0.0 < args.hours <= 24.0 * 366:
+        raise InputError(f"--hours is {args.hours:g}: expected more than 0 and at most a year")
+    return of_file(args.file, args.hours)
 
 
 # --- decisions and the site ------------------------------------------------------------------

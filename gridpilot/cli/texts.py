@@ -227,3 +227,28 @@ def _audited(value: float | None, unit: str) -> str:
     if value is None:
         return "not known"
     return f"{value:.0%}".replace("%", " %") if unit == "%" else f"{value:,.0f} {unit}"
+
+
+def fleet(body: Result) -> str:
+    """A line a site, what would have been cheaper elsewhere, and why a site has no numbers."""
+    span = f"P&L {body['hours']:g} h"
+    money = f"{'margin /h':>12}{span:>12}"
+    lines = [f"{'site':<18}{'decided':<19}{'price':>18}{money}{'load':>12}{'SOC':>7}{'alarms':>8}  age"]
+    for row in body["sites"]:
+        if row["at"] is None:
+            lines.append(f"{line(row['name']):<18}{line(row['trouble'])}")
+            continue
+        soc = "–" if row["soc_frac"] is None else f"{row['soc_frac']:.0%}"
+        pnl = "–" if row["pnl"] is None else f"{row['pnl']:.2f}"
+        price = f"{row['price']:.2f} {line(row['price_unit'])}"
+        lines.append(
+            f"{line(row['name']):<18}{row['at'][:16] + 'Z':<19}{price:>18}{row['margin_per_h']:>12.2f}{pnl:>12}"
+            f"{row['load_kw']:>9.0f} kW{soc:>7}{row['alarms']:>8}  {row['age_s']:.0f} s"
+        )
+    for move in body["moves"]:
+        lines.append(
+            f"inference from {line(move['origin'])} to {line(move['target'])} would have saved "
+            f"{move['usd_per_h']:.2f} USD/h ({move['frees_kw']:.0f} kW there, {move['takes_kw']:.0f} kW here): "
+            "a suggestion, not sent"
+        )
+    return "\n".join(lines)

@@ -76,7 +76,7 @@ def alarm_list(timezone: str) -> None:
     if not alarms:
         st.html("<div class='gp-empty'><strong>No alarm</strong><span>Nothing wants your eye.</span></div>")
         return
-    may = who is not None and not who.lacks(OPERATOR, wall)
+    may = who is not None and not who.lacks(OPERATOR, wall) and views.elsewhere() is None
     for i, alarm in enumerate(alarms):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"alarm_{i}"):
             st.html(row_html(alarm, alarm.state(wall), timezone), width="stretch")
@@ -120,8 +120,11 @@ def said() -> None:
 
 def acting() -> None:
     """Who acts, and a form that puts an alarm aside for a time."""
-    who, wall = signin.actor(), datetime.now(UTC)
+    who, wall, other = signin.actor(), datetime.now(UTC), views.elsewhere()
     if who is None:
+        return
+    if other is not None:
+        st.caption(widgets.inert(f"Alarms of {other.name} are acknowledged and shelved on its own console."))
         return
     lacking = who.lacks(OPERATOR, wall)
     if lacking:

@@ -164,7 +164,7 @@ def _approve(event: Curtailment) -> None:
 def panel(snap: views.Snapshot | None) -> None:
     """Give one, approve one, cancel one."""
     who = signin.actor()
-    if snap is None or who is None:
+    if snap is None or who is None or views.elsewhere() is not None:
         return
     with st.container(border=True, key="curtailment_panel"):
         st.markdown("##### Curtailment")

@@ -13,10 +13,16 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from gridpilot import views
+from gridpilot.console import signin
+from gridpilot.console.server import ROOT
+from gridpilot.console.widgets import inert
 from gridpilot.errors import GridPilotError
+from gridpilot.foreign import line
 from gridpilot.views.whereabouts import not_yet, shown_from
 
 _LOOK: Final = "look"
+_PICKER: Final = "site_picker"
+_KEPT: Final = (_LOOK, _PICKER, signin.NAME)  # of a session, when it looks at another site
 
 
 def current() -> views.Look:
@@ -27,9 +33,44 @@ def current() -> views.Look:
 
 
 def go(look: views.Look) -> None:
-    """Look at something else from the next run on."""
+    """Look at something else from the next run on. What was typed or asked at one site does not follow to another."""
+    if look.site != current().site:
+        for key in [key for key in st.session_state if key not in _KEPT]:
+            del st.session_state[key]
     st.session_state[_LOOK] = look
     _write(look)
+
+
+def enter(site: str) -> None:
+    """Go into a site: the Overview page, looking at it."""
+    go(views.Look(site if site in views.site_names() else "", current().at))
+    st.switch_page(str(ROOT / "pages" / "overview.py"))
+
+
+def picker() -> None:
+    """The site on the screen and the way to the others, on every page; nothing where there is no fleet."""
+    try:
+        names = views.site_names()
+    except GridPilotError as error:
+        st.warning(inert(str(error)))
+        return
+    if len(names) < 2:
+        return
+    st.session_state[_PICKER] = views.site_looked_at()
+    st.selectbox(
+        "Site",
+        names,
+        key=_PICKER,
+        label_visibility="collapsed",
+        format_func=line,
+        width=190,
+        help="The site on the screen. Commands go to this console's own site only.",
+        on_change=_picked,
+    )
+
+
+def _picked() -> None:
+    go(views.Look(str(st.session_state[_PICKER]), current().at))
 
 
 def follow() -> str:
@@ -39,11 +80,13 @@ def follow() -> str:
     if at is not None and {"at": at}.items() <= address(look).items():
         at = None  # what is looked at already
     if site is not None:
-        look = views.Look(site, look.at)
+        known, said = _known(site)
+        look = views.Look(known, look.at)
     if at is not None:
-        look, said = _asked(at, look.site)
-    st.session_state[_LOOK] = look
-    _write(look)
+        with views.looking(look):
+            look, why = _asked(at, look.site)
+        said = " ".join(filter(None, (said, why)))
+    go(look)
     return said
 
 
@@ -68,6 +111,18 @@ def address(look: views.Look) -> dict[str, str]:
         return site
     at = look.at.astimezone(UTC)
     return site | {"at": f"{at:%Y-%m-%dT%H:%M:%SZ}" if at.second else f"{at:%Y-%m-%dT%H:%MZ}"}
+
+
+def _known(site: str) -> tuple[str, str]:
+    """The site that an address asks for, or else the console's own, and one line that says so."""
+    try:
+        names = views.site_names()
+        if site in names:
+            return site, ""
+        of = "there is no fleet here" if not names else f"the fleet has {', '.join(names)}"
+        return "", f"The address asks for site={site[:60]}: {of}. Shown is {views.own_name()}."
+    except GridPilotError as error:
+        return "", f"The address asks for site={site[:60]}, and the fleet cannot be read: {error}"
 
 
 def _moment(text: str) -> datetime:

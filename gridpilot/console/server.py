@@ -10,11 +10,13 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from hashlib import sha256
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from gridpilot import supervise
@@ -24,9 +26,9 @@ log = logging.getLogger(__name__)
 ROOT: Final = Path(__file__).resolve().parents[2]
 PLOTLY: Final = ROOT / "gridpilot" / "data" / "plotly.min.js.gz"  # made by scripts/build_plotly.py
 PLOTLY_PATH: Final = "/assets/plotly.min.js"
+LAND: Final = ROOT / "gridpilot" / "data" / "land.json"
 WARM: Final = (
     "pandas",
-    "pydeck",
     "gridpilot.views",
     "gridpilot.operate",
     "gridpilot.console.live_chart",
@@ -85,6 +87,32 @@ async def _plotly(request: Request) -> Response:
     return Response(gzip.decompress(data), media_type="text/javascript", headers=headers)
 
 
+def _asset(request: Request, path: Path, tag: str, kind: str) -> Response:
+    """A file that the browser keeps. Its address carries no version, so a stored copy is asked about after a day."""
+    headers = {"Cache-Control": "public, max-age=86400", "ETag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return FileResponse(path, media_type=kind, headers=headers)
+
+
+def _deck_js() -> Path:
+    """deck.gl as the installed pydeck ships it, found without importing pydeck."""
+    spec = find_spec("pydeck")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("pydeck is not installed: run `make console`")
+    return Path(spec.origin).parent / "nbextension" / "static" / "index.js"
+
+
+async def _deck(request: Request) -> Response:
+    """deck.gl's script."""
+    return _asset(request, _deck_js(), f'"pydeck-{version("pydeck")}"', "text/javascript")
+
+
+async def _land(request: Request) -> Response:
+    """The land outline of the globe."""
+    return _asset(request, LAND, f'"land-{LAND.stat().st_mtime_ns}"', "application/json")
+
+
 async def _health(_: Request) -> Response:
     return PlainTextResponse("ok")
 
@@ -109,9 +137,11 @@ _CURTAILMENTS: Final = (
 
 
 def routes() -> list[Route]:
-    """`/healthz` (the server answers), `/metrics` for Prometheus, Plotly's script, and signed curtailment calls."""
+    """`/healthz` (the server answers), `/metrics` for Prometheus, what charts and globe are drawn with, and signed
+    curtailment calls."""
     plain = (Route("/healthz", _health), Route("/metrics", _metrics), Route(PLOTLY_PATH, _plotly))
-    return [*plain, *_CURTAILMENTS]
+    globe = (Route("/assets/deck.js", _deck), Route("/assets/land.json", _land))
+    return [*plain, *globe, *_CURTAILMENTS]
 
 
 # --- security headers ----------------------------------------------------------------------

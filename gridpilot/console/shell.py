@@ -14,7 +14,7 @@ from gridpilot.console.server import ROOT
 from gridpilot.console.strip import render_failure, render_stop_only, render_strip
 from gridpilot.console.theme import STYLE
 from gridpilot.console.widgets import inert
-from gridpilot.errors import ConfigError, GridPilotError, LedgerError
+from gridpilot.errors import ConfigError, GridPilotError
 
 TICK_S: Final = 2.0
 IN_CONTROL: Final = "shell_in_control"
@@ -40,6 +40,7 @@ PAGES: Final[dict[str, tuple[str, str]]] = {
 def _strip() -> None:
     from gridpilot import views
     from gridpilot.console import signin
+    from gridpilot.console.strip import own_site
 
     who = signin.actor()
     if who is None or signin.over(who):
@@ -47,10 +48,9 @@ def _strip() -> None:
     try:
         status = views.status()
     except GridPilotError as error:
-        stopped = isinstance(error, LedgerError) and views.stop_file() is not None
-        render_failure(str(error), who, stopped)
+        render_failure(str(error), who, own_site())
     else:
-        render_strip(status, who)
+        render_strip(status, who, own_site())
         known = st.session_state.get(IN_CONTROL)
         st.session_state[IN_CONTROL] = given = (status.control, status.proposals)
         if known not in (None, given):
@@ -100,6 +100,7 @@ def main() -> None:
     trouble = looking.follow()
     with st.container(key="strip_bar"):
         with st.container(key="strip_row", horizontal=True, vertical_alignment="bottom", gap="small"):
+            looking.picker()
             with st.container(width="stretch"):
                 _strip()
             moment_bar.link()

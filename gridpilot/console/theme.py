@@ -158,6 +158,9 @@ _STYLE: Final = """<style>
   position: sticky; top: 3.75rem; z-index: 90; background: light-dark(__BACKGROUND__);
   border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); padding-bottom: 0.4rem;
 }
+@media (max-width: 640px) {
+  .st-key-strip_bar { flex-direction: column; align-items: stretch; }
+}
 .gp-alarm-row { display: flex; gap: 0.6rem; align-items: baseline; font-size: 0.9rem; line-height: 1.35; }
 .gp-alarm-row .gp-chip { flex: none; }
 .gp-alarm-row > div { min-width: 0; overflow-wrap: anywhere; }

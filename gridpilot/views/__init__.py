@@ -18,6 +18,7 @@ import numpy.typing as npt
 from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import DAY_AHEAD, Units
+from gridpilot.fleet import Move
 from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.anomalies import scan
@@ -31,7 +32,21 @@ from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
 from gridpilot.views.asked import Asking, ask, connection, entry_of, explain, explained_so_far, facts, suggestions
-from gridpilot.views.base import Look, ledger, look, look_by, moment, records, reset, settings
+from gridpilot.views.base import (
+    Look,
+    elsewhere,
+    environment,
+    is_own,
+    ledger,
+    look,
+    look_by,
+    looking,
+    moment,
+    own_ledger,
+    records,
+    reset,
+    settings,
+)
 from gridpilot.views.commanded import (
     Sent,
     Shown,
@@ -44,6 +59,7 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
+from gridpilot.views.fleet import FleetView, SiteView, fleet, own_name, site_looked_at, site_names, sites
 from gridpilot.views.sources import sources
 from gridpilot.views.standing import (
     Status,
@@ -52,7 +68,6 @@ from gridpilot.views.standing import (
     current_site,
     halted,
     present,
-    simulated,
     status,
     unseen,
 )
@@ -83,9 +98,11 @@ __all__ = [
     "Command",
     "Day",
     "Drift",
+    "FleetView",
     "Health",
     "Held",
     "Look",
+    "Move",
     "PlanParts",
     "Question",
     "Reason",
@@ -93,6 +110,7 @@ __all__ = [
     "Sent",
     "SeriesStats",
     "Shown",
+    "SiteView",
     "Snapshot",
     "Status",
     "Strike",
@@ -113,23 +131,30 @@ __all__ = [
     "customer_standings",
     "data_quality",
     "duration",
+    "elsewhere",
     "entry_of",
+    "environment",
     "explain",
     "explained_so_far",
     "facts",
+    "fleet",
     "forecast_drift",
     "halted",
     "health",
+    "is_own",
     "ledger",
     "load_values",
     "look",
     "look_by",
+    "looking",
     "machine_log",
     "moment",
     "newest",
     "next_changes",
     "on_hold",
     "override_in_force",
+    "own_ledger",
+    "own_name",
     "plan_parts",
     "present",
     "proposals",
@@ -141,6 +166,9 @@ __all__ = [
     "service_levels",
     "settings",
     "shown",
+    "site_looked_at",
+    "site_names",
+    "sites",
     "sources",
     "status",
     "stop_file",
@@ -415,45 +443,3 @@ def auction_history(hours: float = 24.0) -> Held | None:
     """The auctions of the last hours; None before the first one."""
     snap = snapshot()
     return None if snap is None else held(records(), snap, hours)
-
-
-# --- fleet ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SiteView:
-    """One site on the globe, with its newest decision; NaN before the first one."""
-
-    name: str
-    latitude: float
-    longitude: float
-    price: float  # in `units.energy`
-    margin_usd_per_h: float
-    load_kw: float
-    import_kw: float
-    soc_frac: float
-    units: Units
-    simulated: bool
-
-
-def sites() -> list[SiteView]:
-    """The sites of this ledger now: one, until a fleet is run."""
-    snap, site = newest(), current_site()
-    nan = float("nan")
-    if snap is None:
-        return [SiteView(site.name, site.latitude, site.longitude, nan, nan, nan, site.import_kw, nan, Units(), True)]
-    soc = snap.cycle["soc_frac"]
-    return [
-        SiteView(
-            site.name,
-            site.latitude,
-            site.longitude,
-            float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"])),
-            float(snap.cycle["rate"]["profit_usd_per_h"]),
-            float(snap.dispatch["total_power_kw"]),
-            site.import_kw,
-            nan if soc is None else float(soc),
-            snap.units,
-            simulated(snap.cycle),
-        )
-    ]

@@ -80,7 +80,7 @@ def _explained(question: str, known: Facts, store: Ledger) -> Iterator[Event]:
 
     link, asked = connection(), question[:LONGEST_QUESTION]
     if link.trouble:
-        known = recall(asked, known, base.reader())
+        known = recall(asked, known, store)
         found = explainer.by_template(asked, known)
         yield found if found.refused else explainer.by_template(asked, known, link.trouble)
         return
@@ -143,14 +143,14 @@ def _count(found: Explanation) -> None:
     if connection().model is None:
         return
     try:
-        explained.count(base.ledger(), by_model=bool(found.model), withheld=len(found.withheld))
+        explained.count(base.own_ledger(), by_model=bool(found.model), withheld=len(found.withheld))
     except LedgerError as error:
         explained.missed(str(error))
 
 
 def explained_so_far() -> explained.Tally:
     """How often the model answered, the template did instead, and how many sentences were withheld, ever."""
-    return explained.read(base.reader())
+    return explained.read(base.own_ledger())
 
 
 def entry_of(fact: Fact) -> Entry | None:

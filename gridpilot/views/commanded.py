@@ -72,7 +72,7 @@ def stopped() -> Mapping[str, Any] | None:
 
 def stop_file() -> Mapping[str, Any] | None:
     """The same where it was latched in a file, because the ledger could not be written."""
-    return stopfile.pressed(base.settings().database_url())
+    return stopfile.pressed(base.here().database_url())
 
 
 def on_hold() -> Mapping[str, Any] | None:

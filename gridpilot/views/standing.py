@@ -57,10 +57,10 @@ def status() -> Status:
     runs_on = alive and not file
     at = pilot.present(wall) if runs_on else (cycle.at if cycle else None)
     price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
-    source = cycle.body["source"] if cycle else base.settings().source.partition(":")[0]
+    source = cycle.body["source"] if cycle else base.here().source.partition(":")[0]
     stop, wanting = stopped(), unseen()
     return Status(
-        mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source, "LIVE"),
+        mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source.partition(":")[0], "LIVE"),
         source=source,
         simulated=simulated(cycle.body) if cycle else source != "mara",
         at=at,
@@ -124,20 +124,12 @@ def _curtailed(at: datetime, site: Site) -> str:
 def current_site() -> Site:
     """The site as the pilot last used it (with an API's inventory), or the site file before the first cycle."""
     body = base.ledger().get_state("site").value
-    return site_from_json(body) if body else load_site(base.settings().site_file())
+    return site_from_json(body) if body else load_site(base.here().site_file())
 
 
 def alarms() -> list[Alarm]:
-    """The alarms that are not over, the gravest first. While no watch keeps the list, what is wrong now by the ledger
-    joins those that are on it, without a number."""
-    store, wall = base.ledger(), base.wall()
-    listed = keeper.listed(store)
-    if conditions.watch_seen(store, wall):
-        return listed
-    known = {alarm.key for alarm in listed}
-    found = [c for c in conditions.conditions(store, wall, known) if c.key not in known]
-    live = [Alarm(c.code, c.severity, c.message, c.advice, wall, wall, c.subject) for c in found]
-    return sorted([*live, *listed], key=lambda alarm: alarm.severity != keeper.ALARM)
+    """The alarms that are not over, the gravest first."""
+    return conditions.on_the_list(base.ledger(), base.wall())
 
 
 def alarm_history(limit: int = 100) -> list[Alarm]:
