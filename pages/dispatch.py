@@ -71,11 +71,24 @@ def _verdict(snap: views.Snapshot, sent: list[views.Sent]) -> None:
     st.markdown(widgets.inert(text))
 
 
+def _off(snap: views.Snapshot, sent: list[views.Sent]) -> None:
+    """Everything was sent off since the decision: what it wanted is not what is."""
+    when, seen = fmt.local(sent[0].at, snap.site.timezone), views.shown()
+    why = {"failsafe": "fail-safe", "estop": "emergency stop"}[sent[0].origin]
+    grid = f", {fmt.power(seen.grid_kw)} from the grid by the meter" if seen and seen.grid_kw is not None else ""
+    text = f"Everything was sent off on {when} ({why}): {sent[0].status}{grid}. The plan is not followed."
+    st.markdown(f"**{widgets.inert(text)}**")
+    widgets.table(_machines(snap, sent), "machines")
+
+
 @st.fragment(run_every=REFRESH_S)
 def _running() -> None:
     try:
         snap, sent = views.snapshot(), views.machine_log(1)
         if snap is None:
+            return
+        if views.sent_off(snap):
+            _off(snap, sent)
             return
         _verdict(snap, sent)
         table, bars = st.columns([3, 2], gap="medium")
@@ -128,15 +141,17 @@ st.subheader("What is running, what will change, and how do I take over?")
 try:
     newest = views.snapshot()
     past = moment_bar.commands_act_now()
-    now, take = (st.container(), None) if past else st.columns([5, 3], gap="large")
+    now, beside = st.columns([4, 3] if past else [5, 3], gap="large")
     with now:
         if newest is None:
             widgets.until_first_decision("Nothing was sent yet", "Machines, limits and the log will be here.")
         else:
             _running()
+    with beside if past else now:
+        if newest is not None:
             _log()
-    if take is not None:
-        with take:
+    with beside:
+        if not past:
             override_panel.panel(newest)
             curtailment_panel.panel(newest)
 except GridPilotError as problem:

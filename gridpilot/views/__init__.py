@@ -40,6 +40,7 @@ from gridpilot.views.commanded import (
     on_hold,
     override_in_force,
     proposals,
+    sent_off,
     shown,
     stop_file,
     stopped,
@@ -58,6 +59,7 @@ from gridpilot.views.system import (
     today,
     verify_ledger,
 )
+from gridpilot.views.tour import Chapter, tour
 from gridpilot.views.whereabouts import Whereabouts, whereabouts
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ __all__ = [
     "Alarm",
     "Asking",
     "Change",
+    "Chapter",
     "Command",
     "Day",
     "Drift",
@@ -127,6 +130,7 @@ __all__ = [
     "reset",
     "restless",
     "rule_standings",
+    "sent_off",
     "series_stats",
     "service_levels",
     "settings",
@@ -139,6 +143,7 @@ __all__ = [
     "suggestions",
     "times",
     "today",
+    "tour",
     "unseen",
     "values",
     "verify_ledger",

@@ -17,6 +17,9 @@ from gridpilot.monitor.decision import Snapshot
 from gridpilot.views import base
 
 
+OFF = ("failsafe", "estop")  # origins of what was sent, other than a decision
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """One command to the machines: what was asked, what they showed afterwards."""
@@ -74,6 +77,12 @@ def stopped() -> Mapping[str, Any] | None:
 def halted(snap: Snapshot) -> bool:
     """Whether an emergency stop keeps a decision's plan from being followed: now, or at the moment looked at."""
     return snap.dispatch["origin"] == "estop" if base.look().at else stopped() is not None
+
+
+def sent_off(snap: Snapshot) -> bool:
+    """Whether everything was sent off since a decision, by the fail-safe or the emergency stop."""
+    newest = base.records().entries("result", since=snap.at, limit=1)
+    return bool(newest) and newest[0].body["desired"]["origin"] in OFF and newest[0].cycle_id != snap.cycle_id
 
 
 def stop_file() -> Mapping[str, Any] | None:
