@@ -32,6 +32,16 @@ def verdict(snap: views.Snapshot, sent: list[views.Sent]) -> None:
     st.markdown(widgets.inert(text))
 
 
+def off(snap: views.Snapshot, sent: list[views.Sent]) -> None:
+    """Everything was sent off since the decision: what it wanted is not what is."""
+    when, seen = fmt.local(sent[0].at, snap.site.timezone), views.shown()
+    why = {"failsafe": "fail-safe", "estop": "emergency stop"}[sent[0].origin]
+    grid = f", {fmt.power(seen.grid_kw)} from the grid by the meter" if seen and seen.grid_kw is not None else ""
+    text = f"Everything was sent off on {when} ({why}): {sent[0].status}{grid}. The plan is not followed."
+    st.markdown(f"**{widgets.inert(text)}**")
+    widgets.table(machines_table(snap, sent), "machines", {"kW of these": 0}, muted=["plan"])
+
+
 def machines_table(snap: views.Snapshot, sent: list[views.Sent]) -> pd.DataFrame:
     """Planned, sent and actual counts of each machine type beside its stock, and why they differ."""
     types, last, seen = snap.site.machines, sent[0] if sent else None, views.shown()

@@ -65,7 +65,7 @@ def upcoming(snap: views.Snapshot, now: datetime) -> Next | None:
         )
         for change in views.next_changes(snap, 1)
     ]
-    command = None if views.look().at else views.override_in_force()
+    command = views.override_in_force()
     if command is not None:
         found.append(Next(command.valid_until, "the override ends", "then the plan is followed again"))
     found += [Next(at, what, "") for at, what in curtailment_panel.turns(now)]

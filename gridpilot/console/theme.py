@@ -201,6 +201,9 @@ _STYLE: Final = """<style>
 .st-key-moment_bar button { background: transparent; color: inherit;
   border-color: color-mix(in srgb, currentColor 45%, transparent); }
 .st-key-moment_now button { background: light-dark(__BACKGROUND__); color: light-dark(__INK__); font-weight: 700; }
+.st-key-guide { background: light-dark(__PANEL__); border-radius: 0.4rem; padding: 0.5rem 0.4rem 0.5rem 0.8rem; }
+@media (min-width: 64rem) { .st-key-guide { flex-wrap: nowrap; } .st-key-guide > *:not(:first-child) { flex: none; } }
+.gp-guide { line-height: 1.4; }
 .st-key-strip_stop button {
   background: #c4281c; color: #ffffff; border: 1px solid #8f1710; font-weight: 700; min-width: 9.5rem;
 }
@@ -234,5 +237,5 @@ _STYLE: Final = """<style>
 .stApp ul.gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
 .stApp ul.gp-flags li { margin: 0; padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }
 </style>"""
-_PAIRS: Final = {f"__{name.upper()}__": ", ".join(SURFACE[name]) for name in ("background", "muted", "ink")}
+_PAIRS: Final = {f"__{name.upper()}__": ", ".join(SURFACE[name]) for name in ("background", "panel", "muted", "ink")}
 STYLE: Final = re.sub("|".join(_PAIRS), lambda found: _PAIRS[found[0]], _STYLE)

@@ -55,6 +55,7 @@ from gridpilot.views.commanded import (
     on_hold,
     override_in_force,
     proposals,
+    sent_off,
     shown,
     stop_file,
     stopped,
@@ -83,6 +84,7 @@ from gridpilot.views.system import (
     today,
     verify_ledger,
 )
+from gridpilot.views.tour import Chapter, tour
 from gridpilot.views.whereabouts import Whereabouts, whereabouts
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ __all__ = [
     "Alarm",
     "Asking",
     "Change",
+    "Chapter",
     "Command",
     "Day",
     "Drift",
@@ -162,6 +165,7 @@ __all__ = [
     "reset",
     "restless",
     "rule_standings",
+    "sent_off",
     "series_stats",
     "service_levels",
     "settings",
@@ -177,6 +181,7 @@ __all__ = [
     "suggestions",
     "times",
     "today",
+    "tour",
     "unseen",
     "values",
     "verify_ledger",
