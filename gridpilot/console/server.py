@@ -155,7 +155,7 @@ CSP: Final = "; ".join(
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
-        "connect-src 'self' blob: data: ws: wss:",
+        "connect-src 'self' blob: data:",
         "worker-src 'self' blob:",
         "object-src 'none'",
         "base-uri 'self'",

@@ -230,7 +230,7 @@ _STYLE: Final = """<style>
    2.4.7); the empty layer of a sparkline is a picture without a name (1.1.1). */
 .stApp [data-testid="stCaptionContainer"] { color: light-dark(__MUTED__); opacity: 1; }
 .stApp [data-testid="stBaseButton-primary"]:not(:disabled) { color: light-dark(#ffffff, #15191c); }
-.stApp :is([data-testid="stMain"], [data-testid="stTopNavLink"], [data-testid="stSidebarNavLink"], .modebar-btn,
+.stApp :is(.stMain, [data-testid="stTopNavLink"], [data-testid="stSidebarNavLink"], .modebar-btn,
   [data-testid="stBaseButton-elementToolbar"]):focus-visible { outline: 2px solid light-dark(__INK__);
   outline-offset: -2px; }
 [data-testid="stMetricChart"] g[role="graphics-symbol"]:empty { display: none; }
