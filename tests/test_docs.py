@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import requests
 
+from gridpilot.cli import main
 from gridpilot.config import DATA, Settings, load_site
 from gridpilot.console.strip import CONTROL
 from gridpilot.cycle import Engine, open_engine, run_cycle
@@ -263,3 +265,46 @@ def test_shift_page__every_word_of_the_strip_is_explained() -> None:
         "SIGNED OUT",
     }
     assert [word for word in sorted(words | more) if f"`{word}`" not in text] == []
+
+
+# --- the reference ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_reference__example_files_are_taken_and_the_json_has_the_keys_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRIDPILOT_DB_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
+    bids, pnl = blocks("reference.md", "csv")
+    hours = (f"2024-06-{1 + i // 24:02d}T{i % 24:02d}:00:00Z,{50 + i % 24}\n" for i in range(24 * 14))
+    head, rows = pnl.split("\n", 1)
+    files = {"b": bids, "r": head + "\n" + rows * 10, "p": "timestamp,energy_price\n" + "".join(hours)}
+    for name, text in files.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    days = ["--start", "2024-06-10", "--end", "2024-06-11"]
+    asked = (
+        ["cycle"],
+        ["forecast", "--prices", "p.csv", "--quick"],
+        ["evaluate", "--prices", "p.csv", *days, "--models", "seasonal-naive"],
+        ["backtest", "--prices", "p.csv", *days, "--forecaster", "seasonal-naive"],
+        ["plan", "--prices", "p.csv", "--soc", "0.5"],
+        ["auction", "--bids", "b.csv", "--capacity-kw", "300", "--resource", "gpus=400"],
+        ["risk", "--pnl", "r.csv"],
+        ["verify-ledger"],
+        ["replay", "last"],
+        ["export-ledger", "--out", "out"],
+        ["curtail", "--percent", "25"],
+        ["simulate"],
+        ["prune-ledger", "--keep-days", "2"],
+    )
+    text = (ROOT / "docs" / "reference.md").read_text()
+    told = dict(re.findall(r"^\| `([a-z-]+)` \| `(.+)` \|$", text[text.index("## JSON") :], re.MULTILINE))
+    assert set(told) == {words[0] for words in asked}
+    for words in asked:
+        assert main([*words, "--json"]) == 0, words
+        body = json.loads(capsys.readouterr().out)
+        outer = re.sub(r"\{[^{}]*\}", "", re.sub(r"\{[^{}]*\}", "", told[words[0]]))
+        assert [key for key in re.findall(r"\w+", outer) if key not in body] == [], words
+        if words[0] == "auction":
+            assert body["rejected"] == [] and sum(row["kw"] for row in body["allocation"]) > 200.0
