@@ -106,6 +106,10 @@ class Book:
             return
         self.put(fact_id, label, usd_per_kwh, f"{self.money}/kWh", at)
 
+    def worth(self, fact_id: str, label: str, usd_per_kwh: float | None, at: datetime | None = None) -> None:
+        """What energy is worth, to be read beside its price."""
+        self.price(fact_id, label, None if usd_per_kwh is None else usd_per_kwh * 1000.0, at)
+
     def age(self, fact_id: str, label: str, seconds: float) -> None:
         """A length of time in its one fitting unit, in whole units but for hours."""
         whole = max(0.0, seconds)
@@ -483,8 +487,8 @@ def _blocks(charge: Array, discharge: Array) -> list[tuple[bool, list[int]]]:
 def _auction(book: Book) -> None:
     body = book.snap.auction
     book.kind = "auction"
-    book.per_kwh("auction.price", "clearing price", body["clearing_price"])
-    book.per_kwh("auction.reserve", "reserve price", body["reserve_usd_per_kwh"])
+    book.worth("auction.price", "clearing price of site power", body["clearing_price"])
+    book.worth("auction.reserve", "reserve price of site power", body["reserve_usd_per_kwh"])
     book.put("auction.capacity", "power offered", body["capacity_kw"], "kW")
     book.put("auction.welfare", "value above the reserve price", body["welfare"], book.rate)
     payments = {payment["bidder"]: payment for payment in body["payments"]}
