@@ -50,9 +50,9 @@ STEP_S: Final = 86_400
 def what_comes(days: int, forecaster: str) -> str:
     """What a backtest shows when it is through, and how long that takes."""
     return (
-        f"Press Run: the newest {days} whole days of the recorded prices are traded again. You will see what the engine "
-        "would have earned as a share of what perfect foresight could, its money day by day beside perfect foresight, "
-        "persistence and a battery at rest, and where the gap comes from. That takes "
+        f"Press Run: the newest {days} whole days of the recorded prices are traded again. You will see what the "
+        "engine would have earned as a share of what perfect foresight could, its money day by day beside perfect "
+        "foresight, persistence and a battery at rest, and where the gap comes from. That takes "
         f"{TAKES[forecaster]} on a usual machine, goes on in the background and can be stopped."
     )
 

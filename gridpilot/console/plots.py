@@ -56,14 +56,14 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
     layout |= {"bargap": 0.28, "hovermode": "closest"}
     low = min([r.value for r in ordered] + [price_now, 0.0])
     span = (top - low) or 1.0
-    layout["xaxis"] = value_axis(title=axis_title(unit), range=[low - 0.02 * span, top + 0.45 * span], fixedrange=True)
+    layout["xaxis"] = value_axis(title=axis_title(unit), range=[low - 0.02 * span, top + 0.55 * span], fixedrange=True)
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
     layout["annotations"] += [
         {
             "text": f"{fmt.price(r.value, unit).value} {'earns' if earns else 'does not earn'}"
-            + (" (bar cut)" if r.value > top else ""), "x": 1,
+            + (", bar cut" if r.value > top else ""), "x": 1,
             "xref": "paper", "xanchor": "right", "y": escape(r.name), "yref": "y", "showarrow": False,
-            "font": {"size": 12},
+            "font": {"size": 12}, "bgcolor": LIGHT["background"],
         }
         for r, earns in zip(ordered, on, strict=True)
     ]  # fmt: skip

@@ -25,7 +25,7 @@ from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.drift import Drift
 from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
-from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
+from gridpilot.monitor.reading import PlanParts, Reason, Track, plan_parts, why
 from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
@@ -79,7 +79,6 @@ __all__ = [
     "Reason",
     "Restless",
     "Sent",
-    "SeriesStats",
     "Shown",
     "Snapshot",
     "Status",
@@ -120,7 +119,6 @@ __all__ = [
     "reset",
     "restless",
     "rule_standings",
-    "series_stats",
     "service_levels",
     "settings",
     "shown",
