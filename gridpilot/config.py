@@ -5,6 +5,8 @@ Secrets are `SecretStr`: printing or logging a `Settings` shows stars.
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
@@ -53,11 +55,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GRIDPILOT_", env_file=".env", extra="ignore")
 
-    source: str = (
-        "replay"  # replay, mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION; or a list
-    )
+    # replay[:ERCOT/HUB], mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION; or a list
+    source: str = "replay"
     hash_source: str = ""  # mempool: the hash price beside live energy prices; empty: the site file's figure
     site: Path | None = None  # a site file; None: the one that fits the source
+    fleet: Path | None = None  # a fleet file: the sites that the console shows beside its own; None: no fleet
     db_url: SecretStr = SecretStr("")  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
     head_file: Path | None = None  # where the ledger's newest hash is published; None: see docs/ledger.md
     mara_url: str = MARA_URL
@@ -98,6 +100,102 @@ class Settings(BaseSettings):
         if self.site is not None:
             return self.site
         return DATA / ("site-mara.toml" if self.source == "mara" else "site-default.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSite:
+    """A site of a fleet: its ledger, and what its pilot is started with."""
+
+    name: str
+    ledger: SecretStr  # SQLAlchemy URL
+    site: Path | None = None
+    source: str = ""  # as GRIDPILOT_SOURCE; empty: what the settings say
+    run: bool = True  # whether `up --fleet` runs its pilot
+    replay_start: datetime | None = None
+
+    def settings(self, ours: Settings) -> Settings:
+        """The settings of this site's pilot, from the console's own."""
+        return ours.model_copy(
+            update={
+                "db_url": self.ledger,
+                "site": self.site,
+                "source": self.source or ours.source,
+                "replay_start": self.replay_start or ours.replay_start,
+                "head_file": None,
+            }
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What its processes are told beside our own environment. It has the ledger's password: never shown."""
+        told = {"GRIDPILOT_DB_URL": self.ledger.get_secret_value(), "GRIDPILOT_SOURCE": self.source}
+        if self.site is not None:
+            told["GRIDPILOT_SITE"] = str(self.site)
+        if self.replay_start is not None:
+            told["GRIDPILOT_REPLAY_START"] = self.replay_start.isoformat()
+        return {name: value for name, value in told.items() if value}
+
+
+FLEET_KEYS = {"name", "site", "source", "ledger", "run"}
+LONGEST_NAME = 40
+
+
+def load_fleet(path: Path) -> tuple[FleetSite, ...]:
+    """Read a fleet file (TOML): `[[sites]]` with a `name` each; ConfigError says which of them is wrong, and how."""
+    raw = _read(path, "fleet file")
+    _only(raw, {"sites", "replay_start"}, "the fleet file", path)
+    rows = raw.get("sites")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise ConfigError(f"{path}: a fleet has at least one [[sites]] table")
+    start = raw.get("replay_start")
+    if start is not None and not (isinstance(start, datetime) and start.tzinfo is not None):
+        raise ConfigError(f"{path}: replay_start is {start!r}, expected a time with a zone, as 2022-12-23T20:00:00Z")
+    sites = tuple(_fleet_site(row, f"[[sites]] number {i}", path, start) for i, row in enumerate(rows, 1))
+    for what, found in (
+        ("name", [site.name for site in sites]),
+        ("ledger", [site.ledger.get_secret_value() for site in sites]),
+    ):
+        twice = [sites[i].name for i, value in enumerate(found) if found.index(value) < i]
+        if twice:
+            raise ConfigError(f"{path}: site {twice[0]!r} has the {what} of another: give each site one of its own")
+    return sites
+
+
+def _fleet_site(row: dict[str, Any], where: str, path: Path, start: datetime | None) -> FleetSite:
+    _only(row, FLEET_KEYS, where, path)
+    for key, value in row.items():
+        wanted, told = (bool, "true or false") if key == "run" else (str, "text in quotes")
+        if not isinstance(value, wanted):
+            shown = "" if key == "ledger" else f" {value!r},"
+            raise ConfigError(f"{path}: {where}: {key} is{shown} expected {told}")
+    name = row.get("name", "").strip()
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise ConfigError(f"{path}: {where}: name is {name[:60]!r}, expected 1 to {LONGEST_NAME} printable characters")
+    file = path.absolute().parent / row["site"] if "site" in row else None
+    if file is not None and load_site(file).name != name:
+        raise ConfigError(
+            f"{path}: site {name!r}: its site file {file.name} says {load_site(file).name!r}; make them one"
+        )
+    url = SecretStr(_fleet_ledger(row.get("ledger", ""), name, path))
+    return FleetSite(name, url, file, row.get("source", ""), row.get("run", True), start)
+
+
+def _fleet_ledger(given: str, name: str, path: Path) -> str:
+    """A URL, with ${NAME} from the environment; a file beside the fleet file; or one in the user's data folder.
+
+    A URL may have a password: no message repeats it.
+    """
+    if "://" in given:
+        url = os.path.expandvars(given)
+        if "${" in url:
+            raise ConfigError(
+                f"{path}: site {name!r}: its ledger names a variable that is not set: set it, or write the URL"
+            )
+        return url
+    if given:
+        return f"sqlite:///{(path.parent / given).absolute()}"
+    folder = Path(platformdirs.user_data_dir("gridpilot")) / "fleet"
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / (re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'site')}.db"
 
 
 class _ModelServer(BaseSettings):
@@ -205,16 +303,16 @@ def site_from_json(body: dict[str, Any]) -> Site:
     return Site(**{**body, **built})
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, what: str = "site file") -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
     except FileNotFoundError:
-        raise ConfigError(f"site file {path} does not exist: give the path of a TOML file") from None
+        raise ConfigError(f"{what} {path} does not exist: give the path of a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     except OSError as error:
-        raise ConfigError(f"site file {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{what} {path} cannot be read: {error.strerror}") from None
 
 
 def _table(raw: dict[str, Any], name: str, path: Path) -> dict[str, Any]:

@@ -27,13 +27,14 @@ from gridpilot.decide import Decision, Inputs, decide
 from gridpilot.dispatch.emergency import Heat
 from gridpilot.dispatch.guard import Memory
 from gridpilot.dispatch.override import Command, Standing
-from gridpilot.domain import DataFlag, GridLimit, PriceHistory, Reading, RiskReport, Units
+from gridpilot.domain import DataFlag, GridLimit, Plan, PriceHistory, Reading, RiskReport, Units
 from gridpilot.errors import InputError
 from gridpilot.forecast.days import Tick, silent
 from gridpilot.forecast.ensemble import Prepared, prepare
 from gridpilot.forecast.fitted import Fitted, digest
 from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
+from gridpilot.ledger.verify import PRUNED
 from gridpilot.monitor import metering, settle
 from gridpilot.monitor.decision import SITE, times, values
 from gridpilot.monitor.drift import Drift
@@ -146,7 +147,7 @@ def inputs_from(ledger: Ledger, cycle_id: str, tick: Tick = silent) -> tuple[Inp
         gateway=body["gateway"],
         fits=_fits(prepared, body["fits"], tick),
         fit_flags=tuple(DataFlag(**flag) for flag in body["fit_flags"]),
-        previous=report.plan_from_json(ledger.cycle(before)["plan"].body, history.units) if before else None,
+        previous=_plan_before(ledger, before, history.units) if before else None,
         previous_id=before,
         risk=None if body["risk"] is None else _risk(body["risk"]),
         memory=_memory(body["memory"]),
@@ -162,9 +163,23 @@ def inputs_from(ledger: Ledger, cycle_id: str, tick: Tick = silent) -> tuple[Inp
 
 
 def _site_body(ledger: Ledger, entry: Entry) -> dict[str, Any]:
-    """The site as it was on record then."""
+    """The site as it was on record then; where that entry was pruned, as the prune says."""
     rows = ledger.entries(SITE, until=None, limit=1000)
-    return next(row.body for row in rows if row.seq < entry.seq)
+    found = next((row.body for row in rows if row.seq < entry.seq), None)
+    if found is None:
+        pruned = ledger.latest(PRUNED)
+        found = None if pruned is None else pruned.body.get("site")
+    if found is None:
+        raise InputError(f"the site of cycle {entry.cycle_id!r} was pruned: take a newer one")
+    return dict(found)
+
+
+def _plan_before(ledger: Ledger, cycle_id: str, units: Units) -> Plan:
+    """The plan that was in force."""
+    parts = ledger.cycle(cycle_id)
+    if "plan" not in parts:
+        raise InputError(f"the decision before it, {cycle_id!r}, was pruned, and its plan with it: take a newer one")
+    return report.plan_from_json(parts["plan"].body, units)
 
 
 def _history(ledger: Ledger, body: Mapping[str, Any], cycle_id: str) -> PriceHistory:

@@ -42,16 +42,16 @@ _thread: threading.Thread | None = None
 
 
 def emergency_stop(actor: Actor, reason: str = "emergency stop pressed") -> Command:
-    """Everything off, now, until it is released in two steps. Needs no role; may be pressed any number of times.
+    """Everything off at the console's own site, now, whatever is looked at, until it is released in two steps.
 
-    Its detail says where it is latched, when that is not the ledger. LedgerError where it can be latched nowhere: the
-    machines are switched off all the same.
+    Needs no role; may be pressed any number of times. Its detail says where it is latched, when that is not the
+    ledger. LedgerError where it can be latched nowhere: the machines are switched off all the same.
     """
     now, settings = datetime.now(UTC), views.settings()
     who = replace(actor, name=_signature(actor, now))
     command = Command(now, who.name, shown(reason, MAX_TEXT) or "emergency stop pressed", "estop", {}, now, 0)
     try:
-        return _within(LEDGER_S, lambda: override.submit(views.ledger(), command, who, wall=now))
+        return _within(LEDGER_S, lambda: override.submit(views.own_ledger(), command, who, wall=now))
     except GridPilotError as error:
         path = stopfile.press(settings.database_url(), author=command.author, reason=command.reason, at=now)
         log.warning("emergency stop latched in %s: %s", path, error)

@@ -2,12 +2,15 @@
 
 Every act takes the `Actor` who does it, and is refused, on record, where the role or the sign-in does not allow it.
 Overrides are drawn on a version: where somebody else acted in between, the command is refused with Conflict
-and the operator decides again on the present state. Times of an override are in the source's clock (the
-replay's, in a replay), which is the clock of the plan that it overrides. The emergency stop is in `halt`.
+and the operator decides again on the present state. Only the console's own site is commanded, and only now: while
+another site of the fleet or a past moment is looked at, every act but the emergency stop is refused, and the stop is
+that of the own site. Times of an override are in the source's clock (the replay's, in a replay), which is the clock of
+the plan that it overrides. The emergency stop is in `halt`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -24,7 +27,8 @@ from gridpilot.dispatch.override import Command
 from gridpilot.domain import Dispatch, SiteState
 from gridpilot.errors import InputError
 from gridpilot.halt import emergency_stop
-from gridpilot.monitor import alarms
+from gridpilot.ledger.store import Ledger
+from gridpilot.monitor import alarms, metering
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.pnl import Prices, rate
@@ -33,6 +37,7 @@ from gridpilot.values import to_stamp
 __all__ = [
     "VALID",
     "Actor",
+    "Foreseen",
     "Selected",
     "acknowledge",
     "approve",
@@ -41,10 +46,12 @@ __all__ = [
     "curtail",
     "effect",
     "emergency_stop",
+    "foresee",
     "local",
     "operate",
     "release",
     "release_stop",
+    "require_now",
     "resume",
     "select",
     "set_replay_speed",
@@ -91,12 +98,12 @@ def signed_in(claims: Mapping[str, Any]) -> Actor:
 
 def signed_out(actor: Actor) -> bool:
     """Whether this sign-in was ended, in this tab or another."""
-    return override.signed_out(views.ledger(), actor)
+    return override.signed_out(views.own_ledger(), actor)
 
 
 def sign_out(actor: Actor) -> None:
     """End a sign-in in every tab."""
-    override.sign_out(views.ledger(), actor, wall=_wall())
+    override.sign_out(views.own_ledger(), actor, wall=_wall())
 
 
 # --- overrides -------------------------------------------------------------------------------
@@ -104,7 +111,8 @@ def sign_out(actor: Actor) -> None:
 
 def select(kind: str, target: Mapping[str, Any]) -> Selected:
     """The effect of an override on what runs now. InputError before the first decision or for a bad target."""
-    snap = views.snapshot()
+    require_now()
+    snap = views.newest()
     if snap is None:
         raise InputError("there is no decision to override yet: wait for the first cycle")
     site, prices = snap.site, snap.cycle["prices"]
@@ -114,7 +122,7 @@ def select(kind: str, target: Mapping[str, Any]) -> Selected:
     plan = report.dispatch_from_json(planned) if planned else current
     soc = snap.cycle["soc_frac"]
     state = SiteState(snap.at, float("nan") if soc is None else soc, current.machines, current.battery_kw)
-    version = override.version(views.ledger())
+    version = override.version(_ledger())
     after = effects.apply_override(site, state, plan, kind, target, prices["energy_usd_per_mwh"])
     return Selected(
         kind,
@@ -142,6 +150,7 @@ def operate(selected: Selected, actor: Actor, target: Mapping[str, Any], *, reas
     is older than 30 s, or where it breaks a limit; Forbidden where the actor may not; Conflict where somebody acted in
     between.
     """
+    require_now()
     if selected.violations:
         raise InputError(f"it would break a limit: {selected.violations[0]}; choose another target")
     age, void = _wall() - selected.selected_at, ""
@@ -152,22 +161,25 @@ def operate(selected: Selected, actor: Actor, target: Mapping[str, Any], *, reas
     now = _source_now()
     until = now + timedelta(minutes=minutes)
     command = Command(now, actor.name, reason, selected.kind, selected.target, until, selected.version)
-    return override.submit(views.ledger(), command, actor, wall=_wall(), propose=selected.second_person, void=void)
+    return override.submit(_ledger(), command, actor, wall=_wall(), propose=selected.second_person, void=void)
 
 
 def approve(command_id: int, actor: Actor) -> Command:
     """The second person's word: the proposed command is in force from now on."""
-    return override.approve(views.ledger(), command_id, actor, now=_source_now(), wall=_wall())
+    require_now()
+    return override.approve(_ledger(), command_id, actor, now=_source_now(), wall=_wall())
 
 
 def release(command_id: int, actor: Actor, *, reason: str) -> None:
     """End an override before its time, or take a proposal back. One press, without a name too: the plan is safe."""
-    override.release(views.ledger(), command_id, _named(actor), reason=reason, now=_source_now(), wall=_wall())
+    require_now()
+    override.release(_ledger(), command_id, _named(actor), reason=reason, now=_source_now(), wall=_wall())
 
 
 def resume(actor: Actor, *, reason: str) -> Command:
     """End a hold after outside changes."""
-    ledger = views.ledger()
+    require_now()
+    ledger = _ledger()
     return override.resume(
         ledger, actor, reason=reason, base_version=override.version(ledger), now=_source_now(), wall=_wall()
     )
@@ -175,7 +187,8 @@ def resume(actor: Actor, *, reason: str) -> Command:
 
 def release_stop(step: str, actor: Actor, *, reason: str) -> Command:
     """Leave the emergency stop: `step` is request, then within 30 s confirm."""
-    ledger, now = views.ledger(), _wall()
+    require_now()
+    ledger, now = _ledger(), _wall()
     stopfile.absorb(ledger, views.settings().database_url())
     command = Command(now, actor.name, reason, "estop_release", {"step": step}, now + VALID, override.version(ledger))
     return override.submit(ledger, command, actor, wall=now)
@@ -189,7 +202,8 @@ def curtail(
 ) -> Curtailment:
     """A curtailment from `in_minutes` on: `target` is {"import_kw": x} or {"percent": p}. Above the threshold for one
     person it waits for another's approval."""
-    now, ledger, snap = _source_now(), views.ledger(), views.snapshot()
+    require_now()
+    now, ledger, snap = _source_now(), _ledger(), views.newest()
     _require(actor, OPERATOR, reason, now)
     if snap is None:
         raise InputError("there is no decision yet: wait for the first cycle")
@@ -201,6 +215,38 @@ def curtail(
     alone = snap.site.operators
     propose = any(alone.second_person(kw, min(kw, event.target_kw(kw))) for kw in _drawn(snap, start, end))
     return curtailment.submit(ledger, event, now, propose=propose)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a curtailment would do by the newest plan, once its ramp is over."""
+
+    limit_kw: float  # the most that may be drawn
+    before_kw: float  # the most that is drawn in its time without it
+    after_kw: float
+    less_kwh: float  # left out of what is planned; what lies beyond the plan does not count
+    now: Selected | None  # the effect on what runs, where it begins at once
+
+
+def foresee(target: Mapping[str, float], in_minutes: float, minutes: float) -> Foreseen:
+    """The effect of a curtailment that was not given. InputError before the first decision."""
+    now, ledger, snap = _source_now(), _ledger(), views.newest()
+    if snap is None:
+        raise InputError("there is no decision yet: wait for the first cycle")
+    start = now + timedelta(minutes=in_minutes)
+    end = start + timedelta(minutes=minutes)
+    event = Curtailment("", "operator", "", "", start, end, target.get("import_kw"), target.get("percent"))
+    hour_kw = metering.mean_kw(ledger, now - curtailment.BASELINE, now)  # as the pilot expects it until the start
+    limit = event.target_kw(hour_kw if math.isfinite(hour_kw) else snap.site.import_kw)
+    at_once = in_minutes <= 0.0
+    drawn = _drawn(snap, start, end)
+    before = max(drawn if at_once else drawn[1:] or drawn)
+    steps = views.times(snap.plan["timestamp"]).astype(np.int64)
+    planned = np.subtract(views.values(snap.plan["import_kw"]), views.values(snap.plan["export_kw"]))
+    inside = np.minimum(steps + snap.step_s, end.timestamp()) - np.maximum(steps, start.timestamp())
+    less = float(np.maximum(inside, 0.0) @ np.maximum(planned - limit, 0.0)) / 3600.0
+    effect = select("curtail", {"import_kw": min(limit, snap.site.import_kw)}) if at_once else None
+    return Foreseen(limit, before, min(before, limit), less, effect)
 
 
 def _drawn(snap: views.Snapshot, start: datetime, end: datetime) -> list[float]:
@@ -215,7 +261,8 @@ def _drawn(snap: views.Snapshot, start: datetime, end: datetime) -> list[float]:
 
 def approve_curtailment(actor: Actor, event: Curtailment) -> Curtailment:
     """The second person's word on a proposed curtailment."""
-    now, ledger = _source_now(), views.ledger()
+    require_now()
+    now, ledger = _source_now(), _ledger()
     own = people.same_person(actor.name, event.author)
     why = f"{actor.name} proposed it: another person must approve it" if own else ""
     act = f"approve curtailment {event.id}"
@@ -225,7 +272,8 @@ def approve_curtailment(actor: Actor, event: Curtailment) -> Curtailment:
 
 def cancel_curtailment(actor: Actor, event_id: str, *, reason: str) -> Curtailment:
     """End a curtailment before its time, whoever gave it."""
-    now, ledger = _source_now(), views.ledger()
+    require_now()
+    now, ledger = _source_now(), _ledger()
     _require(actor, OPERATOR, f"cancel curtailment {event_id}", now)
     return curtailment.cancel(ledger, event_id, author=actor.name, reason=reason, now=now)
 
@@ -237,7 +285,7 @@ def acknowledge(actor: Actor, alarm_id: int) -> Alarm:
     """Say that somebody has seen an alarm."""
     now = _source_now()
     _require(actor, OPERATOR, f"acknowledge alarm {alarm_id}", now, kind="alarm")
-    return alarms.acknowledge(views.ledger(), alarm_id, by=_named(actor).name, wall=_wall(), present=now)
+    return alarms.acknowledge(_ledger(), alarm_id, by=_named(actor).name, wall=_wall(), present=now)
 
 
 def shelve(actor: Actor, alarm_id: int, *, minutes: float, reason: str) -> Alarm:
@@ -248,14 +296,14 @@ def shelve(actor: Actor, alarm_id: int, *, minutes: float, reason: str) -> Alarm
         raise InputError(f"shelved for {minutes:g} minutes: expected more than 0 and at most {24 * 60}")
     until = wall + timedelta(minutes=minutes)
     by = _named(actor).name
-    return alarms.shelve(views.ledger(), alarm_id, by=by, why=reason, until=until, wall=wall, present=now)
+    return alarms.shelve(_ledger(), alarm_id, by=by, why=reason, until=until, wall=wall, present=now)
 
 
 def unshelve(actor: Actor, alarm_id: int) -> Alarm:
     """Look at a shelved alarm again."""
     now = _source_now()
     _require(actor, OPERATOR, f"unshelve alarm {alarm_id}", now, kind="alarm")
-    return alarms.unshelve(views.ledger(), alarm_id, by=_named(actor).name, wall=_wall(), present=now)
+    return alarms.unshelve(_ledger(), alarm_id, by=_named(actor).name, wall=_wall(), present=now)
 
 
 # --- the replay clock ------------------------------------------------------------------------
@@ -274,7 +322,7 @@ def step_replay(actor: Actor) -> None:
 def _clock(target: Mapping[str, Any], actor: Actor) -> None:
     now, who = _wall(), _named(actor)
     command = Command(now, who.name, "replay clock", "clock", target, now + VALID, 0)
-    override.submit(views.ledger(), command, who, wall=now)
+    override.submit(_ledger(), command, who, wall=now)
 
 
 def _require(
@@ -282,7 +330,7 @@ def _require(
 ) -> None:
     """Forbidden, on record, for who may not do this."""
     attempt = Command(now, actor.name, act, kind, {}, now, 0)
-    override.require(views.ledger(), actor, role, attempt, wall=_wall(), forbidden=forbidden)
+    override.require(_ledger(), actor, role, attempt, wall=_wall(), forbidden=forbidden)
 
 
 def _named(actor: Actor) -> Actor:
@@ -290,7 +338,22 @@ def _named(actor: Actor) -> Actor:
     return actor if actor.name else replace(actor, name=people.NO_NAME)
 
 
+def require_now() -> None:
+    """InputError for who looks at a past moment: a command given there would rest on what is no longer so."""
+    if views.look().at is not None:
+        raise InputError("commands act now, and a past moment is looked at: go back to now to give one")
+
+
 # --- small parts -----------------------------------------------------------------------------
+
+
+def _ledger() -> Ledger:
+    """The one ledger that is written from here: the own site's. InputError while another site is looked at, so that no
+    command can go to one site while the screen shows another."""
+    other = views.elsewhere()
+    if other is not None:
+        raise InputError(f"commands for {other.name} are given on its own console: this one only shows it")
+    return views.own_ledger()
 
 
 def _worth(snap: views.Snapshot, dispatch: Dispatch) -> float:

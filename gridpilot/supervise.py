@@ -16,13 +16,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gridpilot.errors import ConfigError, GridPilotError
 
 if TYPE_CHECKING:
+    from gridpilot.config import FleetSite
     from gridpilot.ledger.store import Ledger
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ JOIN_S: Final = 1.0  # a look at a ledger that does not answer is not waited for
 STOP_WAIT_S: Final = 8.0  # from SIGTERM to SIGKILL: a pilot ends or leaves its cycle before
 
 
+def _never(pid: int) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A process to keep: its command, what it has besides our environment, and what says that it hangs."""
@@ -44,7 +49,7 @@ class Program:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
-    hangs: Callable[[int], bool] = lambda pid: False
+    hangs: Callable[[int], bool] = _never
 
 
 class Supervisor:
@@ -135,9 +140,11 @@ class _Kept:
 
 
 class Fenced:
-    """Whether the watchdog took the pilot lease from a process of this host, by what the ledger says."""
+    """Whether the watchdog took the pilot lease from a process of this host, by what the ledger says: that of a site of
+    the fleet, or of the settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, site: FleetSite | None = None) -> None:
+        self._site = site
         self._ledger: Ledger | None = None
 
     def __call__(self, pid: int) -> bool:
@@ -148,7 +155,9 @@ class Fenced:
 
         try:
             if self._ledger is None:
-                self._ledger = Ledger.open(load_settings().database_url(), read_only=True)
+                ours = load_settings()
+                of = ours if self._site is None else self._site.settings(ours)
+                self._ledger = Ledger.open(of.database_url(), read_only=True)
             latch = Latch.load(self._ledger)
         except GridPilotError:
             return False
@@ -159,13 +168,27 @@ def _python(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-m", *words)
 
 
-def engine() -> tuple[Program, ...]:
-    """Pilot, watchdog and watch."""
-    return (
-        Program("pilot", _python("gridpilot", "pilot", "--exit-with-parent"), hangs=Fenced()),
-        Program("watchdog", _python("gridpilot", "watchdog", "--exit-with-parent")),
-        Program("watch", _python("gridpilot", "watch", "--exit-with-parent")),
+def engine(site: FleetSite | None = None) -> tuple[Program, ...]:
+    """Pilot, watchdog and watch: of a site of the fleet, or of the settings."""
+    of, told = ("", {}) if site is None else (f" of {site.name}", site.environment())
+    return tuple(
+        Program(name + of, _python("gridpilot", name, "--exit-with-parent"), told, hangs)
+        for name, hangs in (("pilot", Fenced(site)), ("watchdog", _never), ("watch", _never))
     )
+
+
+def fleet(file: Path, port: int) -> tuple[Program, ...]:
+    """Pilot, watchdog and watch of each site of a fleet that is to run here, and the console of the first of them."""
+    from gridpilot.config import load_fleet
+
+    sites = [site for site in load_fleet(file) if site.run]
+    if not sites:
+        raise ConfigError(f"{file}: every site has run = false, so there is nothing to run here")
+    if os.environ.get("GRIDPILOT_HEAD_FILE"):
+        raise ConfigError("GRIDPILOT_HEAD_FILE is one ledger's, and a fleet has several: unset it")
+    first = console(port)
+    shown = {**first.environment, **sites[0].environment(), "GRIDPILOT_FLEET": str(file.absolute())}
+    return (replace(first, environment=shown), *(program for site in sites for program in engine(site)))
 
 
 def console(port: int) -> Program:

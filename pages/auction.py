@@ -59,7 +59,7 @@ def _result() -> None:
             widgets.finding(parts.recorded_title(snap))
             figure = _figure(snap.cycle_id)
             if figure is not None:
-                live_chart.show(figure, "auction_merit")
+                live_chart.show(figure, "auction_merit", parts.recorded_title(snap))
         with table:
             rows = parts.result_table(snap.auction, snap.units.money)
             widgets.table(rows, "auction", parts.numbers(rows))
@@ -82,7 +82,7 @@ def _history() -> None:
         st.caption("One auction so far: the course of the clearing price comes with the next ones.")
     else:
         widgets.finding(past[0])
-        live_chart.show(past[1], "auction_history")
+        live_chart.show(past[1], "auction_history", past[0])
 
 
 @st.fragment(run_every=REFRESH_S)

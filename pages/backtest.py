@@ -37,7 +37,7 @@ def _result(result: Mapping[str, Any], money: str, key: str) -> None:
     gap = backtest_parts.gap_figure(result, money)
     if gap is not None:
         widgets.finding(backtest_parts.gap_title(result, money))
-        live_chart.show(gap, f"backtest_gap_{key}", "Missing to perfect foresight")
+        live_chart.show(gap, f"backtest_gap_{key}", backtest_parts.gap_title(result, money))
     st.markdown("##### Day by day")
     table = backtest_parts.day_table(result, money)
     widgets.table(table, "backtest", dict.fromkeys(table.columns[1:5], 0) | {table.columns[-1]: 0})
@@ -53,12 +53,13 @@ def _running(asked: backtest_job.Asked) -> None:
 
 
 def _body(days: int, forecaster: str, information: str) -> None:
-    snap = views.snapshot()
+    snap = views.newest()
     if snap is None:
         what = "What the engine would have earned on the recorded prices, against perfect foresight."
         widgets.until_first_decision("No prices yet", what)
         return
-    asked = backtest_job.Asked(days, forecaster, information, fmt.local_date(snap.at, snap.site.timezone))
+    through, other = fmt.local_date(snap.at, snap.site.timezone), views.elsewhere()
+    asked = backtest_job.Asked(days, forecaster, information, through, other.name if other else "")
     st.caption(backtest_parts.SAID[information])
     job = backtest_job.jobs().find(asked)
     label = "Run again" if job is not None else "Run"

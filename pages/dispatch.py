@@ -2,65 +2,22 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import command_inputs, curtailment_panel, day_parts, override_panel, promise_parts, widgets
-from gridpilot.console import format as fmt
+from gridpilot.console import (
+    command_inputs,
+    curtailment_panel,
+    day_parts,
+    dispatch_parts,
+    moment_bar,
+    override_panel,
+    promise_parts,
+    widgets,
+)
 from gridpilot.errors import GridPilotError
 
 REFRESH_S = 2.0
-
-
-def _machines(snap: views.Snapshot, sent: list[views.Sent]) -> pd.DataFrame:
-    """Planned, sent and actual counts of each machine type beside its stock."""
-    types, last, seen = snap.site.machines, sent[0] if sent else None, views.shown()
-    planned = (snap.cycle.get("planned") or snap.dispatch)["machines"]
-    actual = None if seen is None else seen.machines
-    return pd.DataFrame(
-        {
-            "machines": [m.type for m in types],
-            "plan": [int(planned.get(m.type, 0)) for m in types],
-            "sent": [last.desired.get(m.type, 0) if last else None for m in types],
-            "actual": [None if actual is None else actual.get(m.type, 0) for m in types],
-            "stock": [m.count for m in types],
-            "actual, kW": [None if actual is None else actual.get(m.type, 0) * m.power_kw for m in types],
-        }
-    )
-
-
-def _others(snap: views.Snapshot) -> pd.DataFrame:
-    """Tenants, jobs and cooling: what they draw."""
-    dispatch = snap.dispatch
-    rows = {**dispatch["tenants_kw"], **dispatch["jobs_kw"], "cooling": dispatch["cooling_kw"]}
-    return pd.DataFrame({"besides machines": list(rows), "kW": list(rows.values())})
-
-
-def _limits(snap: views.Snapshot) -> None:
-    dispatch, site, battery = snap.dispatch, snap.site, snap.site.battery
-    grid = (-site.export_kw, site.import_kw)
-    most_kw = curtailment_panel.most_kw(site.import_kw)
-    widgets.limit_bar("Grid", dispatch["grid_kw"], "kW", (grid[0], most_kw), grid, "grid")
-    power = (-battery.discharge_kw, battery.charge_kw)
-    widgets.limit_bar("Battery", dispatch["battery_kw"], "kW", power, power, "battery")
-    soc = snap.cycle["soc_frac"]
-    band = (100.0 * battery.soc_min, 100.0 * battery.soc_max)
-    widgets.limit_bar("Charge", None if soc is None else 100.0 * soc, "%", band, (0.0, 100.0), "soc")
-
-
-def _verdict(snap: views.Snapshot, sent: list[views.Sent]) -> None:
-    dispatch, zone, last, seen = snap.dispatch, snap.site.timezone, sent[0] if sent else None, views.shown()
-    status = last.status if last else "nothing sent yet"
-    if last and seen and seen.machines != last.desired and status in ("applied", "recovered"):
-        status = "switching"
-    count = sum(seen.machines.values()) if seen and seen.machines else 0
-    since, until = (fmt.local(views.moment(dispatch[key]), zone, with_date=False) for key in ("at", "valid_until"))
-    outcome = {"applied": "read back as asked", "recovered": "acknowledgement lost, read back as asked"}
-    said = outcome.get(status, "machines are still switching" if status == "switching" else f"outcome: {status}")
-    checked = "passed the safety check" if dispatch["constraints_satisfied"] else "did not pass the safety check"
-    text = f"{fmt.count(count, 'machine')} on since {since}, {said}; {checked}; valid until {until} ({zone})."
-    st.markdown(widgets.inert(text))
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -69,15 +26,13 @@ def _running() -> None:
         snap, sent = views.snapshot(), views.machine_log(1)
         if snap is None:
             return
-        _verdict(snap, sent)
+        dispatch_parts.verdict(snap, sent)
+        curtailment_panel.in_force(snap)
         table, bars = st.columns([3, 2], gap="medium")
         with table:
-            numbers = st.column_config.NumberColumn(format="%.0f")
-            config = {"actual, kW": numbers, "kW": numbers}
-            widgets.table(_machines(snap, sent), "machines", config)
-            st.dataframe(_others(snap), hide_index=True, placeholder=fmt.DASH, column_config=config)
+            dispatch_parts.running(snap, sent)
         with bars:
-            _limits(snap)
+            dispatch_parts.limits(snap)
             st.markdown("##### What could be curtailed at once")
             st.markdown(widgets.inert(promise_parts.curtail_text(snap)))
             st.markdown("##### Next changes", help="Money: what the change brings over its run, at the plan's prices.")
@@ -91,43 +46,35 @@ def _log() -> None:
     snap = views.snapshot()
     if snap is None:
         return
-    timezone = snap.site.timezone
     curtailments, commands, sent = st.tabs(["Curtailments", "Operators' commands", "Commands to the machines"])
     with curtailments:
-        curtailment_panel.events()
+        curtailment_panel.events(snap)
     with commands:
         rows = views.command_log()
         if rows:
-            widgets.table(command_inputs.log(snap, rows), "commands")
+            widgets.table(command_inputs.log(snap, rows), "commands", command_inputs.WIDTHS)
+            st.caption(command_inputs.TIMES)
         else:
             st.caption("No operator has given a command yet.")
     with sent:
-        log = [
-            {
-                "when": fmt.local(row.at, timezone),
-                "by": row.origin,
-                "outcome": row.status,
-                "asked": ", ".join(f"{n} {name}" for name, n in row.desired.items()),
-                "read back": ", ".join(f"{n} {name}" for name, n in (row.actual or {}).items()),
-                "detail": row.detail,
-            }
-            for row in views.machine_log()
-        ]
-        widgets.table(pd.DataFrame(log), "machine-commands")
+        widgets.table(dispatch_parts.machine_log_table(snap.site.timezone), "machine-commands")
 
 
 st.subheader("What is running, what will change, and how do I take over?")
 try:
     newest = views.snapshot()
-    now, take = st.columns([5, 3], gap="large")
+    past = moment_bar.commands_act_now()
+    now, take = (st.container(), None) if past else st.columns([5, 3], gap="large")
     with now:
         if newest is None:
             widgets.until_first_decision("Nothing was sent yet", "Machines, limits and the log will be here.")
         else:
             _running()
-            _log()
-    with take:
-        override_panel.panel(newest)
-        curtailment_panel.panel(newest)
+    if take is not None:
+        with take:
+            override_panel.panel(newest)
+            curtailment_panel.panel(newest)
+    if newest is not None:
+        _log()
 except GridPilotError as problem:
     st.error(widgets.inert(str(problem)))

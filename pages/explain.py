@@ -12,7 +12,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console import widgets
 from gridpilot.errors import GridPilotError
 
-CHAT = "explain_chat"  # list of (question, Explanation, age); the ledger is the truth, this is only the screen
+CHAT = "explain_chat"  # look -> list of (question, Explanation, age): the ledger is the truth, this is the screen
 ASKED = "explain_asked"  # views.Asking: the question that is being answered
 FIRST = "What is the site doing, and why?"
 LONGEST = 500
@@ -25,16 +25,22 @@ def _ask(question: str) -> None:
     asking.wait(None if views.connection().model is None else AT_ONCE_S)
 
 
-def _answered(asking: views.Asking, chat: list[tuple[str, views.Explanation, str]]) -> None:
-    """Into the conversation with it."""
+def _chat() -> list[tuple[str, views.Explanation, str]]:
+    """The conversation about the moment looked at: what was said of another is not shown here."""
+    return list(st.session_state.get(CHAT, {}).get(views.look(), ()))
+
+
+def _answered(asking: views.Asking) -> None:
+    """Into the conversation that it was asked in."""
     if asking.found is not None:
-        chat.append((asking.question, asking.found, views.facts().age))
+        chats = st.session_state.setdefault(CHAT, {})
+        chats.setdefault(asking.look, []).append((asking.question, asking.found, asking.age))
     else:
         st.error(widgets.inert(asking.failure or "the explainer stopped: ask again"))
 
 
 def _clear() -> None:
-    st.session_state[CHAT] = []
+    st.session_state.get(CHAT, {}).pop(views.look(), None)
 
 
 def _who_answers() -> None:
@@ -72,11 +78,11 @@ def main() -> None:
     if views.snapshot() is None:
         widgets.until_first_decision("Nothing to explain: there is no decision yet", "Questions and answers about it.")
         return
-    chat: list[tuple[str, views.Explanation, str]] = st.session_state.setdefault(CHAT, [])
     asking: views.Asking | None = st.session_state.get(ASKED)
     if asking is not None and asking.over:
-        _answered(asking, chat)
+        _answered(asking)
         st.session_state[ASKED] = asking = None
+    chat = _chat()
     if not chat and asking is None:
         parts.answer(0, FIRST, views.ask(FIRST), views.facts().age)
     for number, (question, found, age) in enumerate(chat, 1):
@@ -85,7 +91,8 @@ def main() -> None:
         parts.coming(asking)
     # Before the first question the line stands under the answer: at the window's end it would scroll the answer away.
     with st.container(key="first_question") if not chat and asking is None else nullcontext():
-        typed = st.chat_input("Ask about now, the past week or the plan ahead", max_chars=LONGEST, key="question")
+        asked = "now, the past week" if views.look().at is None else "this moment, the week before"
+        typed = st.chat_input(f"Ask about {asked} or the plan ahead", max_chars=LONGEST, key="question")
     if typed:
         _ask(typed)
         st.rerun()

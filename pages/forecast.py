@@ -60,14 +60,14 @@ def _models(snap: views.Snapshot, kind: str) -> None:
     """Each model day by day and, for energy, what the forecast is made of now."""
     if (daily := forecast_parts.daily_figure(snap, kind)) is not None:
         widgets.finding(forecast_parts.daily_title(snap, kind))
-        live_chart.show(daily, f"forecast_daily_{kind}", "Models day by day")
+        live_chart.show(daily, f"forecast_daily_{kind}", forecast_parts.daily_title(snap, kind))
     drivers = forecast_parts.driver_figure(snap) if kind == "energy" else None
     if drivers is None:
         return
     left, right = st.columns([3, 2], gap="medium")
     with left:
         widgets.finding(forecast_parts.driver_title(snap))
-        live_chart.show(drivers, "forecast_drivers", "What drives the forecast")
+        live_chart.show(drivers, "forecast_drivers", forecast_parts.driver_title(snap))
         st.caption(forecast_parts.DRIVERS_SAID)
     with right:
         widgets.finding(f"Ensemble fitted up to {snap.forecast['version'].replace('T', ' ').replace('Z', ' UTC')}")

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import globe, theme, widgets
+from gridpilot.console import globe, globe_parts, live_globe, looking, theme, widgets
+from gridpilot.errors import GridPilotError
 
-sites = views.sites()
-st.subheader("Where are we making and losing money?")
-if views.snapshot() is None:
-    widgets.until_first_decision("No site has reported yet", "Price, margin and load of each site, on a globe.")
-    st.stop()
+REFRESH_S = 10.0
+HOVER = "Hover for figures, click a column or choose a row to go into a site."
+COLOURS = "Height: size of the margin. Teal earns, amber loses, grey has no data; green: work that would have paid."
 
-units = sites[0].units
-table = pd.DataFrame(
-    {
-        "site": [s.name for s in sites],
-        f"margin, {units.money}/h": [s.margin_usd_per_h for s in sites],
-        f"price, {units.energy}": [s.price for s in sites],
-        "load, kW": [s.load_kw for s in sites],
-        "charge, %": [100.0 * s.soc_frac for s in sites],
-        "data": ["simulated" if s.simulated else "live" for s in sites],
-    }
-)
-picture, numbers = st.columns([3, 2], gap="medium")
-with picture:
-    st.pydeck_chart(globe.deck(sites, theme.active()), height=560, key="globe")
-    st.caption(f"Height: size of the margin. Teal earns, amber loses. {globe.LAND_CREDIT}.")
-with numbers:
-    st.dataframe(
-        table,
-        hide_index=True,
-        column_config={
-            name: st.column_config.NumberColumn(format="%.0f" if name.startswith(("load", "charge")) else "%.2f")
-            for name in table.columns
-            if name not in ("site", "data")
-        },
-    )
-    widgets.download_csv(table, "sites.csv", key="globe_csv")
+
+@st.fragment(run_every=REFRESH_S)
+def _body() -> None:
+    try:
+        fleet = views.fleet()
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+        return
+    sentence = globe.finding(fleet)
+    st.markdown(f"**{widgets.inert(sentence)}**")
+    picture, numbers = st.columns([1, 1], gap="medium")
+    with picture:
+        light, dark = (globe.spec(fleet, palette) for palette in (theme.LIGHT, theme.DARK))
+        clicked = live_globe.show(light, dark, "globe", f"Globe of the sites. {sentence}")
+        st.caption(f"{HOVER} {COLOURS} {globe.LAND_CREDIT}.")
+    with numbers:
+        chosen = globe_parts.show_table(fleet.sites)
+        if len(fleet.sites) > 1:
+            globe_parts.moves(fleet)
+        else:
+            globe_parts.how()
+    if clicked or chosen:
+        looking.enter(clicked or chosen)
+
+
+st.caption("Where are we making and losing money?")
+_body()

@@ -34,25 +34,36 @@ def _now() -> None:
         if not health.cycles:
             todo = "The pilot writes one each interval. If the strip says NO PILOT, restart the console."
             widgets.empty_state("No cycle yet", f"Service levels, latencies and data flags will be here. {todo}")
-        left, right = st.columns([3, 2], gap="medium")
-        with left:
-            st.markdown("##### Alarms")
-            alarm_panel.said()
-            alarm_panel.alarm_list(status.timezone)
-        with right:
-            st.markdown("##### Processes")
-            st.html(health_parts.processes_html(health))
-            if health.cycles:
-                st.markdown("##### Where a cycle's time goes")
-                health_parts.stages(health)
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+
+
+@st.fragment(run_every=REFRESH_S)
+def _alarms() -> None:
+    try:
+        st.markdown("##### Alarms")
+        alarm_panel.said()
+        alarm_panel.alarm_list(views.status().timezone)
+    except GridPilotError as error:
+        st.error(widgets.inert(str(error)))
+
+
+@st.fragment(run_every=REFRESH_S)
+def _processes() -> None:
+    try:
+        health = views.health()
+        st.markdown("##### Processes")
+        st.html(health_parts.processes_html(health))
+        if health.cycles:
+            st.markdown("##### Where a cycle's time goes")
+            health_parts.stages(health)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 
 
 def _below() -> None:
-    """What does not tick: the shelf, the log, the data, the money."""
-    status, snap = views.status(), views.snapshot()
-    alarm_panel.shelf()
+    """What does not tick: the data, the money, the log."""
+    status, snap = views.status(), views.newest()
     if snap is not None:
         if snap.flags:
             st.markdown("##### Said about the newest decision's data")
@@ -77,6 +88,12 @@ def _below() -> None:
 st.subheader("Is the system itself well?")
 _now()
 try:
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        _alarms()
+        alarm_panel.acting()
+    with right:
+        _processes()
     _below()
 except GridPilotError as problem:
     st.error(widgets.inert(str(problem)))

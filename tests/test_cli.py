@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gridpilot import cli
 from gridpilot.cli import main
 from gridpilot.config import load_settings, load_site
 from gridpilot.dispatch.way import open_gateway
@@ -24,6 +27,11 @@ pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not 
 ROOT = Path(__file__).resolve().parent.parent
 HOURS = [f"2024-06-{1 + i // 24:02d}T{i % 24:02d}:00:00Z" for i in range(24 * 6)]
 PRICES = "timestamp,energy_price\n" + "".join(f"{at},{50 + 40 * (i % 24 in (18, 19))}\n" for i, at in enumerate(HOURS))
+BIDS = """bidder,service,kw,price_usd_per_kwh,divisible
+acme,inference,200,0.30,true
+acme,training,200,0.25,true
+other,training,1400,0.20,true
+"""
 BATTERY_ALONE = "machines = []\n[battery]\nterminal_usd_per_mwh = 40\n"
 
 
@@ -148,6 +156,65 @@ def test_risk__sample__var_and_cvar_are_losses(tmp_path: Path, capsys: pytest.Ca
     assert 5.0 <= body["var"] <= 6.0
 
 
+# --- for people ------------------------------------------------------------------------------
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(list(words)) == 0
+    return capsys.readouterr().out
+
+
+def test_texts__figures_for_people__have_units_and_few_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pnl = "pnl_usd\n" + "".join(f"{1234.5678 * (-1) ** i * i:.6f}\n" for i in range(60))
+    prices, bids = write(tmp_path, "p.csv", PRICES), write(tmp_path, "b.csv", BIDS)
+    seen = [
+        said(capsys, "cycle"),
+        said(capsys, "risk", "--pnl", write(tmp_path, "r.csv", pnl)),
+        said(capsys, "plan", "--prices", prices, "--soc", "0.5"),
+        said(capsys, "auction", "--bids", bids, "--capacity-kw", "700"),
+        said(capsys, "simulate", "--heat-c", "30", "--failed", "hydro=3", "--soc-lost"),
+        said(capsys, "curtail", "--percent", "25"),
+    ]
+    assert [re.findall(r"\d\.\d{5,}|\d{5,}\.\d", text) for text in seen] == [[]] * len(seen)
+    assert re.search(r"CVaR 0.95: -?[\d,]+ \$ ", seen[0])
+    assert re.search(r"VaR 0.95 +[\d,]+ \$", seen[1])
+    assert re.search(r"optimal by .*: -?[\d,.]+ \$ over 144 steps of 3,600 s", seen[2])
+    assert seen[3].count("pays") == 2 and seen[3].count("acme") == 2  # one payment for both services of one bidder
+    assert seen[4] == (
+        "from now on: 3 hydro stand still; the hottest machine is 30 C hotter; the battery's sensor is lost\n"
+    )
+    assert said(capsys, "simulate") == "from now on: no faults\n"
+    assert re.fullmatch(r"ok: \d+ entries, numbers 1 to \d+\nnewest    [0-9a-f]{64}\n", said(capsys, "verify-ledger"))
+    assert said(capsys, "prune-ledger", "--keep-days", "2") == "no entry is as old as that\n"
+
+
+def test_cycle__prices_of_another_source_than_the_ledgers__one_clear_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "GRIDPILOT_DB_URL" not in said(capsys, "cycle")
+    assert "GRIDPILOT_DB_URL" not in said(capsys, "cycle")
+    source = f"csv:{write(tmp_path, 'prices.csv', PRICES)}"
+    other = said(capsys, "cycle", "--source", source, "--dry-run").splitlines()
+    assert [row for row in other if "this ledger is of replay prices" in row and "GRIDPILOT_DB_URL" in row]
+    assert ok(capsys, "cycle", "--source", source)["flags"][0]["code"] == "SWITCHED"
+    assert ok(capsys, "cycle", "--source", source)["flags"][0]["code"] != "SWITCHED"
+
+
+def test_help__every_command_has_a_line_in_a_group_and_every_option_says_what_it_is() -> None:
+    parser = cli._parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    listed = parser.format_help()
+    assert "Others:" not in listed
+    for name, sub in commands.choices.items():
+        assert len(re.findall(rf"^    {name} +\S", listed, re.MULTILINE)) == 1
+        bare = [a.dest for a in sub._actions if not a.help or (a.nargs is None and not a.metavar and not a.choices)]
+        assert bare == [], name
+    for name, column in (("auction", "price_usd_per_kwh"), ("risk", "pnl_usd"), ("plan", "energy_price")):
+        assert column in commands.choices[name].format_help()
+
+
 # --- bad input: exit code 2, one line --------------------------------------------------------
 
 
@@ -182,6 +249,11 @@ def test_plan__bad_prices__one_clear_line(
         (["cycle", "--source", "crystal-ball"], "replay, mara, csv:PATH"),
         (["cycle", "--source", "csv:nowhere.csv"], "nowhere.csv"),
         (["dance"], "dance"),
+        (["auction"], "see `python -m gridpilot auction --help`"),
+        (["up", "--port", "70000"], "70000 is not a port from 1 to 65535"),
+        (["mara-server", "--port", "0"], "0 is not a port"),
+        (["mara-server", "--speed", "-3"], "-3 is not 0 or more"),
+        (["watchdog", "--grace", "-5"], "-5 is not 0 or more"),
         ([], "COMMAND"),
     ],
 )
@@ -267,6 +339,14 @@ def test_auction__many_bids_that_take_no_part__a_thousand_told_and_the_rest_coun
     body = ok(capsys, "auction", "--bids", bids, "--capacity-kw", "100", "--reserve", "0.2")
     assert len(body["rejected"]) == 1001
     assert body["rejected"][-1] == {"bidder": "others", "reason": "4000 more bids take no part"}
+
+
+def test_mara_server__address_that_is_not_this_machines__one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["mara-server", "--host", "198.51.100.1"]) == 2
+    seen = capsys.readouterr().err
+    assert "cannot listen on 198.51.100.1:8787" in seen and seen.count("\n") == 1
 
 
 def test_setting__wrong_value__names_the_variable(
@@ -357,6 +437,12 @@ def test_replay__tampered_with__says_where_and_exit_1(tmp_path: Path, capsys: py
 def test_replay__no_such_cycle__refused(capsys: pytest.CaptureFixture[str]) -> None:
     ok(capsys, "cycle")
     assert "cycle 'nothing' is not in the ledger" in refused(capsys, "replay", "nothing")
+
+
+def test_replay__nothing_decided_yet__refused(capsys: pytest.CaptureFixture[str]) -> None:
+    ok(capsys, "simulate")
+    assert said(capsys, "verify-ledger") == "ok: no entries yet\n"
+    assert "no decision in the ledger yet" in refused(capsys, "replay", "last")
 
 
 def test_curtail__given_reported_and_cancelled(capsys: pytest.CaptureFixture[str]) -> None:

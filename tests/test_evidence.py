@@ -24,6 +24,7 @@ from gridpilot.errors import InputError
 from gridpilot.evidence import replay
 from gridpilot.forecast.ensemble import prepare
 from gridpilot.forecast.refit import fit_prices
+from gridpilot.ledger.prune import prune
 from gridpilot.ledger.store import Ledger
 from gridpilot.mara_server import MaraServer
 from gridpilot.market.replay import ReplaySource
@@ -145,6 +146,21 @@ def test_replay__site_changed_since__is_made_for_the_site_of_then(engine: Engine
     engine.site = replace(engine.site, battery=Battery(capacity_kwh=2000.0))
     second = decide_some(engine, 1)[0]
     assert replay(ledger, first).same and replay(ledger, second).same
+
+
+def test_replay__after_a_prune__the_site_of_then_is_kept_and_what_is_gone_is_said(
+    engine: Engine, ledger: Ledger, tmp_path: Path
+) -> None:
+    source = engine.source
+    assert isinstance(source, ReplaySource)
+    decide_some(engine, 1)
+    for days, keep in ((4, 2), (8, 3)):  # the second prune takes the entry of the first one with it
+        source.clock = replace(source.clock, replay=source.clock.replay + timedelta(days=days))
+        first, second = decide_some(engine, 2)
+        assert prune(ledger, keep, WALL, tmp_path).removed > 0
+        assert replay(ledger, second).same
+        with pytest.raises(InputError, match=r"the decision before it, .*, was pruned"):
+            replay(ledger, first)
 
 
 def test_replay__prices_revised_since__are_those_of_then(engine: Engine, ledger: Ledger) -> None:

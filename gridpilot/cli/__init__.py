@@ -1,6 +1,6 @@
 """The command line: `python -m gridpilot COMMAND`. Its names and JSON keys are a public contract.
 
-Exit code 0 on success, 2 on bad input, 1 on any other failure; a failure is one line on stderr. `studies` are the
+Exit code 0 on success, 2 on bad input, 1 where it could not be done; a failure is one line on stderr. `studies` are the
 commands that read files, `processes` those that run until they are stopped, `records` those on the ledger and the site.
 """
 
@@ -21,12 +21,24 @@ from gridpilot.cli.options import Result
 from gridpilot.errors import GridPilotError, InputError
 from gridpilot.foreign import line
 
+GROUPS = {  # of the commands, in `--help`; what stands in none of them comes last
+    "Run the site": ("cycle", "up", "pilot", "watchdog", "watch", "fleet"),
+    "Operate it": ("curtail", "simulate"),
+    "Study prices, bids and money in files": ("forecast", "evaluate", "backtest", "plan", "auction", "risk"),
+    "Look into the ledger": ("replay", "verify-ledger", "export-ledger", "prune-ledger"),
+    "Try it out": ("demo", "mara-server"),
+}
+AFTER = """\
+`COMMAND --help` has its options and file formats; settings and exit codes stand in docs/reference.md.
+Exit code: 0 done; 2 bad input (an option, a file, a setting); 1 it could not be done, or a check
+failed. A failure is one line on stderr."""
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         command = self.prog.removeprefix("gridpilot").strip()
         where = f"{command}: " if command else ""
-        raise InputError(f"{where}{message}; see `python -m gridpilot --help`")
+        raise InputError(f"{where}{message}; see `{' '.join(['python -m gridpilot', *command.split()])} --help`")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,18 +102,39 @@ def _show(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="gridpilot", description="Decision engine for sites with flexible compute.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    lines = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="gridpilot", usage="python -m gridpilot COMMAND [options]", epilog=AFTER, formatter_class=lines
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=_Parser, prog="gridpilot", help=argparse.SUPPRESS
+    )
+    helps: dict[str, str] = {}
 
     def command(
         name: str, run: Callable[[argparse.Namespace], Result | None], help_: str, text: Callable[[Result], str]
     ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help_, description=help_)
+        sub = commands.add_parser(name, help=help_, description=help_, formatter_class=lines)
         sub.add_argument("--json", action="store_true", help="print one JSON object")
         sub.set_defaults(run=run, text=text)
+        helps[name] = help_
         return sub
 
     studies.add(command)
     processes.add(command)
     records.add(command)
+    parser.description = "Decision engine for sites with flexible compute.\n\n" + _listed(helps)
     return parser
+
+
+def _listed(helps: dict[str, str]) -> str:
+    """The commands by group, one a line."""
+    known = {name for names in GROUPS.values() for name in names}
+    groups = {**GROUPS, "Others": tuple(name for name in helps if name not in known)}
+    width = max(len(name) for name in helps) + 2
+    parts = []
+    for title, names in groups.items():
+        rows = [f"    {name:<{width}}{helps[name]}" for name in names if name in helps]
+        if rows:
+            parts.append("\n".join([f"{title}:", *rows]))
+    return "\n\n".join(parts)

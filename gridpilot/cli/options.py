@@ -30,6 +30,22 @@ def count(text: str) -> int:
     return value
 
 
+def port(text: str) -> int:
+    """A port to listen on."""
+    value = int(_plain(text))
+    if not 1 <= value <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 1 to 65535")
+    return value
+
+
+def from_zero(text: str) -> float:
+    """0 or more."""
+    value = number(text)
+    if value < 0.0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return value
+
+
 def _plain(text: str) -> str:
     """A number as people write it, not as Python does: no 1_000, no digits of other scripts."""
     if "_" in text or not text.isascii():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from gridpilot.cli import options
 from gridpilot.cli.options import Command
 from gridpilot.config import load_settings
+from gridpilot.errors import InputError
 
 
 def add(command: Command) -> None:
@@ -18,7 +20,11 @@ def add(command: Command) -> None:
     sub = command("watchdog", _watchdog, "switch the site off when the pilot is silent", str)
     sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
     sub.add_argument(
-        "--grace", type=options.number, default=60.0, metavar="S", help="seconds that a pilot has to start"
+        "--grace",
+        type=options.from_zero,
+        default=60.0,
+        metavar="S",
+        help="seconds that a pilot has to start (default: 60)",
     )
     sub.add_argument("--check", choices=("pilot", "watchdog"), help="say whether it is well, and end")
 
@@ -27,13 +33,16 @@ def add(command: Command) -> None:
     sub.add_argument("--check", action="store_true", help="say whether a watch is at work, and end")
 
     sub = command("up", _up, "console, pilot, watchdog and watch together, until stopped", str)
-    sub.add_argument("--port", type=int, default=8501)
+    sub.add_argument("--port", type=options.port, default=8501, metavar="N", help="of the console (default: 8501)")
+    sub.add_argument("--fleet", type=Path, metavar="FLEET.toml", help="and the same of each site of a fleet")
 
     sub = command("mara-server", _mara_server, "local stand-in of the MARA API", str)
-    sub.add_argument("--host", default="127.0.0.1")
-    sub.add_argument("--port", type=int, default=8787)
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--speed", type=options.number, default=1.0, help="simulated seconds per second")
+    sub.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
+    sub.add_argument("--port", type=options.port, default=8787, metavar="N", help="port to listen on (default: 8787)")
+    sub.add_argument("--seed", type=int, default=0, metavar="N", help="of its random prices (default: 0)")
+    sub.add_argument(
+        "--speed", type=options.from_zero, default=1.0, metavar="X", help="simulated seconds per second (default: 1)"
+    )
 
 
 def _pilot(args: argparse.Namespace) -> None:
@@ -67,6 +76,9 @@ def _up(args: argparse.Namespace) -> None:
     from gridpilot.monitor.courier import receiver
 
     receiver(load_settings())  # what is wrong with them is said once, here
+    if args.fleet is not None:
+        supervise.run(supervise.fleet(args.fleet, args.port))
+        return
     supervise.run((supervise.console(args.port), *supervise.engine()))
 
 
@@ -76,4 +88,7 @@ def _mara_server(args: argparse.Namespace) -> None:
     told = f"http://{args.host}:{args.port} (seed {args.seed}, speed {args.speed:g}x)"
     sys.stdout.write(f"MARA stand-in on {told}; Ctrl-C stops it\n")
     sys.stdout.flush()
-    serve(args.host, args.port, args.seed, args.speed)
+    try:
+        serve(args.host, args.port, args.seed, args.speed)
+    except OSError as error:
+        raise InputError(f"cannot listen on {args.host}:{args.port}: {error.strerror}; give another --port") from None

@@ -17,17 +17,23 @@ from gridpilot.values import iso, to_jsonable
 
 def add(command: Command) -> None:
     """Add them to the command line."""
-    sub = command("verify-ledger", _verify_ledger, "check the ledger's chain", texts.pairs)
+    sub = command("verify-ledger", _verify_ledger, "check the ledger's chain", texts.verified)
     sub.add_argument("--file", type=Path, metavar="F.parquet", help="check a file of exported entries instead")
 
     sub = command("export-ledger", _export_ledger, "write entries, prices and commands as Parquet", texts.export)
-    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the files go (required)")
     sub.add_argument("--since", type=options.day, metavar="D", help="from this day on (UTC)")
     sub.add_argument("--until", type=options.day, metavar="D", help="before this day (UTC)")
 
-    sub = command("prune-ledger", _prune_ledger, "move old entries into a Parquet file", texts.pairs)
-    sub.add_argument("--keep-days", type=options.count, required=True, metavar="N", help="2 or more")
+    sub = command("prune-ledger", _prune_ledger, "move old entries into a Parquet file", texts.pruned)
+    sub.add_argument(
+        "--keep-days", type=options.count, required=True, metavar="N", help="what stays, 2 or more (required)"
+    )
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="default: the ledger's .archive folder")
+
+    sub = command("fleet", _fleet, "each site of a fleet at its newest decision, from its ledger", texts.fleet)
+    sub.add_argument("file", type=Path, metavar="FLEET.toml")
+    sub.add_argument("--hours", type=options.number, default=24.0, metavar="N", help="of P&L (default: 24)")
 
     sub = command("replay", _replay, "make a recorded decision again and compare it bit for bit", texts.replay)
     sub.add_argument(
@@ -40,14 +46,16 @@ def add(command: Command) -> None:
         "--import-kw", type=options.number, metavar="KW", help="the most to be drawn, in place of --percent"
     )
     sub.add_argument("--start", type=options.moment, metavar="T", help="default: now, in the source's time")
-    sub.add_argument("--minutes", type=options.number, default=60.0, help="how long (default: 60)")
-    sub.add_argument("--ramp-s", type=options.number, default=0.0, help="seconds in which the limit falls")
-    sub.add_argument("--reason", default="by the command line")
-    sub.add_argument("--author", default="command line")
+    sub.add_argument("--minutes", type=options.number, default=60.0, metavar="N", help="how long (default: 60)")
+    sub.add_argument(
+        "--ramp-s", type=options.number, default=0.0, metavar="S", help="seconds in which the limit falls (default: 0)"
+    )
+    sub.add_argument("--reason", default="by the command line", metavar="TEXT", help="why, for the record")
+    sub.add_argument("--author", default="command line", metavar="NAME", help="who, for the record")
     sub.add_argument("--cancel", metavar="ID", help="end one before its time")
     sub.add_argument("--report", metavar="ID", help="what was metered")
 
-    sub = command("simulate", _simulate, "faults of the simulated site, in place of those before", texts.pairs)
+    sub = command("simulate", _simulate, "faults of the simulated site, in place of those before", texts.faults)
     for name, told in (("failed", "machines that stand still"), ("stuck", "machines that do not obey")):
         sub.add_argument(f"--{name}", type=options.amount, action="append", metavar="TYPE=N", help=told)
     for name, told in (
@@ -73,7 +81,7 @@ def _verify_ledger(args: argparse.Namespace) -> Result:
             found = ledger.verify()
     body: Result = to_jsonable(found)
     if not found.ok:
-        sys.stdout.write((json.dumps(body) if args.json else texts.pairs(body)) + "\n")
+        sys.stdout.write((json.dumps(body) if args.json else texts.verified(body)) + "\n")
         raise LedgerError(f"{args.file or 'the ledger'} does not verify: {found.reason}")
     return body
 
@@ -95,6 +103,14 @@ def _prune_ledger(args: argparse.Namespace) -> Result:
     return body
 
 
+def _fleet(args: argparse.Namespace) -> Result:
+    from gridpilot.views.fleet import of_file
+
+    if not 0.0 < args.hours <= 24.0 * 366:
+        raise InputError(f"--hours is {args.hours:g}: expected more than 0 and at most a year")
+    return of_file(args.file, args.hours)
+
+
 # --- decisions and the site ------------------------------------------------------------------
 
 
@@ -104,6 +120,8 @@ def _replay(args: argparse.Namespace) -> Result:
 
     with Ledger.open(load_settings().database_url(), read_only=True) as ledger:
         newest = ledger.latest("cycle") if args.cycle_id == "last" else None
+        if args.cycle_id == "last" and newest is None:
+            raise InputError("there is no decision in the ledger yet: run `cycle` or the console first")
         found = replay(ledger, newest.cycle_id if newest else args.cycle_id)
     body: Result = to_jsonable(found)
     if not found.same:

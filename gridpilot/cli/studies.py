@@ -21,6 +21,23 @@ from gridpilot.foreign import shown
 from gridpilot.values import as_array, to_jsonable, to_utc
 
 BRIDGE_S = 3 * 86_400  # gaps in a file of past prices that a forecast fills rather than cutting the past off
+PRICES_FORMAT = """\
+F.csv: a header and a row for each interval, UTF-8:
+    timestamp,energy_price[,hash_price,token_price][,more columns]
+timestamp is ISO 8601 in UTC at interval start (2024-06-24T15:00:00Z), energy_price in USD/MWh.
+What hash_price and token_price mean is said by [prices] of the site file (docs/site.md)."""
+BIDS_FORMAT = """\
+F.csv: a header and a row for each block of a bidder's demand, UTF-8:
+    bidder,service,kw,price_usd_per_kwh[,divisible,min_kw,house,uses_RESOURCE,...]
+    acme,inference,120,0.30,true
+kw is the most that the block takes, price_usd_per_kwh what a kWh is worth to it; divisible is true
+(default) or false, all or nothing; below min_kw it is of no use; house is true for the site's own
+alternatives; uses_RESOURCE is what a kW of it takes of another resource."""
+PNL_FORMAT = """\
+F.csv: a header and one value a line, in USD, a gain positive; the order counts for the drawdown:
+    pnl_usd
+    120.50
+    -35.00"""
 MOST_NAMED = 10  # names that a message lists
 MOST_AUDITED = 5000  # bids that are cleared once for each lie that is tried
 
@@ -28,12 +45,15 @@ MOST_AUDITED = 5000  # bids that are cleared once for each lie that is tried
 def add(command: Command) -> None:
     """Add them to the command line."""
     sub = command("cycle", _cycle, "one decision cycle", texts.cycle)
-    sub.add_argument("--source", help="as GRIDPILOT_SOURCE (its default): replay, csv:PATH, energy-charts:DE-LU, ...")
+    sub.epilog = "Into a ledger that other prices have filled, a cycle is a switch of market: a warning says so."
+    sub.add_argument(
+        "--source", metavar="S", help="as GRIDPILOT_SOURCE (its default): replay, csv:PATH, energy-charts:DE-LU, ..."
+    )
     sub.add_argument("--dry-run", action="store_true", help="decide, but write and send nothing")
 
     sub = command("forecast", _forecast, "forecast the prices after the last row of a file", texts.forecast)
     _price_options(sub)
-    sub.add_argument("--horizon", type=options.count, default=24, help="steps ahead (default: 24)")
+    sub.add_argument("--horizon", type=options.count, default=24, metavar="N", help="steps ahead (default: 24)")
     sub.add_argument("--quick", action="store_true", help="do not fit the ensemble, which takes up to a minute")
 
     sub = command("evaluate", _evaluate, "rolling-origin evaluation of forecasters, day-ahead", texts.evaluate)
@@ -50,36 +70,60 @@ def add(command: Command) -> None:
     _backtest_options(sub)
 
     sub = command("plan", _plan, "the optimal plan for the prices of a file", texts.plan)
-    sub.add_argument("--prices", type=Path, required=True, metavar="F.csv")
-    sub.add_argument("--site", type=Path, default=DATA / "site-default.toml", metavar="SITE.toml")
-    sub.add_argument("--soc", type=options.fraction, required=True, help="state of charge at the start, 0..1")
+    sub.epilog = PRICES_FORMAT
+    sub.add_argument(
+        "--prices", type=Path, required=True, metavar="F.csv", help="the price of each interval of the plan (required)"
+    )
+    sub.add_argument(
+        "--site",
+        type=Path,
+        default=DATA / "site-default.toml",
+        metavar="SITE.toml",
+        help="site file, see docs/site.md (default: the built-in site)",
+    )
+    sub.add_argument(
+        "--soc", type=options.fraction, required=True, metavar="X", help="state of charge at the start, 0..1 (required)"
+    )
 
     sub = command("auction", _auction, "clear one auction", texts.auction)
     _auction_options(sub)
 
-    sub = command("risk", _risk, "risk measures of a P&L sample", texts.pairs)
-    sub.add_argument("--pnl", type=Path, required=True, metavar="F.csv")
-    sub.add_argument("--alpha", type=options.alpha, default=0.95)
+    sub = command("risk", _risk, "risk measures of a P&L sample", texts.risk)
+    sub.epilog = PNL_FORMAT
+    sub.add_argument("--pnl", type=Path, required=True, metavar="F.csv", help="the sample (required)")
+    sub.add_argument(
+        "--alpha",
+        type=options.alpha,
+        default=0.95,
+        metavar="A",
+        help="confidence, from 0.5 up to 1: the worst 1 - A of the values are the tail (default: 0.95)",
+    )
 
 
 def _price_options(sub: argparse.ArgumentParser, recorded: bool = False) -> None:
     told = "default: what the ledger has recorded" if recorded else "required"
-    sub.add_argument("--prices", type=Path, required=not recorded, metavar="F.csv", help=told)
+    sub.epilog = PRICES_FORMAT
+    sub.add_argument("--prices", type=Path, required=not recorded, metavar="F.csv", help=f"past prices ({told})")
     sub.add_argument("--target", metavar="COL", help="the column to forecast (default: energy_price)")
     sub.add_argument("--exog", metavar="COL,..", help="exogenous columns, known a day ahead")
-    sub.add_argument("--country", metavar="CC", help="public holidays as a feature")
+    sub.add_argument("--country", metavar="CC", help="public holidays of this country as a feature, as NL")
 
 
 def _auction_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--bids", type=Path, required=True, metavar="F.csv")
-    sub.add_argument("--capacity-kw", type=options.number, required=True)
-    sub.add_argument("--reserve", type=options.number, default=0.0, help="$/kWh")
+    sub.epilog = BIDS_FORMAT
+    sub.add_argument("--bids", type=Path, required=True, metavar="F.csv", help="the bids (required)")
+    sub.add_argument(
+        "--capacity-kw", type=options.number, required=True, metavar="KW", help="power that is for sale (required)"
+    )
+    sub.add_argument(
+        "--reserve", type=options.number, default=0.0, metavar="P", help="nothing is sold below it, $/kWh (default: 0)"
+    )
     for name, metavar, told in (
         ("--resource", "NAME=X", "capacity of another resource that bids use"),
         ("--cap", "SERVICE=KW", "the most that a service gets"),
     ):
         sub.add_argument(name, type=options.amount, action="append", default=[], metavar=metavar, help=told)
-    sub.add_argument("--core", action="store_true", help="core-selecting payments: not truthful, see the manual")
+    sub.add_argument("--core", action="store_true", help="core-selecting payments: not truthful, see docs/auction.md")
     sub.add_argument("--audit", type=options.count, metavar="N", help="try N misreports and tell the best gain of one")
 
 
@@ -96,7 +140,11 @@ def _backtest_options(sub: argparse.ArgumentParser) -> None:
         "--information", default="blind", metavar="I", help="blind, published or realtime (default: blind)"
     )
     sub.add_argument(
-        "--profiles", type=options.count, default=24, help="blind: day profiles to choose from (default: 24; 1: none)"
+        "--profiles",
+        type=options.count,
+        default=24,
+        metavar="N",
+        help="blind: day profiles to choose from (default: 24; 1: none)",
     )
     sub.add_argument("--out", type=Path, metavar="F.csv", help="write every step")
     sub.add_argument("--progress", type=Path, metavar="F", help="write how far it is; ends when its parent ends")
@@ -112,9 +160,22 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _cycle(args: argparse.Namespace) -> Result:
+    from gridpilot.ledger.store import Ledger
+    from gridpilot.monitor import market
     from gridpilot.pilot import one_cycle
 
-    return one_cycle(_settings(args), datetime.now(UTC), dry_run=args.dry_run).to_json()
+    settings = _settings(args)
+    with Ledger.open(settings.database_url()) as ledger:
+        before = market.load(ledger)
+    result = one_cycle(settings, datetime.now(UTC), dry_run=args.dry_run)
+    body = result.to_json()
+    if before is not None and before.source != result.source:
+        said = (
+            f"this ledger is of {before.source} prices, and this decision on {result.source} prices goes on from what "
+            "ran there (charge, jobs, P&L): to keep the two apart, give each a ledger of its own by GRIDPILOT_DB_URL"
+        )
+        body["flags"] = [to_jsonable(DataFlag("SWITCHED", said, "warn")), *body["flags"]]
+    return body
 
 
 def _forecast(args: argparse.Namespace) -> Result:

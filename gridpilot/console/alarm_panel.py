@@ -76,7 +76,7 @@ def alarm_list(timezone: str) -> None:
     if not alarms:
         st.html("<div class='gp-empty'><strong>No alarm</strong><span>Nothing wants your eye.</span></div>")
         return
-    may = who is not None and not who.lacks(OPERATOR, wall)
+    may = who is not None and not who.lacks(OPERATOR, wall) and views.elsewhere() is None
     for i, alarm in enumerate(alarms):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"alarm_{i}"):
             st.html(row_html(alarm, alarm.state(wall), timezone), width="stretch")
@@ -118,26 +118,30 @@ def said() -> None:
         (st.error if told[0] == "error" else st.success)(widgets.inert(told[1]))
 
 
-def shelf() -> None:
+def acting() -> None:
     """Who acts, and a form that puts an alarm aside for a time."""
-    who, wall = signin.actor(), datetime.now(UTC)
+    who, wall, other = signin.actor(), datetime.now(UTC), views.elsewhere()
     if who is None:
+        return
+    if other is not None:
+        st.caption(widgets.inert(f"Alarms of {other.name} are acknowledged and shelved on its own console."))
         return
     lacking = who.lacks(OPERATOR, wall)
     if lacking:
         st.caption(widgets.inert(f"To acknowledge and shelve alarms: {lacking}."))
         return
-    with st.expander("Shelve an alarm, or say who acts", key="shelf"):
-        if who.source == LOCAL:
-            st.session_state.setdefault(AUTHOR, st.session_state.get(signin.NAME, ""))
-            st.text_input("Your name", key=AUTHOR, max_chars=80, on_change=_named)
+    if who.source == LOCAL:
+        st.session_state.setdefault(AUTHOR, st.session_state.get(signin.NAME, ""))
+        note = "It is written down with each alarm that you acknowledge or shelve."
+        st.text_input("Your name", key=AUTHOR, max_chars=80, help=note, on_change=_named)
+    with st.expander("Shelve an alarm", key="shelf"):
         known = {a.id: f"{a.code}: {a.message}"[:80] for a in views.alarms() if a.id and a.state(wall) != SHELVED}
         if not known:
             st.caption("There is no alarm to shelve.")
             return
         st.selectbox("Alarm", list(known), format_func=lambda number: line(known[number]), key="shelve_which")
         st.select_slider("For", list(HOURS), 1.0, format_func=lambda hours: HOURS[hours], key="shelve_hours")
-        st.text_input("Why", key="shelve_why", max_chars=500)
+        st.text_input("Reason", key="shelve_why", max_chars=500)
         st.button("Shelve", key="shelve_give", on_click=_shelve)
 
 
@@ -170,7 +174,7 @@ def log_table(health: views.Health, timezone: str) -> pd.DataFrame:
     rows = health.alarm_log
     return pd.DataFrame(
         {
-            "when": [fmt.local(row.at, timezone) for row in rows],
+            "site time": [fmt.local(row.at, timezone) for row in rows],
             "entry": [row.seq for row in rows],
             "code": [row.body["code"] for row in rows],
             "event": [row.body.get("event", "said") for row in rows],

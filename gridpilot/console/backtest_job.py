@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import streamlit as st
 
+from gridpilot import views
+
 KEPT: Final = 8
 
 
@@ -27,6 +29,7 @@ class Asked:
     forecaster: str
     information: str
     through: str
+    site: str = ""  # of the fleet; empty: the console's own
 
     def command(self, folder: Path) -> list[str]:
         """The command line that does it."""
@@ -45,7 +48,9 @@ class Job:
         self.result: dict[str, Any] | None = None
         self.trouble = ""
         with (self._path / "out").open("wb") as out, (self._path / "err").open("wb") as err:
-            self._process = subprocess.Popen(asked.command(self._path), stdout=out, stderr=err)  # noqa: S603  # our own
+            self._process = subprocess.Popen(  # noqa: S603  # our own
+                asked.command(self._path), stdout=out, stderr=err, env=views.environment()
+            )
 
     @property
     def running(self) -> bool:

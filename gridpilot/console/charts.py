@@ -238,6 +238,7 @@ def time_figure(axis: TimeAxis, panels: Sequence[Panel], title: str = "") -> Fig
         layout["yaxis" + name[1:]] = _y_axis(panel, domain)
         layout["annotations"].append(_caption(panel, domain[1]))
         layout["shapes"] += [_level(value, name) for value in panel.levels]
+        layout["shapes"] += _now(axis, domain)
         for series in panel.series:
             traces += _traces(axis, series, name, panel)
         top = bottom - PANEL_GAP_PX
@@ -369,21 +370,32 @@ def _mark_time(axis: TimeAxis, layout: dict[str, Any]) -> None:
                 "yref": "paper", "y0": 0, "y1": 1, "fillcolor": LIGHT["night"], "line": {"width": 0}, "layer": "below",
             }
         )  # fmt: skip
-    if axis.now is None or not axis.start <= axis.now <= axis.end:
+    if axis.now is None or not _holds_now(axis):
         return
-    at = axis.x(axis.now)
-    layout["shapes"].append(
-        {
-            "type": "line", "xref": "x", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1,
-            "line": {"color": LIGHT["now"], "width": 1.5},
-        }
-    )  # fmt: skip
     layout["annotations"].append(
         {
-            "text": "now", "x": at, "xref": "x", "y": 1, "yref": "paper", "xanchor": "left", "yanchor": "bottom",
-            "showarrow": False, "font": {"size": 11, "color": LIGHT["now"]}, "yshift": 14, "xshift": -2,
+            "text": "now", "x": axis.x(axis.now), "xref": "x", "y": 1, "yref": "paper", "xanchor": "left",
+            "yanchor": "bottom", "showarrow": False, "font": {"size": 11, "color": LIGHT["now"]}, "yshift": 14,
+            "xshift": -2,
         }
     )  # fmt: skip
+
+
+def _holds_now(axis: TimeAxis) -> bool:
+    return axis.now is not None and axis.start <= axis.now <= axis.end
+
+
+def _now(axis: TimeAxis, domain: list[float]) -> list[dict[str, Any]]:
+    """The now-line of one panel: the titles between the panels stay free of it."""
+    if axis.now is None or not _holds_now(axis):
+        return []
+    at = axis.x(axis.now)
+    return [
+        {
+            "type": "line", "xref": "x", "x0": at, "x1": at, "yref": "paper", "y0": domain[0], "y1": domain[1],
+            "line": {"color": LIGHT["now"], "width": 1.5},
+        }
+    ]  # fmt: skip
 
 
 # --- traces --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import pandas as pd
@@ -17,7 +18,7 @@ from gridpilot.dispatch.effects import MINERS
 KINDS: Final = {
     "machines": "Machines",
     "battery_kw": "Battery",
-    "curtail": "Curtail",
+    "curtail": "Grid limit",
     "threshold": "Price",
     "hold": "Hold",
 }
@@ -31,6 +32,11 @@ ACTS: Final = {
     "curtailment": "Curtailment",
     "clock": "Replay clock",
 }
+BY_WALL: Final = ("estop", "estop_release")  # a stop is timed by the wall clock, not by the replay's
+TIMES: Final = (
+    "Site time is the clock of the plan, in a replay the replayed one. Clock is the wall clock: a stop has it."
+)
+WIDTHS: Final = {"number": st.column_config.NumberColumn(width="small", format="%.0f")}
 KW, SHARE = "kW", "% of the connection"
 
 
@@ -91,17 +97,23 @@ def words(snap: views.Snapshot, kind: str, wanted: Mapping[str, Any]) -> str:
 
 
 def log(snap: views.Snapshot, rows: Sequence[views.Command]) -> pd.DataFrame:
-    """A table of commands, the newest first as given."""
+    """A table of commands, the newest first as given; a time is in the column of the clock that it was taken from."""
     timezone = snap.site.timezone
+    live = views.status().mode == "LIVE"
+
+    def told(row: views.Command, moment: datetime, by_wall: bool) -> str:
+        return fmt.local(moment, timezone) if live or (row.kind in BY_WALL) == by_wall else ""
+
     return pd.DataFrame(
         {
             "number": [row.id for row in rows],
             "state": [row.status for row in rows],
-            "when": [fmt.local(row.created_at, timezone) for row in rows],
+            "site time": [told(row, row.created_at, False) for row in rows],
+            "clock": [told(row, row.created_at, True) for row in rows],
             "by": [row.author for row in rows],
             "command": [words(snap, row.kind, row.target) for row in rows],
             "reason": [row.reason for row in rows],
-            "until": [fmt.local(row.valid_until, timezone) for row in rows],
+            "until, site time": [told(row, row.valid_until, False) for row in rows],
             "detail": [row.detail for row in rows],
         }
     )

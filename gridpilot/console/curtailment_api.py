@@ -43,8 +43,9 @@ FIELDS: Final = {"start", "end", "minutes", "import_kw", "percent", "ramp_s", "r
 def _submit(message_id: str, body: Mapping[str, Any]) -> Any:
     now = _now()
     _only(body, FIELDS)
-    known = next((row for row in curtailment.events(views.ledger()) if row.id == message_id), None)
-    soon = known.start if known else now + PilotState.load(views.ledger()).notice  # the same call again, the same start
+    ledger = views.own_ledger()
+    known = next((row for row in curtailment.events(ledger) if row.id == message_id), None)
+    soon = known.start if known else now + PilotState.load(ledger).notice  # the same call again, the same start
     start, minutes = _moment(body, "start") or soon, _number(body, "minutes")
     lasts = None if minutes is None else timedelta(minutes=min(max(minutes, -MOST_MINUTES), MOST_MINUTES))
     end = _moment(body, "end") or (None if lasts is None else start + lasts)
@@ -61,19 +62,19 @@ def _submit(message_id: str, body: Mapping[str, Any]) -> Any:
         _number(body, "percent"),
         _number(body, "ramp_s") or 0.0,
     )
-    return to_jsonable(curtailment.submit(views.ledger(), event, now))
+    return to_jsonable(curtailment.submit(ledger, event, now))
 
 
 def _cancel(message_id: str, body: Mapping[str, Any]) -> Any:
     _only(body, {"cancel", "reason", "author"})
     by, why = _text(body, "author", "utility"), _text(body, "reason", "signed call")
-    done = curtailment.cancel(views.ledger(), _text(body, "cancel", ""), author=by, reason=why, now=_now())
+    done = curtailment.cancel(views.own_ledger(), _text(body, "cancel", ""), author=by, reason=why, now=_now())
     return to_jsonable(done)
 
 
 def _report(event_id: str) -> Any:
-    event = find(views.ledger(), event_id)
-    found = audit(views.ledger(), event, _now())
+    event = find(views.own_ledger(), event_id)
+    found = audit(views.own_ledger(), event, _now())
     return {"event": to_jsonable(event), "audit": None if found is None else {**to_jsonable(found), "kept": found.kept}}
 
 
@@ -144,6 +145,11 @@ async def answer(request: Request) -> Response:
 
 
 def _act(request: Request, message_id: str, raw: bytes) -> Response:
+    with views.looking(views.Look()):  # the console's own site, whoever looks at another
+        return _acted(request, message_id, raw)
+
+
+def _acted(request: Request, message_id: str, raw: bytes) -> Response:
     if request.method == "GET":
         return JSONResponse(_report(request.path_params["event_id"]))
     if request.url.path.endswith("/cancel"):

@@ -22,34 +22,57 @@ SHOWN: Final = 8
 PERCENT, KW = "% of the baseline less", "kW at the most"
 
 
-def events() -> None:
+def events(snap: views.Snapshot) -> None:
     """The newest curtailments, with what was metered of them. Drawn in a live fragment."""
-    snap, now = views.snapshot(), views.status().at
-    rows = curtailment.events(views.ledger())
-    if snap is None or now is None:
+    rows, now = curtailment.events(views.records()), views.present()
+    if now is None:
         return
     if not rows:
         st.caption("No curtailment was asked for yet: by an operator, the site's schedule or a utility's signed call.")
         return
     shown = sorted(rows, key=lambda row: (row.status not in OPEN, -row.start.timestamp()))[:SHOWN]
-    found = {row.id: audit(views.ledger(), row, now) for row in shown if row.status not in (PROPOSED, "cancelled")}
-    for row in shown:
-        if row.status == "active":
-            _progress(snap, row, found[row.id])
-    widgets.table(_table(shown, found, snap.site.timezone), "curtailments", _NUMBERS)
+    found = {row.id: audit(views.records(), row, now) for row in shown if row.status not in (PROPOSED, "cancelled")}
+    widgets.table(_table(shown, found, snap.site.timezone, now), "curtailments", _NUMBERS)
+
+
+def in_force(snap: views.Snapshot) -> None:
+    """A line for each curtailment that holds now: its target, and whether it is kept. Drawn in a live fragment."""
+    now = views.present()
+    if now is None:
+        return
+    for row in curtailment.events(views.records(), LIVE):
+        if row.start <= now < row.end:
+            _progress(snap, row, audit(views.records(), row, now))
+
+
+def state_words(row: Curtailment, now: datetime) -> str:
+    """Its state by now: what began a moment ago is active, though the pilot has yet to write so."""
+    if row.status == PROPOSED:
+        return "waits for approval"
+    return "active" if row.status == "scheduled" and row.start <= now < row.end else row.status
 
 
 def most_kw(site_kw: float) -> float:
-    """The most that the connection may draw now, by itself `site_kw` [kW]."""
-    now = views.status().at
-    rows = curtailment.events(views.ledger(), ("active",))
+    """The most that the connection may draw at the moment looked at, by itself `site_kw` [kW]."""
+    now = views.present()
+    rows = curtailment.events(views.records(), ("active",))
     return site_kw if now is None else min([site_kw, *(row.limit(site_kw).at(now) for row in rows)])
 
 
-_WHOLE: Final = st.column_config.NumberColumn(format="%.0f")
+def turns(now: datetime) -> list[tuple[datetime, str]]:
+    """When a curtailment begins or ends from now on, and what then is so."""
+    out = []
+    for row in curtailment.events(views.records(), LIVE):
+        if row.start > now:
+            out.append((row.start, f"curtailed: {_asked(row)}"))
+        elif row.end > now:
+            out.append((row.end, "the curtailment ends"))
+    return out
+
+
 _NUMBERS: Final = {
-    **dict.fromkeys(("baseline, kW", "target, kW", "mean, kW", "highest, kW", "reached within, s"), _WHOLE),
-    "delivered": st.column_config.NumberColumn(format="percent"),
+    **dict.fromkeys(("baseline, kW", "target, kW", "mean, kW", "highest, kW", "reached in, s"), 0),
+    "delivered": widgets.PERCENT,
 }
 
 
@@ -62,7 +85,7 @@ def _progress(snap: views.Snapshot, row: Curtailment, found: Audit | None) -> No
     widgets.finding(f"Curtailed to {fmt.power(target)} until {ends}: {state}")
 
 
-def _table(rows: list[Curtailment], found: dict[str, Audit | None], timezone: str) -> pd.DataFrame:
+def _table(rows: list[Curtailment], found: dict[str, Audit | None], timezone: str, now: datetime) -> pd.DataFrame:
     def of(row: Curtailment, name: str) -> Any:
         audited = found.get(row.id)
         value = None if audited is None else getattr(audited, name)
@@ -70,16 +93,15 @@ def _table(rows: list[Curtailment], found: dict[str, Audit | None], timezone: st
 
     return pd.DataFrame(
         {
-            "from": [fmt.local(row.start, timezone) for row in rows],
-            "until": [fmt.local(row.end, timezone) for row in rows],
+            "site time": [fmt.span(row.start, row.end, timezone) for row in rows],
             "asked": [_asked(row) for row in rows],
-            "state": [row.status for row in rows],
+            "state": [state_words(row, now) for row in rows],
             "kept": [_kept(row, found.get(row.id)) for row in rows],
             "baseline, kW": [of(row, "baseline_kw") for row in rows],
             "target, kW": [of(row, "target_kw") for row in rows],
             "mean, kW": [of(row, "mean_kw") for row in rows],
             "highest, kW": [of(row, "highest_kw") for row in rows],
-            "reached within, s": [of(row, "reached_s") for row in rows],
+            "reached in, s": [of(row, "reached_s") for row in rows],
             "delivered": [of(row, "delivered_frac") for row in rows],
             "by": [f"{row.author} ({row.origin})" for row in rows],
             "reason": [row.reason for row in rows],
@@ -116,6 +138,8 @@ def _give() -> None:
         )
         if event.status == PROPOSED:
             return "It moves the connection by more than one person may: another one must approve it."
+        if float(state["curtailment_in"]) <= 0.0:
+            return "The curtailment begins now; the next decision follows it."
         return "The curtailment is scheduled; the plan knows it with its next decision."
 
     signin.act(SAID, give)
@@ -140,11 +164,11 @@ def _approve(event: Curtailment) -> None:
 def panel(snap: views.Snapshot | None) -> None:
     """Give one, approve one, cancel one."""
     who = signin.actor()
-    if snap is None or who is None:
+    if snap is None or who is None or views.elsewhere() is not None:
         return
     with st.container(border=True, key="curtailment_panel"):
-        st.markdown("##### Curtail for a time")
-        st.caption("The plan knows it ahead; the meter's readings prove it afterwards.")
+        st.markdown("##### Curtailment")
+        st.caption("Less from the grid for a time: the plan knows it ahead, the meter's readings prove it afterwards.")
         for event in curtailment.events(views.ledger(), OPEN):
             _open(event, snap.site.timezone, who)
         with st.expander("New curtailment", key="curtailment_new"):
@@ -157,7 +181,8 @@ def panel(snap: views.Snapshot | None) -> None:
 def _open(event: Curtailment, timezone: str, who: Actor) -> None:
     """One that waits or is active, with its buttons."""
     when = f"{_clock(event.start, timezone)} to {_clock(event.end, timezone)}"
-    st.markdown(f"**{widgets.inert(_asked(event))}**, {when}, {event.status}")
+    waits = ", waits for approval" if event.status == PROPOSED else ""
+    st.markdown(f"**{widgets.inert(_asked(event))}**, {when}{waits}")
     st.text(f"{event.author}: {event.reason}", width="stretch")
     own = same_person(who.name, event.author)
     with st.container(horizontal=True):
@@ -191,5 +216,26 @@ def _form(snap: views.Snapshot) -> None:
         st.number_input("Starts in, minutes", 0, 7 * 1440, 0, step=15, key="curtailment_in")
         st.number_input("Lasts, minutes", 5, 1440, 60, step=15, key="curtailment_minutes")
         st.number_input("Ramp, minutes", 0, 1440, 0, step=1, key="curtailment_ramp")
-    st.text_input("Why", key="curtailment_reason", max_chars=500)
+    st.text_input("Reason", key="curtailment_reason", max_chars=500)
+    _preview(snap, unit == PERCENT)
     st.button("Curtail", key="curtailment_give", on_click=_give, type="primary")
+
+
+def _preview(snap: views.Snapshot, percent: bool) -> None:
+    """What it would change: the connection before and after, and the money where it begins at once."""
+    state, money = st.session_state, snap.units.money
+    target = {"percent" if percent else "import_kw": float(state["curtailment_amount"])}
+    seen = operate.foresee(target, float(state["curtailment_in"]), float(state["curtailment_minutes"]))
+    with st.grid(2, min_column_width=150, gap="small"):
+        moved = fmt.number(seen.after_kw - seen.before_kw, sign=True)
+        after = fmt.Quantity(fmt.number(seen.after_kw), "kW")
+        note = f"The highest import of its time by the plan, under a limit of {fmt.number(seen.limit_kw)} kW."
+        widgets.tile("Highest import", after, f"{moved} from {fmt.number(seen.before_kw)}", note=note)
+        if seen.now is None:
+            less = f"{fmt.number(seen.less_kwh)} kWh less than planned"
+            widgets.tile("Money", fmt.DASH, less, note="What it costs is known when the plan is made anew with it.")
+            return
+        was, then = seen.now.before_usd_per_h, seen.now.after_usd_per_h
+        rate = f"{fmt.money(then - was, money, sign=True).value} from {fmt.money(was, money).value}"
+        note = f"At once, at the prices now. In its whole time {fmt.number(seen.less_kwh)} kWh less than planned."
+        widgets.tile("Money per hour", fmt.money(then, money, "h"), rate, note=note)

@@ -39,7 +39,7 @@ class Look:
     worth_px: int = 0  # of the panel with the marginal values; 0: not drawn
 
 
-DAY: Final = Look(8.0, 95, 128, 52, 60, single=False)
+DAY: Final = Look(8.0, 88, 120, 48, 54, single=False)
 PLAN: Final = Look(6.0, 95, 150, 60, 70, single=True)
 PLAN_WITH_WORTH: Final = replace(PLAN, worth_px=80)
 
@@ -162,7 +162,10 @@ def plan_soc(snap: views.Snapshot) -> Array:
 
 
 def day_title(snap: views.Snapshot) -> str:
-    """Dearest and cheapest interval from now on."""
+    """Dearest and cheapest interval from now on; while nothing of the plan is carried out, that it is not."""
+    still = views.halted(snap)
+    if still:
+        return f"What lies ahead is planned, not done. {still}".rstrip(".")
     price = snap.shown(views.values(snap.plan["energy_usd_per_mwh"]))
     at, unit = views.times(snap.plan["timestamp"]), snap.units.energy
     high, low = int(np.argmax(price)), int(np.argmin(price))
@@ -236,15 +239,14 @@ def reason_words(snap: views.Snapshot, change: views.Change) -> str:
     return text
 
 
-def changes(snap: views.Snapshot) -> None:
-    """The next three planned changes; none while an emergency stop is in force."""
-    found = [] if views.stopped() else views.next_changes(snap, 3)
+def changes(snap: views.Snapshot, first: int = 0) -> None:
+    """The next three planned changes, or those of them from `first` on; why there are none while nothing is done."""
+    still = views.halted(snap)
+    found = [] if still else views.next_changes(snap, 3)[first:]
     if found:
         st.html(changes_html(snap, found))
-    elif views.stopped():
-        st.caption("Nothing changes until the emergency stop is released.")
     else:
-        st.caption("The plan changes nothing in its whole horizon.")
+        st.caption(still or f"The plan changes nothing{' more' if first else ''} in its whole horizon.")
 
 
 def changes_html(snap: views.Snapshot, changes: Sequence[views.Change]) -> str:
@@ -252,7 +254,7 @@ def changes_html(snap: views.Snapshot, changes: Sequence[views.Change]) -> str:
     rows = []
     for change in changes:
         when = fmt.local(change.at, snap.site.timezone, with_date=False)
-        usd = fmt.money(change.usd, snap.units.money, sign=True)
+        usd = fmt.money(change.usd, snap.units.money, sign=True) if fmt.known(change.usd) else ""
         rows.append(
             f"<li title='{escape(fmt.utc(change.at))}' style='display:block;margin:0 0 0.4rem'>"
             "<div style='display:flex;justify-content:space-between;gap:0.75rem'>"

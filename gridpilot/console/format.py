@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 DASH = "–"  # not known
@@ -152,12 +152,24 @@ def local(moment: datetime | None, timezone: str, with_date: bool = True) -> str
     return f"{here:%a} {here.day} {here:%b %H:%M}" if with_date else f"{here:%H:%M}"
 
 
+def span(start: datetime, end: datetime, timezone: str) -> str:
+    """ "Wed 12 Jun 14:00–15:00"; with both dates where they differ."""
+    same = local(start, timezone)[:-5] == local(end, timezone)[:-5]
+    return f"{local(start, timezone)}–{local(end, timezone, with_date=not same)}"
+
+
 def local_date(moment: datetime | None, timezone: str) -> str:
     """ "12 Jun 2024 14:05" in the site's zone: for times that are not today's."""
     if moment is None:
         return DASH
     here = moment.astimezone(ZoneInfo(timezone))
     return f"{here.day} {here:%b %Y %H:%M}"
+
+
+def day(iso: str) -> str:
+    """ "Mon 24 Jun" of a date like "2024-06-24"."""
+    there = date.fromisoformat(iso)
+    return f"{there:%a} {there.day} {there:%b}"
 
 
 def utc(moment: datetime | None) -> str:

@@ -102,8 +102,7 @@ def stages_table(health: views.Health) -> pd.DataFrame:
 def stages(health: views.Health) -> None:
     """The same, drawn."""
     rows = stages_table(health)
-    numbers = {name: st.column_config.NumberColumn(format="%.1f") for name in list(rows.columns)[1:4]}
-    config = {**numbers, "course": st.column_config.LineChartColumn("last 40", y_min=0)}
+    config = {**dict.fromkeys(rows.columns[1:4], 1), "course": st.column_config.LineChartColumn("last 40", y_min=0)}
     widgets.table(rows, "stages", config)
 
 
@@ -113,7 +112,7 @@ def money_table(days: Sequence[views.Day]) -> pd.DataFrame:
     rows: dict[str, list[str] | list[float]] = {
         "day": [day.day for day in days],
         "profit": [day.profit_usd for day in days],
-        "against doing nothing": [day.profit_usd - day.nothing_usd for day in days],
+        "against always on": [day.profit_usd - day.nothing_usd for day in days],
         "of perfect foresight": [day.of_perfect for day in days],
         "perfect foresight": [day.perfect_usd for day in days],
         "stored": [day.stored_usd for day in days],
@@ -135,12 +134,10 @@ def money(currency: str) -> None:
         st.caption("The first settlement comes with the second decision.")
         return
     rows = money_table(days)
-    usd = st.column_config.NumberColumn(format="%.2f")
-    config = dict.fromkeys([name for name in rows.columns if name not in ("day", "of perfect foresight")], usd)
-    config["of perfect foresight"] = st.column_config.NumberColumn(format="percent")
+    config = {"of perfect foresight": widgets.PERCENT, "hours": 1}
     widgets.table(rows, "money", config)
     st.caption(
-        f"In {currency}, settled. Doing nothing: every machine that has work runs, the battery rests. Perfect "
+        f"In {currency}, settled. Always on: every machine that has work runs, the battery rests. Perfect "
         "foresight: the plan that knows the day's prices, from the same start; it is made when the day is over. "
         "Stored: what the battery holds more, which counts towards it. After the hours: the profit by who made it."
     )

@@ -1,7 +1,7 @@
 """Shows a figure and keeps the viewer's zoom and legend when its data change.
 
 `st.plotly_chart` builds the chart anew whenever the figure differs; this small component gives the new
-figure to `Plotly.react` instead. Plotly comes from the installed wheel by a route of `app.py`, so
+figure to `Plotly.react` instead. Plotly comes from the package's own data by a route of `app.py`, so
 nothing is fetched from outside. The colours of a figure are recoloured here for a dark screen.
 """
 
@@ -13,17 +13,16 @@ from typing import Any
 import streamlit as st
 
 from gridpilot.console.charts import Figure
+from gridpilot.console.server import PLOTLY_PATH
 from gridpilot.console.theme import recolouring
 
-PLOTLY_PATH = "/assets/plotly.min.js"
-
 _CSS = """
-.gp-chart { width: 100%; height: 100%; overflow: hidden; }
+.gp-chart { width: 100%; overflow: hidden; }
 .gp-chart .gp-wait { opacity: 0.6; padding: 1rem 0; font-size: 0.9rem; }
 """
 
 _HTML = """
-<div class="gp-chart" role="img"></div>
+<div class="gp-chart" role="figure"></div>
 """
 
 _JS = """
@@ -73,18 +72,38 @@ function fitTitle(layout, width) {
   layout.margin.t += 18 * (lines.length - 1);
 }
 
+// A narrow screen takes the legend in more lines: the figure grows by them, so that the panels keep their height.
+function fitLegend(figure, width) {
+  const shown = figure.data.filter((trace) => trace.showlegend !== false && trace.name);
+  if (shown.length < 2 || figure.layout.showlegend === false || figure.layout.legend.orientation !== "h") return;
+  const room = width - figure.layout.margin.l - figure.layout.margin.r;
+  const widest = Math.max(...shown.map((trace) => trace.name.length * 6.4 + 50));  // Plotly sets them in columns
+  const all = shown.reduce((sum, trace) => sum + trace.name.length * 6.4 + 50, 0);
+  const lines = all <= room ? 1 : Math.ceil(shown.length / Math.max(1, Math.floor(room / widest)));
+  const more = 19 * (lines - 1);
+  figure.layout.margin.b += more;
+  figure.layout.height += more;
+}
+
 function render(Plotly, state, root, data) {
   const style = getComputedStyle(root);
   const dark = isDark(style);
   if (state.text === data.figure && state.dark === dark) return;
   state.text = data.figure;
   state.dark = dark;
+  state.data = data;
+  state.width = root.clientWidth;
   const text = dark ? data.figure.replace(PATTERN, (c) => DARK[c]) : data.figure;
   const figure = JSON.parse(text);
   figure.layout.font = { ...figure.layout.font, family: style.fontFamily };
   fitTitle(figure.layout, root.clientWidth);
+  fitLegend(figure, root.clientWidth);
+  root.style.height = figure.layout.height + "px";
   if (window.matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
-  Plotly.react(root, figure.data, figure.layout, CONFIG);
+  Plotly.react(root, figure.data, figure.layout, CONFIG).then(() => {
+    // The figure's label says what the picture shows; a reader is not led through its ticks. Its buttons stay.
+    for (const svg of root.querySelectorAll("svg.main-svg")) svg.setAttribute("aria-hidden", "true");
+  });
 }
 
 export default function (component) {
@@ -96,11 +115,15 @@ export default function (component) {
     state = { gone: false };
     charts.set(root, state);
     state.observer = new ResizeObserver(() => {
-      if (root.data && root.clientWidth > 0) window.Plotly.Plots.resize(root);
+      if (!root.data || root.clientWidth === 0 || root.clientWidth === state.width) return;
+      state.text = "";  // title and legend take other lines
+      render(window.Plotly, state, root, state.data);
+      window.Plotly.Plots.resize(root);
     });
     state.observer.observe(root);
   }
   root.setAttribute("aria-label", data.alt);
+  if (!root.style.height) root.style.height = data.height + "px";
   plotly().then(
     (Plotly) => { if (!state.gone) render(Plotly, state, root, data); },
     (error) => { root.textContent = error.message + ": reload the page"; });
@@ -124,8 +147,7 @@ def show(figure: Figure, key: str, alt: str = "") -> None:
     """
     layout = figure["layout"]
     label = alt or layout.get("title", {}).get("text", "") or key
-    data = {"figure": to_json(figure), "alt": label}
-    _mount()(key=key, data=data, height=int(layout["height"]))
+    _mount()(key=key, data={"figure": to_json(figure), "alt": label, "height": int(layout["height"])})
 
 
 def to_json(figure: Figure) -> str:

@@ -62,7 +62,8 @@ async def answer(request: Request) -> Response:
 def registry() -> CollectorRegistry:
     """What the ledger says now."""
     out = CollectorRegistry(auto_describe=False)
-    families = list(_families())
+    with views.looking(views.Look()):  # the console's own site
+        families = list(_families())
 
     class Now(Collector):
         def collect(self) -> Iterator[Metric]:
@@ -74,7 +75,7 @@ def registry() -> CollectorRegistry:
 
 def _families() -> Iterator[Metric]:
     health, status, shown = views.health(CYCLES), views.status(), views.shown()
-    snap = views.snapshot()
+    snap = views.newest()
     yield _gauge("heartbeat_age_seconds", "Since the newest good cycle, wall clock", health.heartbeat_age_s)
     yield _gauge("price_age_seconds", "Since the newest price interval began, source clock", status.price_age_s)
     yield _by("process_up", "Whether it is at work", "process", {

@@ -119,8 +119,11 @@ def _resume() -> None:
 
 def panel(snap: views.Snapshot | None) -> None:
     """Who acts, and what they can do: release a latched stop, resume, or override the plan."""
-    who = signin.actor()
+    who, other = signin.actor(), views.elsewhere()
     if who is None:
+        return
+    if other is not None:
+        st.info(widgets.inert(f"Commands for {other.name} are given on its own console: this one only shows it."))
         return
     _identity(who)
     stop, hold = views.stopped(), views.on_hold()

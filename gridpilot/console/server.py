@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import importlib
 import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
+from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +24,11 @@ from gridpilot import supervise
 log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+PLOTLY: Final = ROOT / "gridpilot" / "data" / "plotly.min.js.gz"  # made by scripts/build_plotly.py
+PLOTLY_PATH: Final = "/assets/plotly.min.js"
+LAND: Final = ROOT / "gridpilot" / "data" / "land.json"
 WARM: Final = (
     "pandas",
-    "pydeck",
     "gridpilot.views",
     "gridpilot.operate",
     "gridpilot.console.live_chart",
@@ -68,20 +72,45 @@ def _warm() -> None:
 # --- routes --------------------------------------------------------------------------------
 
 
-def _plotly_js() -> Path:
-    """The script inside the installed wheel, found without importing Plotly."""
-    spec = find_spec("plotly")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("plotly is not installed: run `make console`")
-    return Path(spec.origin).parent / "package_data" / "plotly.min.js"
-
-
 async def _plotly(request: Request) -> Response:
-    """Plotly's script. The address carries no version, so a stored copy is asked about after a day."""
-    headers = {"Cache-Control": "public, max-age=86400", "ETag": f'"plotly-{version("plotly")}"'}
+    """What draws the charts, packed as it lies on the disk. A stored copy is asked about after a day."""
+    data = PLOTLY.read_bytes()
+    headers = {
+        "Cache-Control": "public, max-age=86400",
+        "ETag": f'"{sha256(data).hexdigest()[:16]}"',
+        "Vary": "Accept-Encoding",
+    }
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return FileResponse(_plotly_js(), media_type="text/javascript", headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(data, media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
+    return Response(gzip.decompress(data), media_type="text/javascript", headers=headers)
+
+
+def _asset(request: Request, path: Path, tag: str, kind: str) -> Response:
+    """A file that the browser keeps. Its address carries no version, so a stored copy is asked about after a day."""
+    headers = {"Cache-Control": "public, max-age=86400", "ETag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return FileResponse(path, media_type=kind, headers=headers)
+
+
+def _deck_js() -> Path:
+    """deck.gl as the installed pydeck ships it, found without importing pydeck."""
+    spec = find_spec("pydeck")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("pydeck is not installed: run `make console`")
+    return Path(spec.origin).parent / "nbextension" / "static" / "index.js"
+
+
+async def _deck(request: Request) -> Response:
+    """deck.gl's script."""
+    return _asset(request, _deck_js(), f'"pydeck-{version("pydeck")}"', "text/javascript")
+
+
+async def _land(request: Request) -> Response:
+    """The land outline of the globe."""
+    return _asset(request, LAND, f'"land-{LAND.stat().st_mtime_ns}"', "application/json")
 
 
 async def _health(_: Request) -> Response:
@@ -108,9 +137,11 @@ _CURTAILMENTS: Final = (
 
 
 def routes() -> list[Route]:
-    """`/healthz` (the server answers), `/metrics` for Prometheus, Plotly's script, and signed curtailment calls."""
-    plain = (Route("/healthz", _health), Route("/metrics", _metrics), Route("/assets/plotly.min.js", _plotly))
-    return [*plain, *_CURTAILMENTS]
+    """`/healthz` (the server answers), `/metrics` for Prometheus, what charts and globe are drawn with, and signed
+    curtailment calls."""
+    plain = (Route("/healthz", _health), Route("/metrics", _metrics), Route(PLOTLY_PATH, _plotly))
+    globe = (Route("/assets/deck.js", _deck), Route("/assets/land.json", _land))
+    return [*plain, *globe, *_CURTAILMENTS]
 
 
 # --- security headers ----------------------------------------------------------------------
@@ -143,6 +174,7 @@ HEADERS: Final = (
 )
 
 
+PRELOAD: Final = ((b"link", f"<{PLOTLY_PATH}>; rel=preload; as=script".encode()),)
 CLOSED: Final = ("/_stcore/metrics", "/_stcore/agent")  # what Streamlit serves to anyone, or describes
 POLICY_VIOLATION: Final = 1008
 
@@ -150,6 +182,7 @@ POLICY_VIOLATION: Final = 1008
 class SecurityHeaders:
     """ASGI middleware: the headers above on every HTTP response, replacing any of the same name.
 
+    With a page the browser is told what its charts will need, so that it is fetched beside Streamlit's own scripts.
     Answers 404 for what is closed, and refuses a stream that no browser opened: those say where they come from.
     """
 
@@ -169,7 +202,8 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 ours = {name for name, _ in HEADERS}
                 kept = [(n, v) for n, v in message.get("headers", []) if n.lower() not in ours]
-                message["headers"] = [*kept, *HEADERS]
+                html = any(n.lower() == b"content-type" and v.startswith(b"text/html") for n, v in kept)
+                message["headers"] = [*kept, *HEADERS, *(PRELOAD if html else ())]
             await send(message)
 
         app = PlainTextResponse("Not Found", 404) if scope["path"].startswith(CLOSED) else self.app

@@ -14,9 +14,10 @@ from gridpilot.console.server import ROOT
 from gridpilot.console.strip import render_failure, render_stop_only, render_strip
 from gridpilot.console.theme import STYLE
 from gridpilot.console.widgets import inert
-from gridpilot.errors import ConfigError, GridPilotError, LedgerError
+from gridpilot.errors import ConfigError, GridPilotError
 
 TICK_S: Final = 2.0
+IN_CONTROL: Final = "shell_in_control"
 ICON: Final = ROOT / "gridpilot" / "data" / "icon.png"
 
 # url path -> (title, the question that the page answers)
@@ -39,6 +40,7 @@ PAGES: Final[dict[str, tuple[str, str]]] = {
 def _strip() -> None:
     from gridpilot import views
     from gridpilot.console import signin
+    from gridpilot.console.strip import own_site
 
     who = signin.actor()
     if who is None or signin.over(who):
@@ -46,10 +48,13 @@ def _strip() -> None:
     try:
         status = views.status()
     except GridPilotError as error:
-        stopped = isinstance(error, LedgerError) and views.stop_file() is not None
-        render_failure(str(error), who, stopped)
+        render_failure(str(error), who, own_site())
     else:
-        render_strip(status, who)
+        render_strip(status, who, own_site())
+        known = st.session_state.get(IN_CONTROL)
+        st.session_state[IN_CONTROL] = given = (status.control, status.proposals)
+        if known not in (None, given):
+            st.rerun()  # what one may do about it stands in the page's body, which is not live
 
 
 def _gate() -> bool:
@@ -89,12 +94,21 @@ def main() -> None:
     )
     if not open_:
         return
-    from gridpilot.console import looking
+    from gridpilot.console import looking, moment_bar
 
-    looking.follow()
+    name = page.url_path or "overview"
+    trouble = looking.follow()
     with st.container(key="strip_bar"):
-        _strip()
-    page.run()
+        with st.container(key="strip_row", horizontal=True, vertical_alignment="bottom", gap="small"):
+            looking.picker()
+            with st.container(width="stretch"):
+                _strip()
+            moment_bar.link()
+        moment_bar.show(name)
+    if trouble:
+        st.warning(inert(trouble))
+    if not moment_bar.nothing_then(name):
+        page.run()
 
 
 main()

@@ -7,7 +7,9 @@ becomes a command row by `gridpilot.operate`, in the name of `who`.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
@@ -38,12 +40,41 @@ CONTROL: Final[dict[str, tuple[str, str, str]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The console's own site, which the emergency stop stops, whatever is on the screen."""
+
+    name: str = ""  # empty where there is no other one, so that nothing has to be told apart
+    shown: bool = True  # whether it is the site on the screen
+    stopped: bool = False
+
+
+_ALONE: Final = Own()
+
+
+def own_site() -> Own:
+    """The own site, read anew."""
+    from gridpilot import views
+
+    stopped, name, other = False, "", None
+    with contextlib.suppress(GridPilotError):
+        other = views.elsewhere()
+    with views.looking(views.Look()):
+        try:
+            stopped = views.stopped() is not None
+        except GridPilotError:
+            stopped = views.stop_file() is not None
+    with contextlib.suppress(GridPilotError):
+        name = views.own_name() if len(views.site_names()) > 1 else ""
+    return Own(name, other is None, stopped)
+
+
 def stale(status: Status) -> bool:
     """True when the prices are of unknown age, or a whole interval is missing: the newest began two steps ago."""
     return status.price_age_s is None or status.price_age_s >= 2.0 * status.step_s
 
 
-def strip_html(status: Status, signed_in: bool = True) -> str:
+def strip_html(status: Status, signed_in: bool = True, own: Own = _ALONE) -> str:
     """The strip's text; every word that comes from outside is escaped."""
     when = fmt.local_date(status.at, status.timezone)
     mode = f"<b>{escape(status.mode)}</b> <span class='gp-muted'>{escape(when)}</span>"
@@ -61,7 +92,10 @@ def strip_html(status: Status, signed_in: bool = True) -> str:
         parts.append(
             _chip(f"{status.proposals} to approve", "warning", "A command waits for a second person: Dispatch")
         )
-    parts.append(f"<span class='gp-site' title='{escape(status.source)}'>{escape(status.site)}</span>")
+    if not own.name:  # in a fleet the picker has it
+        parts.append(f"<span class='gp-site' title='{escape(status.source)}'>{escape(status.site)}</span>")
+    if not own.shown:
+        parts.append(_chip("SHOWN ONLY", "", f"It is commanded on its own console; this one is of {own.name}"))
     if not signed_in:
         parts.append("<span class='gp-muted' title='Anyone at this machine may operate'>local, no sign-in</span>")
     if status.message:
@@ -99,25 +133,29 @@ def _chip(text: str, look: str, title: str) -> str:
     return f"<span class='gp-chip{kind}' title='{escape(title)}'>{escape(text)}</span>"
 
 
-def render_strip(status: Status, who: Actor) -> None:
-    """Draw the strip; the emergency stop is ONE press, always there and never disabled."""
+def render_strip(status: Status, who: Actor, own: Own | None = None) -> None:
+    """Draw the strip; the emergency stop is ONE press, always there and never disabled, and of the console's own site.
+
+    `own` is left out where there is no other site.
+    """
+    own = own or Own(stopped=status.control == "ESTOP")
     with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
-        st.html(strip_html(status, who.source != LOCAL), width="stretch")
-        if status.mode == "REPLAY" and not who.lacks(OPERATOR, datetime.now(UTC)):
+        st.html(strip_html(status, who.source != LOCAL, own), width="stretch")
+        if own.shown and status.mode == "REPLAY" and not who.lacks(OPERATOR, datetime.now(UTC)):
             _clock(status, who)
         if who.source != LOCAL:
             _who(who)
-        _stop_button(status.control == "ESTOP", who)
+        _stop_button(own, who)
     _said()
 
 
-def render_failure(reason: str, who: Actor, stopped: bool) -> None:
+def render_failure(reason: str, who: Actor, own: Own) -> None:
     """The strip when the state cannot be read at all. The stop stays: where the ledger fails, a file latches it."""
-    control = _chip("E-STOP", "alarm", CONTROL["ESTOP"][2]) if stopped else ""
+    control = _chip("E-STOP", "alarm", CONTROL["ESTOP"][2]) if own.stopped and own.shown else ""
     text = f"<div class='gp-strip'>{_chip('NO DATA', 'alarm', reason)}{control}<span>{escape(reason)}</span></div>"
     with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
         st.html(text, width="stretch")
-        _stop_button(stopped, who)
+        _stop_button(own, who)
     _said()
 
 
@@ -125,7 +163,7 @@ def render_stop_only(why: str, who: Actor) -> None:
     """What is left of the strip for whose sign-in is over: they may still stop the site."""
     with st.container(key="strip", horizontal=True, vertical_alignment="center", gap="small"):
         st.html(f"<div class='gp-strip'>{_chip('SIGNED OUT', 'warning', why)}</div>", width="stretch")
-        _stop_button(False, who)
+        _stop_button(own_site(), who)
     _said()
 
 
@@ -149,16 +187,20 @@ def _sign_out() -> None:
     signin.sign_out()
 
 
-def _stop_button(stopped: bool, who: Actor) -> None:
-    st.button(
-        "Stopped" if stopped else "Emergency stop",
+def _stop_button(own: Own, who: Actor) -> None:
+    """It names the site that it stops wherever there is another one."""
+    label = "Stopped" if own.stopped else "Emergency stop"
+    of = f" of {own.name}, whose console this is" if own.name else ""
+    release = "Everything is off. Release it on Dispatch"
+    pressed = st.button(
+        f"{label}: {inert(own.name)}" if own.name else label,
         key="strip_stop",
-        help="Everything is off. Release it on Dispatch"
-        if stopped
-        else "Switches all machines and the battery off now",
+        help=inert(release + of if own.stopped else f"Switches all machines and the battery{of} off now"),
         on_click=_stop,
         args=(who,),
     )
+    if pressed:
+        st.rerun()  # the whole page: it says at once what the strip says
 
 
 def _stop(who: Actor) -> None:

@@ -8,6 +8,7 @@ surfaces and the categorical colours for Streamlit's own elements; a test holds 
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def active() -> Palette:
 
 
 # Sizes and shapes that the theme options do not reach. Colours come from the theme (`currentColor`).
-STYLE: Final = """<style>
+_STYLE: Final = """<style>
 .stApp, .stApp * { font-variant-numeric: tabular-nums; }
 [data-testid="stMainBlockContainer"] { padding-inline: 1.25rem; }
 .gp-muted { opacity: 0.68; }
@@ -157,13 +158,49 @@ STYLE: Final = """<style>
   position: sticky; top: 3.75rem; z-index: 90; background: light-dark(__BACKGROUND__);
   border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); padding-bottom: 0.4rem;
 }
+@media (max-width: 640px) {
+  .st-key-strip_bar { flex-direction: column; align-items: stretch; }
+}
 .gp-alarm-row { display: flex; gap: 0.6rem; align-items: baseline; font-size: 0.9rem; line-height: 1.35; }
 .gp-alarm-row .gp-chip { flex: none; }
 .gp-alarm-row > div { min-width: 0; overflow-wrap: anywhere; }
 .gp-todo { border-left: 3px solid color-mix(in srgb, currentColor 30%, transparent); padding-left: 0.5rem; }
 .gp-strip { display: flex; align-items: center; gap: 0.35rem 0.9rem; min-height: 2.25rem; flex-wrap: wrap; }
 .gp-strip > span { white-space: nowrap; }
+.gp-strip .gp-site { overflow: hidden; text-overflow: ellipsis; max-width: 14rem; }
+@media (min-width: 1200px) {  /* one line, whatever it says: the least of it gives way */
+  .gp-strip { flex-wrap: nowrap; column-gap: 0.7rem; }
+  .gp-strip > span { flex: 0 0 auto; }
+  .gp-strip .gp-site { flex: 0 1 auto; min-width: 3rem; }
+  .gp-strip .gp-note { flex: 0 1000 auto; }
+}
+@media (max-width: 640px) {
+  .gp-strip { font-size: 0.875rem; gap: 0.2rem 0.6rem; min-height: 0; }
+  .gp-strip .gp-note { flex-basis: 100%; }
+  .st-key-strip button { min-height: 2.25rem; padding-block: 0.2rem; }
+  .st-key-strip_bar .st-key-strip { gap: 0.4rem; }
+}
+/* The sign of the menu on a narrow screen is two arrows: the word beside it says what they open. */
+[data-testid="stExpandSidebarButton"] { width: auto; padding-inline: 0.5rem; }
+[data-testid="stExpandSidebarButton"]::after { content: "Menu"; margin-left: 0.35rem; font-weight: 600; }
+/* The decision in one sentence: the largest words of a page. */
+.st-key-sentence p { font-size: 1.25rem; line-height: 1.35; margin: 0.1rem 0 0.3rem; }
+.st-key-sentence strong { font-weight: 600; }
+@media (max-width: 640px) { .st-key-sentence p { font-size: 1.15rem; } }
+.gp-next { border-left: 3px solid color-mix(in srgb, currentColor 45%, transparent); padding: 0.1rem 0 0.1rem 0.8rem; }
+.gp-next b { font-size: 1.1rem; }
+.gp-rows { width: 100%; border-collapse: collapse; font-size: 0.9rem; line-height: 1.4; }
+.gp-rows td { padding: 0.12rem 0; vertical-align: baseline; }
+.gp-rows td:last-child { text-align: right; white-space: nowrap; padding-left: 0.75rem; }
 .gp-strip .gp-note { overflow: hidden; text-overflow: ellipsis; min-width: 0; flex: 0 1 auto; }
+.st-key-strip_row { flex-wrap: nowrap; }
+.st-key-strip_row > * { flex: 0 0 auto; width: auto; }
+.st-key-strip_row > *:first-child { flex: 1 1 0; min-width: 0; }
+.st-key-moment_bar { background: light-dark(__INK__); color: light-dark(__BACKGROUND__); border-radius: 0.4rem;
+  padding: 0.25rem 0.4rem 0.25rem 0.8rem; }
+.st-key-moment_bar button { background: transparent; color: inherit;
+  border-color: color-mix(in srgb, currentColor 45%, transparent); }
+.st-key-moment_now button { background: light-dark(__BACKGROUND__); color: light-dark(__INK__); font-weight: 700; }
 .st-key-strip_stop button {
   background: #c4281c; color: #ffffff; border: 1px solid #8f1710; font-weight: 700; min-width: 9.5rem;
 }
@@ -186,6 +223,16 @@ STYLE: Final = """<style>
 /* Amber and red mean something here: a chat's faces are grey. */
 [data-testid^="stChatMessageAvatar"] { background: color-mix(in srgb, currentColor 14%, transparent) !important;
   color: inherit !important; }
+/* Streamlit's captions, its lit buttons in the dark and some of its focus marks are too faint to be seen (WCAG 1.4.3,
+   2.4.7); the empty layer of a sparkline is a picture without a name (1.1.1). */
+.stApp [data-testid="stCaptionContainer"] { color: light-dark(__MUTED__); opacity: 1; }
+.stApp [data-testid="stBaseButton-primary"]:not(:disabled) { color: light-dark(#ffffff, #15191c); }
+.stApp :is([data-testid="stMain"], [data-testid="stTopNavLink"], [data-testid="stSidebarNavLink"], .modebar-btn,
+  [data-testid="stBaseButton-elementToolbar"]):focus-visible { outline: 2px solid light-dark(__INK__);
+  outline-offset: -2px; }
+[data-testid="stMetricChart"] g[role="graphics-symbol"]:empty { display: none; }
 .stApp ul.gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
 .stApp ul.gp-flags li { margin: 0; padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }
-</style>""".replace("__BACKGROUND__", ", ".join(SURFACE["background"]))
+</style>"""
+_PAIRS: Final = {f"__{name.upper()}__": ", ".join(SURFACE[name]) for name in ("background", "muted", "ink")}
+STYLE: Final = re.sub("|".join(_PAIRS), lambda found: _PAIRS[found[0]], _STYLE)

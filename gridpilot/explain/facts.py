@@ -2,7 +2,8 @@
 
 An id reads `topic.figure`, `topic.name.figure` or `topic.figure@time` (UTC). What the ledger does not have is
 left out, never guessed. Energy prices are in the source's own unit, money in `Units.money`; a price per kWh is
-shown in money per kWh where the source counts in money per MWh, else in the source's unit.
+shown in money per kWh where the source counts in money per MWh, else in the source's unit. What stored energy and
+site power are worth stands beside the energy price, so it is in that unit too.
 """
 
 from __future__ import annotations
@@ -202,10 +203,10 @@ def _battery(book: Book) -> None:
     brings = (power - battery.wear_usd_per_kwh) * battery.efficiency_discharge
     worth = snap.plan["marginal_value_usd_per_kwh"][0]
     book.kind = "plan"
-    book.per_kwh("battery.cost", "cost of storing a kWh now, after losses and wear", cost)
-    book.per_kwh("battery.brings", "what a stored kWh brings now, after losses and wear", brings)
+    book.worth("battery.cost", "cost of storing energy now, after losses and wear", cost)
+    book.worth("battery.brings", "what stored energy brings now, after losses and wear", brings)
     if worth is not None:
-        book.per_kwh("battery.gap", "worth of a stored kWh above what it brings now", worth - brings)
+        book.worth("battery.gap", "worth of stored energy above what it brings now", worth - brings)
     for name in ("charge", "discharge"):
         series = values(snap.plan[f"{name}_kw"])
         t = next((t for t in range(1, len(series)) if series[t] > 1.0), None)
@@ -343,11 +344,11 @@ def _plan(book: Book) -> None:
     worth = values(plan["marginal_value_usd_per_kwh"])
     if np.isfinite(worth).any():
         top = int(np.nanargmax(worth))
-        book.per_kwh("plan.marginal_value", "worth of a stored kWh now", plan["marginal_value_usd_per_kwh"][0])
-        book.per_kwh(
-            "plan.marginal_value_max", "most that a stored kWh is worth", float(worth[top]), to_utc(stamps[top])
+        book.worth("plan.marginal_value", "worth of stored energy now", plan["marginal_value_usd_per_kwh"][0])
+        book.worth(
+            "plan.marginal_value_max", "most that stored energy is worth", float(worth[top]), to_utc(stamps[top])
         )
-    book.per_kwh("plan.power_price", "worth of one more kWh of site power now", plan["power_price_usd_per_kwh"][0])
+    book.worth("plan.power_price", "worth of more site power now", plan["power_price_usd_per_kwh"][0])
     book.put("plan.import", "planned import now", plan["import_kw"][0], "kW")
     book.put("plan.export", "planned export now", plan["export_kw"][0], "kW")
     book.kind = "cycle"
@@ -370,7 +371,7 @@ def _hours(book: Book) -> None:
         book.put(f"plan.load{at}", "planned load, cooling included", load, "kW", moment)
         book.put(f"plan.soc{at}", "planned state of charge at the end", float(soc[i]), "%", moment)
         worth = plan["marginal_value_usd_per_kwh"][i]
-        book.per_kwh(f"plan.marginal_value{at}", "worth of a stored kWh", worth, moment)
+        book.worth(f"plan.marginal_value{at}", "worth of stored energy", worth, moment)
     book.kind = "forecast"
     for i, stamp in enumerate(times(snap.forecast["timestamp"])):
         moment = to_utc(stamp)

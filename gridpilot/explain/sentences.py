@@ -14,6 +14,9 @@ NO_DECISION = (
     "There is no decision yet: the first one follows when the pilot has read its prices. "
     "If it does not come, look at Health, or run a cycle by hand with `python -m gridpilot cycle`."
 )
+STOPPING = (
+    "Emergency stop: all machines and the battery are being switched off, until an operator releases it on Dispatch."
+)
 ORIGINS = {
     "override": "an operator's override is in force",
     "hold": "an operator's hold is in force",
@@ -119,7 +122,7 @@ def battery_sentence(facts: Facts) -> Sentence:
     known = "battery.soc" in facts and "plan.marginal_value" in facts
     resting = facts.number("battery.charging") < 0.05 and facts.number("battery.discharging") < 0.05
     if resting and known and "battery.cost" not in say.cited:
-        text += f"; storing another costs {say('battery.cost')} now"
+        text += f"; storing more costs {say('battery.cost')} now"
     if facts.number("plan.marginal_value_max") > facts.number("plan.marginal_value") * 1.001:
         text += f"; at most it is worth {say('plan.marginal_value_max')}, at {say.clock('plan.marginal_value_max')}"
     return say.close(text + ".")
@@ -139,17 +142,17 @@ def _battery(say: Say) -> str:
     if "battery.soc" not in facts:
         return "the battery rests, because its state of charge is not known"
     if "plan.marginal_value" not in facts:
-        return f"{verb}; the plan is {say('plan.status')} and puts no value on a stored kWh"
+        return f"{verb}; the plan is {say('plan.status')} and puts no value on stored energy"
     worth = say("plan.marginal_value")
     if charging > 0.05:
-        costs = f"storing one costs {say('battery.cost')} now with losses"
-        return f"{verb}: a stored kWh is worth {worth}, and {costs}{_use(say)}"
+        costs = f"storing more costs {say('battery.cost')} now with losses"
+        return f"{verb}: stored energy is worth {worth}, and {costs}{_use(say)}"
     if discharging > 0.05:
-        no_less = facts.number("battery.gap") <= 0.001 * abs(facts.number("battery.brings"))
-        kept = f"no less than the {worth}" if no_less else f"less than the {worth}"
-        return (
-            f"{verb}: a stored kWh brings {say('battery.brings')} now after losses, {kept} that it is worth when kept"
-        )
+        brings, kept = facts.number("battery.brings"), say.bare("plan.marginal_value")
+        word = "more" if -facts.number("battery.gap") > 0.001 * abs(brings) else "no less"
+        word = "less" if facts.number("battery.gap") > 0.001 * abs(brings) else word
+        now = f"stored energy brings {say('battery.brings')} now after losses"
+        return f"{verb}: {now}, {word} than the {kept} that it is worth when kept"
     return _holding(say, verb, worth)
 
 
@@ -157,15 +160,15 @@ def _holding(say: Say, verb: str, worth: str) -> str:
     facts = say.facts
     soc, low, high = (facts.number(f"battery.{name}") for name in ("soc", "soc_min", "soc_max"))
     if soc <= low + 0.1:
-        costs = f"storing one costs {say('battery.cost')} now"
-        return f"{verb}, the lower limit of {say('battery.soc_min')}: a stored kWh is worth {worth}, and {costs}"
+        costs = f"storing more costs {say('battery.cost')} now"
+        return f"{verb}, the lower limit of {say('battery.soc_min')}: stored energy is worth {worth}, and {costs}"
     if soc >= high - 0.1:
-        return f"{verb}, the upper limit of {say('battery.soc_max')}: a stored kWh is worth {worth}{_use(say)}"
+        return f"{verb}, the upper limit of {say('battery.soc_max')}: stored energy is worth {worth}{_use(say)}"
     if facts.number("battery.gap") > 0.0:
         gap = f"{say.bare('battery.gap')} more than it brings now after losses and wear"
-        return f"{verb}: a stored kWh is worth {worth}, {gap}{_use(say)}"
-    costs = f"storing one costs {say('battery.cost')} now"
-    return f"{verb}: a stored kWh is worth {worth}, it brings {say('battery.brings')} now, and {costs}"
+        return f"{verb}: stored energy is worth {worth}, {gap}{_use(say)}"
+    costs = f"storing more costs {say('battery.cost')} now"
+    return f"{verb}: stored energy is worth {worth}, it brings {say('battery.brings')} now, and {costs}"
 
 
 def _use(say: Say) -> str:

@@ -293,7 +293,7 @@ def _limits(facts: Facts, asked: str) -> list[Sentence]:
             found.append(f"the stock of {say.bare(f'{key}.name')}, {say.bare(f'{key}.available')} machines with work")
     text = f"These limits bind now: {listed(found)}" if found else "No limit binds now"
     if "plan.power_price" in facts:
-        text += f"; one more kWh of site power would be worth {say('plan.power_price')}"
+        text += f"; more site power would be worth {say('plan.power_price')}"
     return [say.close(text + ".")]
 
 

@@ -165,7 +165,7 @@ class _RidgeFit:
     """What a fitted ridge holds: for each step an affine map of the features (H, F)."""
 
     step_s: int
-    phase_s: int | None  # time of day of the origins; None: trained on origins at all times of day
+    phases_s: tuple[int, int] | None  # UTC and local time of day of the origins; None: of all times of day
     lag_days: tuple[int, ...]
     transform: Asinh
     mean: Array
@@ -220,7 +220,7 @@ class Ridge:
         beta = np.linalg.solve(gram, moment)[:, :, 0]
         self._fit = _RidgeFit(
             step_s=series.step_s,
-            phase_s=_phase_s(series) if daily else None,
+            phases_s=_phases_s(series) if daily else None,
             lag_days=lag_days,
             transform=transform,
             mean=mean,
@@ -235,7 +235,7 @@ class Ridge:
         fit = self._fit
         if fit is None or horizon > len(fit.level) or series.step_s != fit.step_s:
             raise ValueError(f"ridge is not fitted for {horizon} steps of {series.step_s} s: call fit first")
-        if fit.phase_s is not None and _phase_s(series) != fit.phase_s:
+        if not self.serves(series):
             raise ValueError("ridge was fitted for origins at another time of day: fit it on a series that ends then")
         recent = series.tail(lookback(series.step_s, fit.lag_days) + 2 * series.season)
         z = Series(recent.timestamp, recent.step_s, fit.transform.forward(recent.y), recent.timezone)
@@ -244,9 +244,11 @@ class Ridge:
         return fit.transform.inverse(np.clip(out, fit.z_low, fit.z_high))
 
     def serves(self, series: Series) -> bool:
-        """Series of the fitted step; with daily origins only at their time of day."""
+        """Series of the fitted step; with daily origins only at their time of day, in UTC or locally."""
         fit = self._fit
-        return fit is not None and series.step_s == fit.step_s and fit.phase_s in (None, _phase_s(series))
+        if fit is None or series.step_s != fit.step_s:
+            return False
+        return fit.phases_s is None or any(a == b for a, b in zip(fit.phases_s, _phases_s(series), strict=True))
 
     def _origins(self, series: Series, horizon: int, lag_days: tuple[int, ...]) -> tuple[Index, bool]:
         """Training origins, ascending, and whether all have the time of day of the series' end."""
@@ -261,8 +263,11 @@ class Ridge:
         return np.arange(last, first - 1, -max(1, (last - first) // self.pooled_origins))[::-1], False
 
 
-def _phase_s(series: Series) -> int:
-    return int(series.timestamp[-1].astype(np.int64)) % DAY_S
+def _phases_s(series: Series) -> tuple[int, int]:
+    """UTC and local time of day of the end [s]."""
+    newest = series.timestamp[-1:]
+    utc = int(newest.astype(np.int64)[0])
+    return utc % DAY_S, (utc + int(local_offset_s(newest, series.timezone)[0])) % DAY_S
 
 
 MODELS: Mapping[str, Callable[[], Forecaster]] = {

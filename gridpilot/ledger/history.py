@@ -51,11 +51,14 @@ def read(
     return StoredPrices(as_times(rows.stamp.astype("datetime64[s]")), energy, hash_, token, _columns(rows.extra))
 
 
-def newest_id(connection: Connection, source: str) -> int:
-    """Number of the source's newest row; 0 where it has none."""
+def newest_id(connection: Connection, source: str, recorded_by: datetime | None = None) -> int:
+    """Number of the source's newest row, of those recorded by a moment if one is given; 0 where it has none."""
     table = schema.prices.c
     same = table.source + "" == source  # no index helps here: the newest row of all is nearly always the source's
-    return connection.execute(select(table.id).where(same).order_by(table.id.desc()).limit(1)).scalar() or 0
+    query = select(table.id).where(same).order_by(table.id.desc()).limit(1)
+    if recorded_by is not None:
+        query = query.where(table.recorded_at <= to_text(recorded_by))
+    return connection.execute(query).scalar() or 0
 
 
 def span(connection: Connection, source: str) -> tuple[datetime | None, datetime | None]:

@@ -2,7 +2,8 @@
 
 The file is on disk, and its chain checked, before anything is removed. Then one transaction lifts the database's
 protection, removes the entries and appends a `pruned` entry, which names the last of them, its hash, the file and the
-file's sha256: from there on the chain is checked.
+file's sha256: from there on the chain is checked. It keeps the site as it was then, so that the decisions that stay can
+be replayed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
@@ -24,6 +26,7 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.ledger.verify import PRUNED, checkpoint
 
 LEAST_DAYS = 2  # the entries of two days are needed to go on
+SITE = "site"  # the entry of the site as the decisions after it used it, until the next one
 DECISION = "cycle"  # the entry that ends a decision: its time is the site's
 
 
@@ -77,9 +80,23 @@ def _remove(ledger: Ledger, pruned: Pruned, before: Head, now: datetime) -> None
         if checkpoint(connection) != before or tuple(present) != (pruned.removed, pruned.first):
             raise LedgerError("nothing was removed: the ledger changed meanwhile; try again")
         body = {"seq": pruned.last, "hash": pruned.hash, "first": pruned.first, "removed": pruned.removed}
-        work.append(PRUNED, {**body, "file": Path(pruned.file).name, "sha256": pruned.sha256}, at=now)
+        kept = {"file": Path(pruned.file).name, "sha256": pruned.sha256}
+        site = _site(connection, pruned.last)
+        kept |= {} if site is None else {"site": site}
+        work.append(PRUNED, {**body, **kept}, at=now)
         with unprotected(connection):
             connection.execute(delete(entries).where(old))
+
+
+def _site(connection: Connection, last: int) -> Any:
+    """The site in force after the entry `last`, by an entry before it or the prune before; None: not known."""
+    newest = select(entries.c.body).where(entries.c.seq <= last).order_by(entries.c.seq.desc()).limit(1)
+    body = connection.execute(newest.where(entries.c.kind == SITE)).scalar()
+    if body is not None:
+        return json.loads(body)
+    before = select(entries.c.body).where(entries.c.kind == PRUNED).order_by(entries.c.seq.desc()).limit(1)
+    body = connection.execute(before).scalar()
+    return None if body is None else json.loads(body).get("site")
 
 
 def _refuse_while_held(connection: Connection, now: datetime) -> None:

@@ -193,6 +193,11 @@ class Ledger:
         self.close()
 
     @property
+    def database(self) -> Database:
+        """The connections, for another view of the same ledger."""
+        return self._database
+
+    @property
     def head_file(self) -> Path:
         """Where the newest hash is published."""
         return self._published.path

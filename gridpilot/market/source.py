@@ -40,12 +40,12 @@ class PriceSource(Protocol):
 
 
 def _replay(rest: str, settings: Settings, site: Site, companion: Companion | None) -> PriceSource:
-    from gridpilot.market.replay import START, ReplayClock, ReplaySource
+    from gridpilot.market.replay import LOOKBACK, START, START_ERCOT, ReplayClock, ReplaySource
 
-    start = settings.replay_start or START
+    start = settings.replay_start or (START_ERCOT if rest else START)
     if start.tzinfo is None:
         raise ConfigError(f"GRIDPILOT_REPLAY_START is {start}: add the zone, as {start.isoformat()}Z")
-    return ReplaySource(site, ReplayClock(datetime.now(UTC), start, settings.replay_speed))
+    return ReplaySource(site, ReplayClock(datetime.now(UTC), start, settings.replay_speed), LOOKBACK, rest)
 
 
 def _mara(rest: str, settings: Settings, site: Site, companion: Companion | None) -> PriceSource:
@@ -90,6 +90,7 @@ SOURCES: dict[str, Callable[[str, Settings, Site, Companion | None], PriceSource
 no I/O on a network."""
 
 _SPECS = {
+    "replay": "replay[:ERCOT/HUB]",
     "csv": "csv:PATH",
     "folder": "folder:PATH",
     "energy-charts": "energy-charts:ZONE",
@@ -124,7 +125,7 @@ def _one(spec: str, settings: Settings, site: Site, companion: Companion | None)
     if name not in SOURCES or (rest and name not in _SPECS):
         choices = ", ".join(_SPECS.get(known, known) for known in SOURCES)
         raise ConfigError(f"source is {spec!r}: expected one of {choices}")
-    if name in _SPECS and not rest.strip():
+    if name in _SPECS and name != "replay" and not rest.strip():
         what = "file" if name == "csv" else "folder" if name == "folder" else "place"
         raise ConfigError(f"source is {name!r} without a {what}: write {_SPECS[name]}")
     return SOURCES[name](rest.strip(), settings, site, companion)

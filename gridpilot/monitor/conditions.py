@@ -21,8 +21,8 @@ from gridpilot.dispatch.emergency import COOL_C, HOT_C
 from gridpilot.domain import DataFlag, Site
 from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
-from gridpilot.monitor import decision, latch, metering
-from gridpilot.monitor.alarms import ALARM, WARN, Condition
+from gridpilot.monitor import alarms, decision, latch, metering
+from gridpilot.monitor.alarms import ALARM, WARN, Alarm, Condition
 from gridpilot.monitor.health import PilotState
 
 VERIFIED = "ledger_verified"  # keys of the ledger's state: {at, ok, reason, seq} of the newest check of the chain
@@ -195,6 +195,18 @@ def watch_silent(ledger: Ledger, wall: datetime) -> bool:
     """Whether a watch was at work once, and is not now."""
     last = ledger.get_state(WATCH).value
     return last is not None and not _young(last["at"], wall)
+
+
+def on_the_list(ledger: Ledger, wall: datetime) -> list[Alarm]:
+    """The alarms that are not over, the gravest first. While no watch keeps the list, what is wrong now by the ledger
+    joins those that are on it, without a number."""
+    listed = alarms.listed(ledger)
+    if watch_seen(ledger, wall):
+        return listed
+    known = {alarm.key for alarm in listed}
+    found = [c for c in conditions(ledger, wall, known) if c.key not in known]
+    live = [Alarm(c.code, c.severity, c.message, c.advice, wall, wall, c.subject) for c in found]
+    return sorted([*live, *listed], key=lambda alarm: alarm.severity != ALARM)
 
 
 def watch_seen(ledger: Ledger, wall: datetime) -> bool:

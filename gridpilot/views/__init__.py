@@ -18,19 +18,35 @@ import numpy.typing as npt
 from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import DAY_AHEAD, Units
+from gridpilot.fleet import Move
 from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
 from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
 from gridpilot.monitor.drift import Drift
+from gridpilot.monitor.health import ESTOP
 from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
 from gridpilot.monitor.reading import PlanParts, Reason, Track, plan_parts, why
 from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
 from gridpilot.views.asked import Asking, ask, connection, entry_of, explain, explained_so_far, facts, suggestions
-from gridpilot.views.base import Look, ledger, look, look_by, moment, reset, settings
+from gridpilot.views.base import (
+    Look,
+    elsewhere,
+    environment,
+    is_own,
+    ledger,
+    look,
+    look_by,
+    looking,
+    moment,
+    own_ledger,
+    records,
+    reset,
+    settings,
+)
 from gridpilot.views.commanded import (
     Sent,
     Shown,
@@ -43,8 +59,18 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
+from gridpilot.views.fleet import FleetView, SiteView, fleet, own_name, site_looked_at, site_names, sites
 from gridpilot.views.sources import sources
-from gridpilot.views.standing import Status, alarm_history, alarms, current_site, simulated, status, unseen
+from gridpilot.views.standing import (
+    Status,
+    alarm_history,
+    alarms,
+    current_site,
+    halted,
+    present,
+    status,
+    unseen,
+)
 from gridpilot.views.system import (
     STAGES,
     Health,
@@ -57,6 +83,7 @@ from gridpilot.views.system import (
     today,
     verify_ledger,
 )
+from gridpilot.views.whereabouts import Whereabouts, whereabouts
 
 if TYPE_CHECKING:
     from gridpilot.explain.explainer import Explanation as Explanation
@@ -71,21 +98,25 @@ __all__ = [
     "Command",
     "Day",
     "Drift",
+    "FleetView",
     "Health",
     "Held",
     "Look",
+    "Move",
     "PlanParts",
     "Question",
     "Reason",
     "Restless",
     "Sent",
     "Shown",
+    "SiteView",
     "Snapshot",
     "Status",
     "Strike",
     "Supply",
     "Track",
     "Week",
+    "Whereabouts",
     "alarm_counts",
     "alarm_history",
     "alarms",
@@ -99,29 +130,43 @@ __all__ = [
     "customer_standings",
     "data_quality",
     "duration",
+    "elsewhere",
     "entry_of",
+    "environment",
     "explain",
     "explained_so_far",
     "facts",
+    "fleet",
     "forecast_drift",
+    "halted",
     "health",
+    "is_own",
     "ledger",
     "load_values",
     "look",
     "look_by",
+    "looking",
     "machine_log",
     "moment",
+    "newest",
     "next_changes",
     "on_hold",
     "override_in_force",
+    "own_ledger",
+    "own_name",
     "plan_parts",
+    "present",
     "proposals",
+    "records",
     "reset",
     "restless",
     "rule_standings",
     "service_levels",
     "settings",
     "shown",
+    "site_looked_at",
+    "site_names",
+    "sites",
     "sources",
     "status",
     "stop_file",
@@ -134,6 +179,7 @@ __all__ = [
     "values",
     "verify_ledger",
     "week",
+    "whereabouts",
     "why",
 ]
 
@@ -141,21 +187,30 @@ __all__ = [
 
 
 def snapshot(cycle_id: str = "") -> Snapshot | None:
-    """A decision, the newest one by default; None before the first cycle."""
-    return decision.load(ledger(), cycle_id)
+    """A decision, by default the one in force at the moment looked at, now the newest; None before the first cycle."""
+    return decision.load(records(), cycle_id)
+
+
+def newest() -> Snapshot | None:
+    """The newest decision whatever moment is looked at: for what is always now, and for every command."""
+    return decision.load(ledger())
 
 
 def track(hours: float = 8.0) -> Track | None:
     """What was set in the last hours, up to the running interval; None before the first cycle."""
     snap = snapshot()
-    return None if snap is None else reading.track(ledger(), snap, hours)
+    return None if snap is None else reading.track(records(), snap, hours)
 
 
 def now_sentence() -> Sentence:
     """What the site does and why, in one sentence; its text is ready for Markdown."""
+    from gridpilot.explain.sentences import STOPPING, Sentence
     from gridpilot.explain.sentences import now_sentence as say
 
-    return say(facts())
+    found = facts()
+    if stopped() and found.word("pilot.control") != ESTOP:  # pressed a moment ago: the pilot has yet to say so
+        return Sentence(STOPPING)
+    return say(found)
 
 
 def spread_sentences() -> tuple[Sentence, ...]:
@@ -190,7 +245,7 @@ def prices(hours: float = 24 * 30) -> Prices | None:
     snap = snapshot()
     if snap is None:
         return None
-    rows = ledger().prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
+    rows = records().prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
     energy = as_array(snap.shown(rows.energy_usd_per_mwh))
     ahead = rows.columns.get(DAY_AHEAD, as_array(np.full(len(rows), np.nan)))
     return Prices(
@@ -257,7 +312,7 @@ def pnl_today() -> Pnl | None:
 
 def pnl(since: datetime) -> Pnl | None:
     """P&L settled since a moment; None where nothing is."""
-    entries = ledger().entries("settlement", since=since, limit=5000, newest_first=False)
+    entries = records().entries("settlement", since=since, limit=5000, newest_first=False)
     bodies = [entry.body for entry in entries if datetime.fromisoformat(entry.body["start"]) >= since]
     if not bodies:
         return None
@@ -272,6 +327,29 @@ def pnl(since: datetime) -> Pnl | None:
         cumulative_usd=as_array(np.cumsum(profit)),
         cumulative_always_on_usd=as_array(np.cumsum(reference)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the battery holds more than at the start of the local day (less: negative), and what that is worth."""
+
+    kwh: float
+    usd_per_kwh: float  # the marginal value of stored energy in the newest plan
+    usd: float
+
+
+def stored_today() -> Stored | None:
+    """The change in stored energy since the first interval that `pnl_today` counts; None where it is not known."""
+    snap, today = snapshot(), pnl_today()
+    if snap is None or today is None or snap.cycle["soc_frac"] is None:
+        return None
+    worth = snap.plan["marginal_value_usd_per_kwh"][0]
+    first = records().entries("cycle", until=today.since + timedelta(seconds=1), limit=1)
+    held = first[0].body["soc_frac"] if first else None
+    if worth is None or held is None or snap.site.battery.capacity_kwh <= 0.0:
+        return None
+    kwh = (snap.cycle["soc_frac"] - held) * snap.site.battery.capacity_kwh
+    return Stored(kwh, worth, kwh * worth)
 
 
 # --- forecasts that came true ----------------------------------------------------------------
@@ -297,7 +375,7 @@ def live_scores(price: str = "energy", days: float = 7.0) -> list[LiveScore]:
     snap = snapshot()
     if snap is None:
         return []
-    store = ledger()
+    store = records()
     rows = store.prices(snap.cycle["source"], since=snap.at - timedelta(days=days + 2))
     came = {"energy": rows.energy_usd_per_mwh, "hash": rows.hash_price, "token": rows.token_price}[price]
     known = np.isfinite(came)
@@ -337,8 +415,8 @@ def forecast_of(hours_ago: float) -> Mapping[str, Any] | None:
     snap = snapshot()
     if snap is None:
         return None
-    entries = ledger().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
-    switched = market.since(ledger())
+    entries = records().entries("forecast", until=snap.at - timedelta(hours=hours_ago, seconds=-1), limit=1)
+    switched = market.since(records())
     return entries[0].body if entries and (switched is None or entries[0].at >= switched) else None
 
 
@@ -362,46 +440,4 @@ def stress(snap: Snapshot) -> list[tuple[str, float]]:
 def auction_history(hours: float = 24.0) -> Held | None:
     """The auctions of the last hours; None before the first one."""
     snap = snapshot()
-    return None if snap is None else held(ledger(), snap, hours)
-
-
-# --- fleet ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SiteView:
-    """One site on the globe, with its newest decision; NaN before the first one."""
-
-    name: str
-    latitude: float
-    longitude: float
-    price: float  # in `units.energy`
-    margin_usd_per_h: float
-    load_kw: float
-    import_kw: float
-    soc_frac: float
-    units: Units
-    simulated: bool
-
-
-def sites() -> list[SiteView]:
-    """The sites of this ledger: one, until a fleet is run."""
-    snap, site = snapshot(), current_site()
-    nan = float("nan")
-    if snap is None:
-        return [SiteView(site.name, site.latitude, site.longitude, nan, nan, nan, site.import_kw, nan, Units(), True)]
-    soc = snap.cycle["soc_frac"]
-    return [
-        SiteView(
-            site.name,
-            site.latitude,
-            site.longitude,
-            float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"])),
-            float(snap.cycle["rate"]["profit_usd_per_h"]),
-            float(snap.dispatch["total_power_kw"]),
-            site.import_kw,
-            nan if soc is None else float(soc),
-            snap.units,
-            simulated(snap.cycle),
-        )
-    ]
+    return None if snap is None else held(records(), snap, hours)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gridpilot.config import LanguageModel, language_model
 from gridpilot.errors import ConfigError, GridPilotError, LedgerError
 from gridpilot.ledger.chain import Entry
+from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import explained
 from gridpilot.views import base
 
@@ -49,14 +50,17 @@ def connection() -> Connection:
 
 
 def facts() -> Facts:
-    """The facts of the newest decision, with their ages by now; empty before the first one."""
+    """The facts of the newest decision, with their ages by now; empty before the first one.
+
+    Where a moment is looked at, those of the decision in force then, with the ages that it had.
+    """
     from gridpilot.explain.facts import gather
 
-    return gather(base.reader(), base.wall())
+    return gather(base.records_to_read(), None if base.look().at else base.wall())
 
 
 def ask(question: str) -> Explanation:
-    """Answer a question from the newest decision in the ledger, by template."""
+    """Answer a question from the decision looked at, by template."""
     from gridpilot.explain.explainer import by_template
     from gridpilot.explain.recall import recall
 
@@ -66,16 +70,21 @@ def ask(question: str) -> Explanation:
 
 def explain(question: str) -> Iterator[Event]:
     """Answer a question by the model where one is connected: what happens meanwhile, the `Explanation` last."""
+    return _explained(question, facts(), base.records_to_read())
+
+
+def _explained(question: str, known: Facts, store: Ledger) -> Iterator[Event]:
+    """From these facts, and what else this ledger tells."""
     from gridpilot.explain import explainer
     from gridpilot.explain.recall import recall
 
-    known, link, asked = facts(), connection(), question[:LONGEST_QUESTION]
+    link, asked = connection(), question[:LONGEST_QUESTION]
     if link.trouble:
-        known = recall(asked, known, base.reader())
+        known = recall(asked, known, store)
         found = explainer.by_template(asked, known)
         yield found if found.refused else explainer.by_template(asked, known, link.trouble)
         return
-    with closing(explainer.explain(asked, known, base.reader(), link.model, desk())) as events:
+    with closing(explainer.explain(asked, known, store, link.model, desk())) as events:
         for event in events:
             yield event
             if isinstance(event, explainer.Explanation):
@@ -83,10 +92,15 @@ def explain(question: str) -> Iterator[Event]:
 
 
 class Asking:
-    """A question that is being answered in a thread of its own, so that no page waits: look at it again and again."""
+    """A question that is being answered in a thread of its own, so that no page waits: look at it again and again.
+
+    It is about what its viewer looked at when it was asked; the thread itself knows no viewer.
+    """
 
     def __init__(self, question: str) -> None:
         self.question = question
+        self.look = base.look()
+        self._facts, self._store = facts(), base.records_to_read()
         self.began = time.monotonic()
         self.doing = "reads the ledger"
         self.draft = ""  # verified sentences so far, ready for Markdown
@@ -94,6 +108,11 @@ class Asking:
         self.failure = ""
         self._thread = threading.Thread(target=self._answer, name="asking", daemon=True)
         self._thread.start()
+
+    @property
+    def age(self) -> str:
+        """How old prices and decision were when it was asked."""
+        return self._facts.age
 
     @property
     def over(self) -> bool:
@@ -108,7 +127,7 @@ class Asking:
         from gridpilot.explain.explainer import Draft, Explanation
 
         try:
-            for event in explain(self.question):
+            for event in _explained(self.question, self._facts, self._store):
                 if isinstance(event, Explanation):
                     self.found = event
                 elif isinstance(event, Draft):
@@ -124,20 +143,20 @@ def _count(found: Explanation) -> None:
     if connection().model is None:
         return
     try:
-        explained.count(base.ledger(), by_model=bool(found.model), withheld=len(found.withheld))
+        explained.count(base.own_ledger(), by_model=bool(found.model), withheld=len(found.withheld))
     except LedgerError as error:
         explained.missed(str(error))
 
 
 def explained_so_far() -> explained.Tally:
     """How often the model answered, the template did instead, and how many sentences were withheld, ever."""
-    return explained.read(base.reader())
+    return explained.read(base.own_ledger())
 
 
 def entry_of(fact: Fact) -> Entry | None:
     """The ledger entry that a fact comes from; None where it is none of its own, as a price."""
     kind, _, cycle_id = fact.source.partition(" ")
-    found = base.reader().entries(kind, cycle_id=cycle_id, limit=1) if cycle_id and " " not in cycle_id else []
+    found = base.records_to_read().entries(kind, cycle_id=cycle_id, limit=1) if cycle_id and " " not in cycle_id else []
     return found[0] if found else None
 
 

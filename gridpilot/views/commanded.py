@@ -1,4 +1,7 @@
-"""What was commanded: to the machines, and by operators; and what the site itself shows."""
+"""What was commanded: to the machines, and by operators; and what the site itself shows.
+
+Logs and readings end at the moment looked at. What is in force, waits or is latched is always now: commands act now.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Sent:
 
 def machine_log(limit: int = 50) -> list[Sent]:
     """The newest commands to the machines with their outcome, newest first."""
-    entries = base.ledger().entries("result", limit=limit)
+    entries = base.records().entries("result", limit=limit)
     return [
         Sent(
             entry.at,
@@ -44,7 +47,7 @@ def machine_log(limit: int = 50) -> list[Sent]:
 def command_log(limit: int = 100) -> list[Command]:
     """Operators' commands, newest first; the replay clock's are left out."""
     kinds = [kind for kind in override.ACTS if kind != "clock"]
-    return [Command(**row) for row in base.ledger().commands(kinds=kinds, limit=limit)]
+    return [Command(**row) for row in base.records().commands(kinds=kinds, limit=limit)]
 
 
 def override_in_force() -> Command | None:
@@ -69,7 +72,7 @@ def stopped() -> Mapping[str, Any] | None:
 
 def stop_file() -> Mapping[str, Any] | None:
     """The same where it was latched in a file, because the ledger could not be written."""
-    return stopfile.pressed(base.settings().database_url())
+    return stopfile.pressed(base.here().database_url())
 
 
 def on_hold() -> Mapping[str, Any] | None:
@@ -90,7 +93,7 @@ class Shown:
 
 def shown() -> Shown | None:
     """The newest reading; None before the first one."""
-    entry = base.ledger().latest(metering.KIND)
+    entry = base.records().latest(metering.KIND)
     if entry is None:
         return None
     named = ("machines", "grid_kw", "hottest_c", "frequency_hz")

@@ -11,7 +11,7 @@ from gridpilot import report
 from gridpilot.domain import PriceHistory, RiskAppetite
 from gridpilot.monitor.decision import Snapshot, values
 from gridpilot.monitor.recorded import recorded_prices
-from gridpilot.views.base import ledger
+from gridpilot.views.base import records
 
 if TYPE_CHECKING:
     from gridpilot.monitor.exposure import Model, Track
@@ -32,7 +32,7 @@ def track(snap: Snapshot) -> Track:
     """Recorded VaR against what came, up to a decision."""
     from gridpilot.monitor import exposure
 
-    return exposure.track(ledger(), snap)
+    return exposure.track(records(), snap)
 
 
 def holdings(snap: Snapshot) -> Holdings:
@@ -63,4 +63,4 @@ def _ahead(snap: Snapshot, band: dict[str, Any]) -> dict[float, Any]:
 
 def _history(snap: Snapshot) -> PriceHistory:
     """The recorded prices up to a decision."""
-    return recorded_prices(ledger(), until=snap.at + timedelta(seconds=1))[1]
+    return recorded_prices(records(), until=snap.at + timedelta(seconds=1))[1]

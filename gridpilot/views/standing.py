@@ -15,7 +15,8 @@ from gridpilot.domain import Site
 from gridpilot.monitor import alarms as keeper
 from gridpilot.monitor import conditions
 from gridpilot.monitor.alarms import Alarm
-from gridpilot.monitor.health import ESTOP, HOLD, PilotState
+from gridpilot.monitor.decision import Snapshot
+from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
 from gridpilot.views import base
 from gridpilot.views.commanded import stopped
 
@@ -56,10 +57,10 @@ def status() -> Status:
     runs_on = alive and not file
     at = pilot.present(wall) if runs_on else (cycle.at if cycle else None)
     price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
-    source = cycle.body["source"] if cycle else base.settings().source.partition(":")[0]
+    source = cycle.body["source"] if cycle else base.here().source.partition(":")[0]
     stop, wanting = stopped(), unseen()
     return Status(
-        mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source, "LIVE"),
+        mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source.partition(":")[0], "LIVE"),
         source=source,
         simulated=simulated(cycle.body) if cycle else source != "mara",
         at=at,
@@ -76,6 +77,28 @@ def status() -> Status:
         proposals=len(override.proposals(store, at, wall)) if at and not stop else 0,
         curtailed=_curtailed(at, site) if at else "",
     )
+
+
+def present() -> datetime | None:
+    """The moment looked at; now, the source's time."""
+    return base.look().at or status().at
+
+
+HALTED = {
+    ESTOP: "Nothing changes until the emergency stop is released.",
+    FAILSAFE: "Nothing of the plan is done while the site is in its fail-safe state.",
+    HOLD: "Nothing of the plan is done while the last set points are held.",
+}
+
+
+def halted(snap: Snapshot) -> str:
+    """Why nothing of a decision's plan is carried out, now or at the moment looked at; empty while it is."""
+    if base.look().at is not None:
+        return HALTED.get({"estop": ESTOP, "failsafe": FAILSAFE}.get(snap.dispatch["origin"], ""), "")
+    now = status()
+    if now.control != ESTOP and not now.pilot_alive:
+        return "Nothing changes while no pilot is at work."
+    return HALTED.get(now.control, "")
 
 
 def simulated(cycle: Mapping[str, Any]) -> bool:
@@ -101,20 +124,12 @@ def _curtailed(at: datetime, site: Site) -> str:
 def current_site() -> Site:
     """The site as the pilot last used it (with an API's inventory), or the site file before the first cycle."""
     body = base.ledger().get_state("site").value
-    return site_from_json(body) if body else load_site(base.settings().site_file())
+    return site_from_json(body) if body else load_site(base.here().site_file())
 
 
 def alarms() -> list[Alarm]:
-    """The alarms that are not over, the gravest first. While no watch keeps the list, what is wrong now by the ledger
-    joins those that are on it, without a number."""
-    store, wall = base.ledger(), base.wall()
-    listed = keeper.listed(store)
-    if conditions.watch_seen(store, wall):
-        return listed
-    known = {alarm.key for alarm in listed}
-    found = [c for c in conditions.conditions(store, wall, known) if c.key not in known]
-    live = [Alarm(c.code, c.severity, c.message, c.advice, wall, wall, c.subject) for c in found]
-    return sorted([*live, *listed], key=lambda alarm: alarm.severity != keeper.ALARM)
+    """The alarms that are not over, the gravest first."""
+    return conditions.on_the_list(base.ledger(), base.wall())
 
 
 def alarm_history(limit: int = 100) -> list[Alarm]:

@@ -128,7 +128,8 @@ def data_quality(hours: float = 24 * 30) -> Quality | None:
     Prices are in the source's own unit. Latency is that of the market stage of the newest 200 cycles: with a source
     over the network that is its API.
     """
-    store, snap = base.ledger(), decision.load(base.ledger())
+    store = base.records()
+    snap = decision.load(store)
     if snap is None:
         return None
     rows = store.prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))

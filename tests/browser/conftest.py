@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from scripts.screenshots import fill
 from tests.browser.harness.server import Server, serve
 from tests.browser.harness.watch import ARGUMENTS, CHROMIUM, Watched
 
+HOURS = 4
 HARNESS = Path(__file__).parent / "harness"
 
 
@@ -45,6 +48,23 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The whole console, with its pilot, on the embedded replay."""
     with serve(tmp_path_factory.mktemp("console")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a ledger with some hours of decisions, its replay standing still."""
+    folder = tmp_path_factory.mktemp("recorded")
+    fill(f"sqlite:///{folder / 'gridpilot.db'}", HOURS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def filled_console(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The whole console, with its pilot, going on from those decisions. For tests that give no command but a step."""
+    folder = tmp_path_factory.mktemp("filled")
+    shutil.copytree(recorded, folder, dirs_exist_ok=True)
+    with serve(folder) as server:
         yield server
 
 

@@ -9,25 +9,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.harness.server import ROOT, Server
-from tests.browser.harness.watch import WAIT_MS, Watched
+from tests.browser.harness.watch import CONTENT, WAIT_MS, Watched
 
 pytestmark = pytest.mark.browser
 
-CHART = ".js-plotly-plot .main-svg"
-# page -> something that is there only when a decision was read and drawn
-CONTENT = {
-    "overview": CHART,
-    "prices": CHART,
-    "forecast": CHART,
-    "plan": CHART,
-    "auction": CHART,
-    "risk": CHART,
-    "dispatch": "[data-testid='stDataFrame']",
-    "globe": "[data-testid='stDeckGlJsonChart'] canvas",
-    "backtest": ".st-key-backtest_run button",
-    "explain": "[data-testid='stChatInput']",
-    "health": "[data-testid='stMetric']",
-}
 WIDTHS = {"wide": 1440, "phone": 420}
 
 

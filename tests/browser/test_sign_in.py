@@ -103,7 +103,7 @@ def test_F55_viewer__sees_all_and_a_forced_press_does_nothing(
     reason = page.get_by_role("textbox", name="Reason")
     reason.fill("a press of its own, after the forged ones")
     reason.press("Enter")
-    page.locator(".st-key-override_kind").get_by_text("Curtail").click()
+    page.locator(".st-key-override_kind").get_by_text("Grid limit").click()
     expect(page.get_by_text("At most, from the grid, in")).to_be_visible(timeout=WAIT_MS)
     assert [(row["author"], row["status"]) for row in ledger.commands()] == [("ola@site.example", "active")]
     expect(page.get_by_text("Void in")).to_have_count(0, timeout=WAIT_MS)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import itertools
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridpilot.console import charts, live_chart, plots, sun
+from gridpilot.console import charts, live_chart, plots, server, sun
 from gridpilot.console.theme import LIGHT
 from gridpilot.domain import Site
 
@@ -68,6 +70,15 @@ def test_figure__any_kind__valid_for_plotly_and_the_same_each_time(name: str) ->
     assert live_chart.to_json(FIGURES[name]()) == live_chart.to_json(FIGURES[name]())
 
 
+def test_sources__kinds_of_traces__are_in_the_bundle_that_is_served() -> None:
+    kinds = {name.lower() for name in dir(go) if hasattr(getattr(go, name), "hoverlabel")}
+    served = set(re.findall(r'moduleType:"trace",name:"(\w+)"', gzip.decompress(server.PLOTLY.read_bytes()).decode()))
+    assert {"scatter", "bar", "heatmap"} <= served & kinds
+    for path in (*server.ROOT.glob("gridpilot/console/*.py"), *server.ROOT.glob("pages/*.py")):
+        drawn = kinds.intersection(re.findall(r'"type": "(\w+)"', path.read_text("utf-8")))
+        assert drawn <= served, f"{path.name}: see scripts/build_plotly.py for what is served"
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure__any_kind__only_colours_that_can_be_recoloured(name: str) -> None:
     text = live_chart.to_json(FIGURES[name]())
@@ -101,9 +112,12 @@ def test_time_figure__future__dotted_with_bands_in_the_hover() -> None:
     assert fills == [LIGHT["band_outer"], LIGHT["band"]]
 
 
-def test_time_figure__now__one_line_and_its_word() -> None:
+def test_time_figure__now__one_line_through_each_panel_and_its_word() -> None:
     layout = _figure()["layout"]
-    assert [s["x0"] for s in layout["shapes"] if s["type"] == "line" and s["xref"] == "x"] == ["2024-06-12T14:00:00"]
+    lines = [s for s in layout["shapes"] if s["type"] == "line" and s["xref"] == "x"]
+    assert {line["x0"] for line in lines} == {"2024-06-12T14:00:00"}
+    domains = [axis["domain"] for name, axis in layout.items() if name.startswith("yaxis") and "domain" in axis]
+    assert [[line["y0"], line["y1"]] for line in lines] == domains  # not through the titles between the panels
     assert "now" in [a["text"] for a in layout["annotations"]]
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import gc
+import gzip
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import plotly
 import pytest
 import requests
 
@@ -37,14 +40,31 @@ def test_healthz__running__ok(running: Server) -> None:
     assert requests.get(running.url + "/healthz", timeout=10).text == "ok"
 
 
-def test_plotly__served_from_the_wheel__cached_and_asked_again_cheaply(running: Server) -> None:
+def test_plotly__served_packed_or_not__cached_and_asked_again_cheaply(running: Server) -> None:
     first = requests.get(running.url + "/assets/plotly.min.js", timeout=10)
-    assert b"plotly.js v" in first.content[:200]
+    assert first.headers["Content-Encoding"] == "gzip"
+    assert b"plotly.js (cartesian - minified) v" in first.content[:200]
     assert "max-age" in first.headers["Cache-Control"]
     again = requests.get(
         running.url + "/assets/plotly.min.js", headers={"If-None-Match": first.headers["ETag"]}, timeout=10
     )
     assert (again.status_code, again.content) == (304, b"")
+    plain = requests.get(running.url + "/assets/plotly.min.js", headers={"Accept-Encoding": "identity"}, timeout=10)
+    assert "Content-Encoding" not in plain.headers
+    assert plain.content == first.content
+
+
+def test_plotly__version__that_of_the_package_which_checks_the_figures() -> None:
+    whole = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    drawn, checked = gzip.decompress(server.PLOTLY.read_bytes())[:300].decode(), whole.read_text("utf-8")[:300]
+    version = re.compile(r"\bv(\d+\.\d+\.\d+)")
+    assert version.findall(drawn) == version.findall(checked) != []
+
+
+@pytest.mark.parametrize(("path", "told"), [("/", True), ("/prices", True), ("/healthz", False)])
+def test_page__opened__browser_told_to_fetch_what_draws_its_charts(running: Server, path: str, told: bool) -> None:
+    link = requests.get(running.url + path, timeout=10).headers.get("Link", "")
+    assert link == (f"<{server.PLOTLY_PATH}>; rel=preload; as=script" if told else "")
 
 
 @pytest.mark.parametrize(

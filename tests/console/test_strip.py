@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gridpilot.console.strip import stale, strip_html
+from gridpilot.console.strip import Own, stale, strip_html
 from gridpilot.dispatch.actor import Actor, local
 from gridpilot.dispatch.override import Command
 from gridpilot.errors import LedgerError
@@ -147,6 +147,24 @@ def test_stop__refused__reason_on_the_screen(monkeypatch: pytest.MonkeyPatch) ->
     assert "the disk is full" in app.error[0].value
 
 
+def test_stop__another_site_on_the_screen__names_the_one_that_it_stops_and_shows_its_state(given: Given) -> None:
+    def script(status, who, own):
+        from gridpilot.console.strip import render_strip
+
+        render_strip(status, who, own)
+
+    shown = replace(GOOD, control="ESTOP", site="West Texas")  # that one is stopped, not this console's own
+    app = AppTest.from_function(script, args=(shown, EVA, Own("Rotterdam", False, False))).run()
+    button = app.button(key="strip_stop")
+    assert button.label == "Emergency stop: Rotterdam"
+    assert "of Rotterdam, whose console this is" in button.help
+    assert "SHOWN ONLY" in app.html[0].value
+    with pytest.raises(KeyError):
+        app.get_by_key("strip_speed")  # the clock is another site's
+    button.click().run()
+    assert given.commands == [("stop", "eva")]
+
+
 def test_clock__replay__speed_and_step_become_commands(given: Given) -> None:
     app = _run(GOOD)
     speed = app.get_by_key("strip_speed")
@@ -194,9 +212,9 @@ def test_strip__commands_that_wait__said() -> None:
 @pytest.mark.parametrize(("stopped", "label"), [(False, "Emergency stop"), (True, "Stopped")])
 def test_failure__state_cannot_be_read__the_stop_stays(given: Given, stopped: bool, label: str) -> None:
     def script(who, stopped) -> None:
-        from gridpilot.console.strip import render_failure
+        from gridpilot.console.strip import Own, render_failure
 
-        render_failure("ledger <gone>", who, stopped)
+        render_failure("ledger <gone>", who, Own(stopped=stopped))
 
     app = AppTest.from_function(script, args=(EVA, stopped)).run()
     assert "ledger &lt;gone&gt;" in app.html[0].value

@@ -28,7 +28,7 @@ QUESTIONS = [
     (
         "What is it doing?",
         "now",
-        "Holding 412 kWh: a stored kWh is worth 0.118 USD/kWh, 0.0279 more than it brings now",
+        "Holding 412 kWh: stored energy is worth 118 USD/MWh, 27.9 more than it brings now",
     ),
     ("what's the status", "now", "immersion and air are off: power is at 96 USD/MWh"),
     ("WHY IS THE BATTERY HOLDING???", "battery", "(the plan discharges from 20:00)"),
@@ -206,8 +206,8 @@ def test_answer__flags_and_alarm__told_with_the_advice(ledger_of: Make) -> None:
 @pytest.mark.parametrize(
     ("figures", "said"),
     [
-        ({"battery_kw": -250.0}, "Discharging 250 kW: a stored kWh brings 0.0901 USD/kWh now"),
-        ({"battery_kw": 200.0, "marginal": 0.15}, "Charging 200 kW: a stored kWh is worth 0.15 USD/kWh, and storing"),
+        ({"battery_kw": -250.0}, "Discharging 250 kW: stored energy brings 90.1 USD/MWh now"),
+        ({"battery_kw": 200.0, "marginal": 0.15}, "Charging 200 kW: stored energy is worth 150 USD/MWh, and storing"),
         ({"soc": 0.15, "marginal": 0.09}, "Holding 150 kWh, the lower limit of 15 %"),
         ({"soc": 0.9}, "Holding 900 kWh, the upper limit of 90 %"),
         ({"soc": None}, "The battery rests, because its state of charge is not known"),

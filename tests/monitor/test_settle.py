@@ -75,9 +75,9 @@ def test_settle__job_energy__is_counted_for_the_run_it_belongs_to() -> None:
     kept, settled, _ = settle(SITE, history([50.0] * 3), running(jobs_kw={"training": 100.0}), T0 + timedelta(hours=2))
     assert settled is not None
     assert settled.money["jobs"] == pytest.approx(200 * 0.5)
-    assert dict(kept.jobs_kwh) == {"training@2024-06-24T16:00:00Z": pytest.approx(200.0)}  # due at 18:00 in Rotterdam
+    assert dict(kept.jobs_kwh) == {"training@2024-06-24T17:00:00Z": pytest.approx(200.0)}  # due at 19:00 in Rotterdam
 
 
 def test_running__json__comes_back_the_same() -> None:
-    given = running(machines={"hydro": 3}, jobs_kwh={"training@2024-06-24T16:00:00Z": 10.0}, tenants_usd_per_h=1.5)
+    given = running(machines={"hydro": 3}, jobs_kwh={"training@2024-06-24T17:00:00Z": 10.0}, tenants_usd_per_h=1.5)
     assert Running.from_json(given.to_json()) == given

@@ -179,7 +179,7 @@ def test_plan__index_prices_of_millions__are_solved_as_well() -> None:
 def test_plan__job__gets_its_energy_before_the_deadline_and_no_more() -> None:
     found = solve.plan(DEFAULT, state(0.5), outlook([80.0] * 24))
     kw = found.loads_kw["training"]
-    due = 4  # 16:00 UTC is 18:00 in Amsterdam, four steps from the start
+    due = 5  # 17:00 UTC is 19:00 in Amsterdam, five steps from the start
     assert float(np.sum(kw[:due])) == pytest.approx(400.0)
     assert float(np.sum(kw[due:])) == pytest.approx(400.0)  # the next day's run, released at once
 

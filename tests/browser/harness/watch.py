@@ -18,6 +18,21 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+CHART = ".js-plotly-plot .main-svg"
+# page -> something that is there only when a decision was read and drawn
+CONTENT = {
+    "overview": CHART,
+    "prices": CHART,
+    "forecast": CHART,
+    "plan": CHART,
+    "auction": CHART,
+    "risk": CHART,
+    "dispatch": "[data-testid='stDataFrame']",
+    "globe": "[data-testid='stDeckGlJsonChart'] canvas",
+    "backtest": ".st-key-backtest_run button",
+    "explain": "[data-testid='stChatInput']",
+    "health": "[data-testid='stMetric']",
+}
 # On a deep link Streamlit's client first looks for its server under the page's own path, and says so.
 PROBES = ("/_stcore/health", "/_stcore/host-config")
 

@@ -1,0 +1,102 @@
+"""What stands beside the globe: the table of the sites, the moves in words, and how a fleet comes to be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from gridpilot.console import format as fmt
+from gridpilot.console import globe, widgets
+
+if TYPE_CHECKING:
+    from gridpilot.views import FleetView, SiteView
+
+EXAMPLE: Final = """[[sites]]
+name = "Odessa"
+site = "odessa.toml"        # its site file
+ledger = "odessa.db"        # or postgresql://...
+source = "replay:ERCOT/HB_WEST"
+"""
+HOW: Final = (
+    "A fleet file names sites with their ledgers. Set GRIDPILOT_FLEET to it and each one stands here, in the picker "
+    "above and under its own address (?site=NAME). Ten example sites: python -m gridpilot up --fleet "
+    "gridpilot/data/fleet/ten.toml"
+)
+SUGGESTED: Final = (
+    "A suggestion, nothing is sent. From decisions of one moment: what one more kWh is worth at each site, machines "
+    "that stand still, the room of each connection. Not in it: the way there, its delay, what customers were promised."
+)
+
+
+def table(sites: Sequence[SiteView]) -> pd.DataFrame:
+    """The sites, as on the globe and more."""
+    units = sorted({s.units.energy for s in sites if globe.word(s) != "no data"})
+    monies = sorted({s.units.money for s in sites if globe.word(s) != "no data"})
+    unit, money = (found[0] if len(found) == 1 else "" for found in (units, monies))
+    columns: dict[str, list[Any]] = {
+        "site": [s.name for s in sites],
+        "": [globe.word(s) for s in sites],
+        f"{money or 'money'}/h": [s.margin_usd_per_h for s in sites],
+        f"price, {unit}" if unit else "price": [s.price for s in sites],
+        "load, %": [100.0 * s.load_kw / s.import_kw if s.import_kw > 0.0 else None for s in sites],
+        "SOC, %": [100.0 * s.soc_frac for s in sites],
+        "alarms": [s.alarms if globe.word(s) != "no data" else None for s in sites],
+        "age, s": [s.age_s for s in sites],
+        "data": [s.trouble or s.prices + (", simulated machines" if s.simulated else "") for s in sites],
+    }
+    if not unit:
+        columns["units"] = ["" if globe.word(s) == "no data" else f"{s.units.money}, {s.units.energy}" for s in sites]
+    return pd.DataFrame(columns)
+
+
+def show_table(sites: Sequence[SiteView]) -> str:
+    """The table; the name of the site whose row was chosen."""
+    rows = table(sites)
+    number, whole = (st.column_config.NumberColumn(format=form) for form in ("%.2f", "%.0f"))
+    share = st.column_config.ProgressColumn(format="%.0f", min_value=0.0, max_value=100.0, width=70)
+    config: dict[str, Any] = dict.fromkeys(rows.columns[2:4], number)
+    config |= {"load, %": share, "SOC, %": share, "alarms": whole, "age, s": whole}
+    config |= {"site": st.column_config.TextColumn(pinned=True)}
+    event: Any = st.dataframe(
+        rows,
+        hide_index=True,
+        placeholder=fmt.DASH,
+        column_config=config,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="sites",
+        height=38 + 35 * min(len(rows), 12),
+    )
+    widgets.download_csv(rows, "sites.csv", key="globe_csv")
+    chosen = event.selection.rows
+    return sites[chosen[0]].name if chosen else ""
+
+
+def moves(fleet: FleetView) -> None:
+    """Work that would have been cheaper elsewhere, or why none would."""
+    st.markdown("##### " + widgets.inert(moves_title(fleet)))
+    for move in fleet.moves:
+        st.markdown(f"- {widgets.inert(globe.saying(move))}")
+    if fleet.later:
+        names = ", ".join(fleet.later)
+        st.caption(widgets.inert(f"Not compared, because their newest decision is of another moment: {names}."))
+    st.caption(SUGGESTED)
+
+
+def moves_title(fleet: FleetView) -> str:
+    """The finding about work that could run elsewhere."""
+    if fleet.moves:
+        saved = fmt.money(sum(move.usd_per_h for move in fleet.moves), "USD", "h")
+        return f"Moving inference would have saved {saved}"
+    if len(fleet.compared) > 1:
+        return "No inference would have been cheaper elsewhere"
+    return "Fewer than two sites can be compared: no work to move"
+
+
+def how() -> None:
+    """What a fleet is, where there is none."""
+    widgets.empty_state("One site so far", HOW)
+    st.code(EXAMPLE, language="toml")

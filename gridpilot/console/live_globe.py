@@ -1,0 +1,169 @@
+"""Shows the globe: it turns slowly, rests under the pointer and for good once touched, and says which site was clicked.
+
+`st.pydeck_chart` builds its chart anew when anything in it changes, so it cannot turn. This small component gives
+deck.gl what changed. deck.gl and the land come from the installed packages by routes of `app.py`: nothing is fetched
+from outside. Who asked their system for less motion sees it stand still.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import streamlit as st
+
+from gridpilot.console.theme import DARK, LIGHT
+
+DECK_PATH: Final = "/assets/deck.js"
+HEIGHT: Final = 520
+
+_CSS = """
+.gp-globe { position: relative; width: 100%; height: clamp(300px, 85vw, __HEIGHT__px); overflow: hidden; }
+.gp-globe canvas { touch-action: pan-y !important; }
+.gp-globe .gp-wait { opacity: 0.6; padding: 1rem 0; font-size: 0.9rem; }
+""".replace("__HEIGHT__", str(HEIGHT))
+
+_HTML = """
+<div class="gp-globe" role="img"></div>
+"""
+
+_JS = """
+const TIPS = __TIPS__;
+const SWAY_DEG = 55, PERIOD_S = 100, FRAME_MS = 50;
+const globes = new WeakMap();
+
+function deckgl() {
+  if (window.createDeck) return Promise.resolve();
+  if (!window.gridpilotDeck) {
+    window.gridpilotDeck = new Promise((done, fail) => {
+      const tag = document.createElement("script");
+      tag.src = "__PATH__";
+      tag.onload = () => done();
+      tag.onerror = () => { window.gridpilotDeck = undefined; fail(new Error("deck.gl did not load")); };
+      document.head.appendChild(tag);
+    });
+  }
+  return window.gridpilotDeck;
+}
+
+function isDark(root) {
+  const probe = document.createElement("canvas").getContext("2d");
+  probe.fillStyle = getComputedStyle(root).getPropertyValue("--st-background-color").trim() || "#ffffff";
+  const hex = probe.fillStyle;
+  const part = (i) => parseInt(hex.slice(i, i + 2), 16);
+  return 0.299 * part(1) + 0.587 * part(3) + 0.114 * part(5) < 128;
+}
+
+function show(state, root, data) {
+  const theme = isDark(root) ? "dark" : "light";
+  const text = data[theme];
+  if (state.deck && state.text === text) return;
+  const spec = JSON.parse(text);
+  if (state.deck && state.theme === theme) {
+    state.text = text;
+    delete spec.initialViewState;
+    delete spec.views;
+    window.updateDeck(spec, state.deck);
+    return;
+  }
+  if (state.deck) { state.deck.finalize(); root.replaceChildren(); }
+  state.text = text;
+  state.theme = theme;
+  const view = state.view || spec.initialViewState;
+  state.home = state.home || spec.initialViewState;
+  state.view = view;
+  state.deck = window.createDeck({
+    container: root,
+    jsonInput: { ...spec, initialViewState: view },
+    tooltip: { text: "{tip}", style: TIPS[theme] },
+    handleEvent: (kind, what) => {
+      if (kind === "deck-click-event" && what && what.object && what.object.name) state.clicked(what.object.name);
+      if (kind === "deck-hover-event") root.style.cursor = what && what.object && what.object.name ? "pointer" : "";
+    },
+  });
+  root.gridpilot = state;
+}
+
+function turn(state, root, now) {
+  if (state.gone) return;
+  state.frame = requestAnimationFrame((then) => turn(state, root, then));
+  const rests = state.held || state.touched || document.hidden || !state.deck || !state.seen;
+  if (rests || now - state.last < FRAME_MS) { if (rests) state.last = now; return; }
+  state.turned += Math.min(now - state.last, 4 * FRAME_MS) / 1000;
+  state.last = now;
+  const swing = SWAY_DEG * Math.sin((2 * Math.PI * state.turned) / PERIOD_S);
+  state.view = { ...state.home, longitude: ((state.home.longitude + swing + 540) % 360) - 180 };
+  state.deck.setProps({ initialViewState: state.view });
+}
+
+function begin(root) {
+  const state = { gone: false, held: false, touched: false, seen: true, turned: 0, last: 0, clicked: () => {} };
+  globes.set(root, state);
+  const touch = () => { state.touched = true; };
+  root.addEventListener("pointerenter", () => { state.held = true; });
+  root.addEventListener("pointerleave", () => { state.held = false; });
+  root.addEventListener("pointerdown", touch);
+  root.addEventListener("wheel", touch, { passive: true });
+  state.watcher = new IntersectionObserver((seen) => { state.seen = seen.at(-1).isIntersecting; });
+  state.watcher.observe(root);
+  if (!window.matchMedia("(prefers-reduced-motion: reduce)").matches) {
+    state.frame = requestAnimationFrame((now) => turn(state, root, now));
+  }
+  return state;
+}
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component;
+  const root = parentElement.querySelector(".gp-globe");
+  if (!root || !data) return;
+  const state = globes.get(root) || begin(root);
+  state.clicked = (name) => setTriggerValue("site", name);
+  root.setAttribute("aria-label", data.alt);
+  deckgl().then(
+    () => { if (!state.gone) show(state, root, data); },
+    (error) => { root.textContent = error.message + ": reload the page. The table has the same."; });
+  return () => {
+    state.gone = true;
+    cancelAnimationFrame(state.frame);
+    state.watcher.disconnect();
+    if (state.deck) state.deck.finalize();
+  };
+}
+"""
+
+_TIPS: Final = {
+    palette.name: {
+        "backgroundColor": palette["panel"],
+        "color": palette["ink"],
+        "fontSize": "13px",
+        "borderRadius": "4px",
+        "maxWidth": "320px",
+        "whiteSpace": "pre-line",
+    }
+    for palette in (LIGHT, DARK)
+}
+_SCRIPT = _JS.replace("__TIPS__", json.dumps(_TIPS)).replace("__PATH__", DECK_PATH)
+_component = None
+
+
+def show(light: Mapping[str, Any], dark: Mapping[str, Any], key: str, alt: str) -> str:
+    """Draw the globe in the theme of the screen; the name of the site that was just clicked, or nothing."""
+    data = {"light": to_json(light), "dark": to_json(dark), "alt": alt}
+    result = _mount()(key=key, data=data, height="content", on_site_change=lambda: None)
+    return str(getattr(result, "site", None) or "")
+
+
+def to_json(spec: Mapping[str, Any]) -> str:
+    """The globe as text; equal data gives equal text. A number that is not finite is a ValueError."""
+    return json.dumps(spec, separators=(",", ":"), allow_nan=False)
+
+
+def _mount() -> Any:
+    """The component, registered on first use: registering asks for Streamlit's running server."""
+    global _component  # noqa: PLW0603  one registration a process
+    if _component is None:
+        _component = st.components.v2.component(
+            "gridpilot_globe", html=_HTML, css=_CSS, js=_SCRIPT, isolate_styles=False
+        )
+    return _component

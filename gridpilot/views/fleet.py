@@ -1,0 +1,223 @@
+"""The sites of the fleet side by side, each at its newest decision, and what work would have been cheaper elsewhere."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from gridpilot.config import FleetSite, load_fleet, load_site
+from gridpilot.domain import Site, Units
+from gridpilot.errors import GridPilotError
+from gridpilot.fleet import Move, moves
+from gridpilot.monitor import sites as read
+from gridpilot.monitor.sites import Standing
+from gridpilot.values import to_jsonable
+from gridpilot.views import base
+from gridpilot.views.standing import current_site
+
+NAN = float("nan")
+SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteView:
+    """One site of the fleet. Numbers are NaN before its first decision, and `trouble` says what is missing."""
+
+    name: str
+    own: bool  # this console's own, the one that it commands
+    latitude: float  # NaN where no site file and no ledger says it
+    longitude: float
+    price: float  # in `units.energy`
+    margin_usd_per_h: float
+    load_kw: float
+    import_kw: float
+    soc_frac: float
+    units: Units
+    simulated: bool
+    prices: str = ""  # whose prices these are
+    at: datetime | None = None  # of the decision, in the source's time
+    timezone: str = "UTC"
+    age_s: float | None = None  # since it was decided, wall clock
+    alarms: int = 0  # that nobody has acknowledged
+    grave: bool = False
+    control: str = ""
+    pilot: bool = False  # whether one is at work
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetView:
+    """All sites, and the moves of work between those whose decisions are of one moment. Nothing of it is sent."""
+
+    sites: tuple[SiteView, ...]
+    moves: tuple[Move, ...]
+    compared: tuple[str, ...]  # names of the sites between which work could move
+    later: tuple[str, ...]  # and of those whose newest decision is of another moment
+
+
+def fleet() -> FleetView:
+    """The fleet now. A ledger that cannot be read leaves its site without numbers, and the others as they are."""
+    return _gathered(_entries(), base.wall())
+
+
+def _gathered(entries: list[tuple[str, FleetSite | None]], wall: datetime) -> FleetView:
+    views, standings = [], {}
+    for name, entry in entries:
+        found, trouble, site = None, "", None
+        try:
+            ledger = base.own_ledger() if entry is None else base.ledger_of(entry)
+            found = read.standing(name, ledger, wall)
+            site = found.site if found else read.recorded_site(ledger)
+        except GridPilotError as error:
+            trouble = _no_ledger(entry) or f"its ledger cannot be read: {error}"
+        if found is not None:
+            standings[name] = found
+        elif not trouble:
+            trouble = _wanting(entry)
+        views.append(_view(name, entry, found, site or _file(entry), trouble, wall))
+    able = {name: standing for name, standing in standings.items() if standing.work}
+    same = read.together(list(able.values()))
+    compared = [name for name, standing in able.items() if any(standing is other for other in same)]
+    work = [row for name in compared for row in able[name].work]
+    return FleetView(tuple(views), moves(work), tuple(compared), tuple(name for name in able if name not in compared))
+
+
+def of_file(file: Path, hours: float) -> dict[str, Any]:
+    """The sites of a fleet file for the command line, with their P&L of the last hours of the source's time."""
+    entries: list[tuple[str, FleetSite | None]] = [(site.name, site) for site in load_fleet(file)]
+    found = _gathered(entries, base.wall())
+    rows = []
+    for site, (_, entry) in zip(found.sites, entries, strict=True):
+        body = to_jsonable(site)
+        for left_out in ("own", "latitude", "longitude", "timezone", "units", "grave"):
+            del body[left_out]
+        money = {"margin_per_h": body.pop("margin_usd_per_h"), "pnl": _settled(entry, site.at, hours)}
+        rows.append({**body, **money, "money": site.units.money, "price_unit": site.units.energy})
+    return {"hours": hours, "sites": rows, "moves": to_jsonable(found.moves), "compared": list(found.compared)}
+
+
+def _settled(entry: FleetSite | None, at: datetime | None, hours: float) -> float | None:
+    """P&L of a site's last hours; None where nothing is settled, or its ledger cannot be read."""
+    if at is None or entry is None:
+        return None
+    try:
+        sum_ = read.settled(base.ledger_of(entry), at - timedelta(hours=hours))
+    except GridPilotError:
+        return None
+    return sum_ if isfinite(sum_) else None
+
+
+def sites() -> list[SiteView]:
+    """The sites; the console's own alone where there is no fleet."""
+    return list(fleet().sites)
+
+
+def site_names() -> tuple[str, ...]:
+    """What `?site=` may name: the console's own site and those of the fleet; empty where there is no fleet."""
+    return tuple(name for name, _ in _entries()) if base.fleet() else ()
+
+
+def own_name() -> str:
+    """What the fleet calls the console's own site, or else its own name."""
+    entry = next((site for site in base.fleet() if base.is_own(site)), None)
+    if entry is not None:
+        return entry.name
+    with base.looking(base.Look()):
+        return current_site().name
+
+
+def site_looked_at() -> str:
+    """The name of the site on the screen."""
+    other = base.elsewhere()
+    return own_name() if other is None else other.name
+
+
+def _entries() -> list[tuple[str, FleetSite | None]]:
+    """Each site by name; None for the own one where the fleet file does not list it."""
+    listed = base.fleet()
+    rows: list[tuple[str, FleetSite | None]] = [(site.name, site) for site in listed]
+    return rows if any(base.is_own(site) for site in listed) else [(own_name(), None), *rows]
+
+
+def _view(
+    name: str, entry: FleetSite | None, found: Standing | None, site: Site | None, trouble: str, wall: datetime
+) -> SiteView:
+    own = entry is None or base.is_own(entry)
+    place = (NAN, NAN) if site is None else (site.latitude, site.longitude)
+    if found is None:
+        limit, zone = (NAN, "UTC") if site is None else (site.import_kw, site.timezone)
+        spec = (base.settings() if entry is None else entry.settings(base.settings())).source
+        units, whose = Units(), prices_of(spec)
+        return SiteView(
+            name, own, *place, NAN, NAN, NAN, limit, NAN, units, False, whose, timezone=zone, trouble=trouble
+        )
+    return SiteView(
+        name,
+        own,
+        *place,
+        found.price,
+        found.margin_usd_per_h,
+        found.load_kw,
+        found.site.import_kw,
+        found.soc_frac,
+        found.units,
+        found.simulated,
+        prices_of(found.source),
+        found.at,
+        found.site.timezone,
+        max(0.0, (wall - found.decided).total_seconds()),
+        found.alarms,
+        found.grave,
+        found.control,
+        found.pilot,
+    )
+
+
+def prices_of(source: str) -> str:
+    """Whose prices a source has, so that no site shows another place's as its own."""
+    kind, _, place = source.partition(":")
+    if kind == "replay":
+        return f"{place.replace('/', ' ')} day-ahead, replayed" if place else "Dutch day-ahead, replayed"
+    if kind == "mara":
+        return "MARA's index, live"
+    if kind in ("csv", "folder"):
+        return "a price file" if kind == "csv" else "a folder of price files"
+    real_time = place.endswith("/real-time")
+    place = place.removesuffix("/real-time").replace("/", " ").upper()
+    return f"{place} {'real-time' if real_time else 'day-ahead'}, live"
+
+
+def _file(entry: FleetSite | None) -> Site | None:
+    try:
+        if entry is not None:
+            return None if entry.site is None else _loaded(entry.site, entry.site.stat().st_mtime_ns)
+        return load_site(base.settings().site_file())
+    except (GridPilotError, OSError):
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _loaded(path: Path, written: int) -> Site:
+    """A site file as it was when it was `written`."""
+    return load_site(path)
+
+
+def _no_ledger(entry: FleetSite | None) -> str:
+    """What is missing where a site has no ledger file yet; empty where it has one."""
+    url = "" if entry is None else entry.ledger.get_secret_value()
+    return _wanting(entry) if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists() else ""
+
+
+def _wanting(entry: FleetSite | None) -> str:
+    """What a site needs for its first decision."""
+    ours = base.settings()
+    kind = (ours if entry is None else entry.settings(ours)).source.partition(":")[0]
+    if kind == "gridstatus" and ours.gridstatus_api_key is None:
+        return "no decision yet: needs the network, GRIDPILOT_GRIDSTATUS_API_KEY and a pilot"
+    if kind in ("gridstatus", "energy-charts", "mara"):
+        return "no decision yet: needs the network and a pilot"
+    return "no decision yet: needs a pilot"

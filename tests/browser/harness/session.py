@@ -1,0 +1,114 @@
+"""A session of the console without a browser: Streamlit's own messages over a WebSocket.
+
+It is what a browser's client says and hears, and nothing of what it draws: many of them load a server as people would.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.sync.client import ClientConnection, connect
+
+WAIT_S = 60.0
+WHOLE = ForwardMsg.FINISHED_SUCCESSFULLY
+PART = ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY
+
+
+@dataclass
+class Run:
+    """One run of the script or of a fragment, as it was heard."""
+
+    took_s: float
+    messages: int
+    size: int  # bytes
+    text: bytes = field(repr=False, default=b"")
+
+    def says(self, words: str) -> bool:
+        """Whether some element of it has these words."""
+        return words.encode() in self.text
+
+
+class Session:
+    """One person on one page. `fragments` are those that ask for a rerun by themselves: id -> seconds."""
+
+    def __init__(self, socket: ClientConnection, page: str = "") -> None:
+        self._socket = socket
+        self._page = page
+        self._hash = ""
+        self.fragments: dict[str, float] = {}
+
+    @classmethod
+    def open(cls, url: str, page: str = "") -> Self:
+        """Connect to a server; the path of a page as in its address, empty for the first one."""
+        stream = f"ws://{urlsplit(url).netloc}/_stcore/stream"
+        socket = connect(stream, origin=url, subprotocols=["streamlit"], max_size=None, proxy=None)  # type: ignore[list-item, arg-type]
+        return cls(socket, page)
+
+    def close(self) -> None:
+        """Go, as a closed tab does."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def load(self) -> Run:
+        """Run the whole script, as a page that opens does."""
+        message = BackMsg()
+        message.rerun_script.page_name = self._page
+        message.rerun_script.page_script_hash = self._hash
+        return self._run(message, WHOLE)
+
+    def refresh(self, fragment: str) -> Run:
+        """Run one fragment again, as its timer in the browser does."""
+        message = BackMsg()
+        message.rerun_script.fragment_id = fragment
+        message.rerun_script.page_script_hash = self._hash
+        message.rerun_script.is_auto_rerun = True
+        return self._run(message, PART)
+
+    def _run(self, message: BackMsg, end: int) -> Run:
+        start, heard, size, texts = time.perf_counter(), 0, 0, []
+        self._socket.send(message.SerializeToString())
+        while True:
+            data = self._socket.recv(WAIT_S, decode=False)
+            heard, size = heard + 1, size + len(data)
+            said = ForwardMsg()
+            said.ParseFromString(data)
+            kind = said.WhichOneof("type")
+            if kind == "new_session" and end == WHOLE:
+                self.fragments.clear()
+            elif kind == "navigation":
+                self._hash = said.navigation.page_script_hash
+            elif kind == "auto_rerun":
+                self.fragments[said.auto_rerun.fragment_id] = said.auto_rerun.interval
+            elif kind == "delta":
+                texts.append(data)
+            elif kind == "script_finished" and said.script_finished == end:
+                return Run(time.perf_counter() - start, heard, size, b"".join(texts))
+
+
+@contextmanager
+def sessions(url: str, n: int, page: str = "") -> Iterator[list[Session]]:
+    """So many people on one page, each of whom has loaded it."""
+    opened: list[Session] = []
+    try:
+        for _ in range(n):
+            opened.append(Session.open(url, page))
+            opened[-1].load()
+        yield opened
+    finally:
+        for session in opened:
+            session.close()
