@@ -34,15 +34,17 @@ def _tiles(snap: views.Snapshot) -> None:
     tenants = {tenant.name for tenant in snap.site.tenants}
     paid = snap.cycle["rate"]["tenants"]
     with widgets.tile_row(4):
-        price = fmt.price(float(snap.shown(1000.0 * auction["clearing_price"])), snap.units.energy)
+        price = fmt.price(parts.per_kwh(snap, auction["clearing_price"]), snap.units.energy)
         energy = fmt.price(float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"])), snap.units.energy)
-        note = "What one more kWh of site power would bring. Nothing is sold below what the site would do with it."
+        note = "What more site power would bring. Nothing is sold below what the site would do with it."
         widgets.tile("Clearing price", price, f"energy {energy.value}", note=note)
         widgets.tile("Power given", fmt.power(sold), f"of {fmt.power(auction['capacity_kw'])} on offer")
-        note = "Value of what was given, by the bidders' own bids, the site's alternatives among them."
-        widgets.tile("Welfare", fmt.money(auction["welfare"], money, "h"), auction["method"].split(",")[0], note=note)
+        note = "Welfare: the value of what was given, by the bidders' own bids, the site's alternatives among them."
+        widgets.tile(
+            "Worth to all", fmt.quantity(auction["welfare"], f"{money}/h"), auction["method"].split(",")[0], note=note
+        )
         note = "Auction payments. The site's own inference and jobs pay on paper only, its alternatives nothing."
-        widgets.tile("Tenants pay", fmt.money(paid, money, "h"), fmt.count(len(tenants), "tenant"), note=note)
+        widgets.tile("Tenants pay", fmt.quantity(paid, f"{money}/h"), fmt.count(len(tenants), "tenant"), note=note)
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -60,8 +62,7 @@ def _result() -> None:
                 live_chart.show(figure, "auction_merit", parts.recorded_title(snap))
         with table:
             rows = parts.result_table(snap.auction, snap.units.money)
-            st.dataframe(rows, hide_index=True, placeholder=fmt.DASH, column_config=parts.numbers(rows))
-            widgets.download_csv(rows, f"auction-{snap.cycle_id}.csv", key="auction_csv")
+            widgets.table(rows, "auction", parts.numbers(rows))
             st.caption("A payment covers the power of the cooling too. The site's own alternatives pay nothing.")
             rejected = snap.auction["rejected"]
             if rejected:
@@ -104,7 +105,7 @@ def _externality() -> None:
     )
     text = f"{chosen} pays {paid}: without it the others would have {without} of value, with it they have {with_it}."
     st.markdown(widgets.inert(text))
-    rows = parts.externality_table(payment, money)
+    rows = parts.externality_table(snap, payment)
     widgets.table(rows, "payment", parts.numbers(rows))
 
 

@@ -40,10 +40,7 @@ def _result(result: Mapping[str, Any], money: str, key: str) -> None:
         live_chart.show(gap, f"backtest_gap_{key}", backtest_parts.gap_title(result, money))
     st.markdown("##### Day by day")
     table = backtest_parts.day_table(result, money)
-    config = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:-1]}
-    config[table.columns[-1]] = st.column_config.NumberColumn(format="%.0f")
-    st.dataframe(table, hide_index=True, placeholder=fmt.DASH, column_config=config)
-    widgets.download_csv(table, "backtest.csv", key="backtest_csv")
+    widgets.table(table, "backtest", dict.fromkeys(table.columns[1:5], 0) | {table.columns[-1]: 0})
 
 
 @st.fragment(run_every=POLL_S)
@@ -69,8 +66,7 @@ def _body(days: int, forecaster: str, information: str) -> None:
     if st.button(label, key="backtest_run", type="primary", disabled=job is not None and job.running):
         job = backtest_job.jobs().start(asked)
     if job is None:
-        what = f"The newest {days} whole days of the recorded prices are traded again."
-        widgets.empty_state("Not run yet", f"{what} Press Run; it goes on in the background.")
+        widgets.empty_state("Not run yet", backtest_parts.what_comes(days, forecaster))
     elif job.running:
         if st.button("Stop", key="backtest_stop"):
             backtest_job.jobs().stop(asked)

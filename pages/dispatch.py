@@ -67,7 +67,7 @@ st.subheader("What is running, what will change, and how do I take over?")
 try:
     newest = views.snapshot()
     past = moment_bar.commands_act_now()
-    now, beside = st.columns([4, 3] if past else [5, 3], gap="large")
+    now, take = (st.container(), None) if past else st.columns([5, 3], gap="large")
     with now:
         if newest is None:
             widgets.until_first_decision("Nothing was sent yet", "Machines, limits and the log will be here.")

@@ -30,34 +30,6 @@ def _live(cycle_id: str, kind: str) -> list[views.LiveScore]:
     return views.live_scores(kind, LIVE_DAYS)
 
 
-def _tiles(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> None:
-    band, unit = snap.forecast["bands"][kind], price_parts.unit_of(snap, kind)
-    point, lower, upper = (price_parts.shown(snap, kind, band[key]) for key in ("point", "lower", "upper"))
-    scores = snap.forecast["scores"].get(kind, {})
-    scale = snap.units.energy_usd_per_mwh if kind == "energy" else 1.0
-    force = next((score for score in live if score.member == "in force"), None)
-    with widgets.tile_row(4):
-        reference = f"80 %: {fmt.price(float(lower[0]), unit).value} to {fmt.price(float(upper[0]), unit).value}"
-        widgets.tile("Next interval", fmt.price(float(point[0]), unit), reference, note=f"Method: {band['method']}.")
-        days = fmt.number(snap.forecast["score_days"])
-        if "mix" in scores:
-            naive = scores.get("seasonal naive")
-            against = f"seasonal naive {fmt.significant(naive / scale)}" if naive is not None else ""
-            note = f"Mean absolute error on {days} past days that no model had seen when it forecast them."
-            widgets.tile("Error out of sample", fmt.quantity(scores["mix"] / scale, unit), against, note=note)
-        else:
-            widgets.tile("Error out of sample", fmt.DASH, "no model was scored")
-        if force is None:
-            widgets.tile(f"Error live, {LIVE_DAYS:.0f} days", fmt.DASH, "no forecast has come true yet")
-            widgets.tile("In the 80 % band, live", fmt.DASH, "no forecast has come true yet")
-        else:
-            against = f"{fmt.count(force.n, 'value')} of {fmt.count(force.intervals, 'interval')}"
-            widgets.tile(f"Error live, {LIVE_DAYS:.0f} days", fmt.quantity(force.mae, unit), against)
-            inside = fmt.percent(force.coverage_frac).removesuffix(f"{fmt.NBSP}%")
-            note = "Each interval is forecast many times, so a few surprises count often while the record is short."
-            widgets.tile("In the 80 % band, live", fmt.Quantity(inside, "%"), "80 % promised", note=note)
-
-
 def _scores(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> None:
     table, calibration = st.columns([3, 2], gap="medium")
     with table:
@@ -71,15 +43,17 @@ def _scores(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> Non
             unit = price_parts.unit_of(snap, kind)
             names = (f"out of sample, {unit}", f"live, {unit}")
             config = {name: st.column_config.NumberColumn(format="%.3g") for name in names}
-            st.dataframe(errors, hide_index=True, placeholder=fmt.DASH, column_config=config)
+            widgets.table(errors, f"errors-{kind}", config, height="content")
             st.caption(forecast_parts.ERRORS_SAID.format(days=days, live=f"{LIVE_DAYS:.0f}"))
-            widgets.download_csv(errors, f"errors-{kind}.csv", key="forecast_csv")
     with calibration:
         figure = forecast_parts.calibration_figure(snap, kind, live)
         if figure is None:
-            widgets.empty_state("Calibration", "Comes when the first recorded forecast has come true.")
+            what = "Whether the bands hold as many prices as they promise: when the first forecast has come true."
+            widgets.empty_state("No calibration yet", what)
         else:
-            live_chart.show(figure, f"forecast_calibration_{kind}")
+            title = forecast_parts.calibration_title(snap, kind, live)
+            widgets.finding(title)
+            live_chart.show(figure, f"forecast_calibration_{kind}", title)
 
 
 def _models(snap: views.Snapshot, kind: str) -> None:
@@ -117,7 +91,7 @@ def _body(kind: str, model: str, hours: int) -> None:
             widgets.empty_state(f"No {kind} price", "This source has no such price, so there is nothing to forecast.")
             return
         live = _live(snap.cycle_id, kind)
-        _tiles(snap, kind, live)
+        forecast_parts.tiles(snap, kind, live, LIVE_DAYS)
         widgets.flags(flag for flag in snap.flags if flag.stage == "forecast" and _about(flag.message, kind))
         figure = _figure(snap.cycle_id, kind, model, hours)
         if figure is not None:

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import day_parts, live_chart, promise_parts, whatif_panel, widgets
+from gridpilot.console import day_parts, live_chart, plan_parts, promise_parts, whatif_panel, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
@@ -37,11 +37,11 @@ def _tiles(snap: views.Snapshot) -> None:
     parts = views.plan_parts(snap)
     hours = fmt.number(len(plan["timestamp"]) * snap.step_s / 3600.0)
     with widgets.tile_row(4):
-        text = f"battery {fmt.money(round(parts.battery, 2), money, sign=True).value} of it"
+        text = f"battery {fmt.significant(round(parts.battery, 2), sign=True)} of it"
         note = (
             "Value of the loads less energy, cooling and wear, with the change in stored energy counted at its worth."
         )
-        widgets.tile(f"Worth of the next {hours} h", fmt.money(parts.total, money), text, note=note)
+        widgets.tile(f"Worth of the next {hours} h", fmt.quantity(parts.total, money), text, note=note)
         solved = f"{plan['method'].partition(' (')[0]}, {fmt.milliseconds(plan['solve_ms'])}"
         widgets.tile(
             "Plan", plan["status"], solved, note=f"How it was made and how long the solver took: {plan['method']}."
@@ -75,8 +75,7 @@ def _attempts(snap: views.Snapshot) -> None:
     st.markdown("##### What was tried")
     table = {name: [row[key] for row in tried] for name, key in (("method", "method"), ("outcome", "status"))}
     table |= {"reason": [row["reason"] for row in tried], "ms": [row["ms"] for row in tried]}
-    config = {"ms": st.column_config.NumberColumn(format="%.0f")}
-    st.dataframe(pd.DataFrame(table), hide_index=True, placeholder=fmt.DASH, column_config=config)
+    widgets.table(pd.DataFrame(table), "plan-attempts", {"ms": 0}, height="content")
     widgets.flags(flag for flag in snap.flags if flag.stage == "plan")
 
 
@@ -97,14 +96,13 @@ def _worth(snap: views.Snapshot) -> None:
         elif limits.empty:
             st.caption("One kW, kWh or machine more would bring nothing.")
         else:
-            config = {limits.columns[1]: st.column_config.NumberColumn(format="%.3f")}
+            config = {limits.columns[1]: st.column_config.NumberColumn(format="%.3g")}
             widgets.table(limits, "limits", config, height="content")
             st.caption("One kW, kWh or machine more, planned anew. What is not listed would bring nothing.")
     with money:
         st.markdown("##### Where the worth comes from")
         table = day_parts.worth_table(snap)
-        config = {table.columns[1]: st.column_config.NumberColumn(format="%.2f")}
-        widgets.table(table, "worth", config, height="content")
+        widgets.table(table, "worth", height="content")
         if snap.site.tenants:
             st.caption("Tenants and jobs count at their bids and values here; what tenants pay is on Auction.")
 
@@ -119,25 +117,27 @@ def _body() -> None:
             widgets.empty_state("No plan yet", f"{what} {todo}")
             return
         _tiles(snap)
-        optimal = snap.plan["status"] == "optimal"
-        worth = optimal and st.toggle("Marginal values", key="plan_worth", help=WORTH_HELP)
+        optimal, title, worth = snap.plan["status"] == "optimal", day_parts.plan_title(snap), False
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            widgets.finding(title)
+            if optimal:
+                worth = st.toggle("Marginal values", key="plan_worth", help=WORTH_HELP)
         figure = _figure(snap.cycle_id, worth)
         if figure is not None:
-            title = day_parts.plan_title(snap)
-            widgets.finding(title)
             live_chart.show(figure, f"plan_day_{worth}", title)
+        for said in plan_parts.end_words(snap):
+            st.caption(widgets.inert(said))
         _attempts(snap)
         _worth(snap)
         promise_parts.show(snap)
         st.markdown("##### The plan")
-        st.caption("The first row runs now. State of charge is at the end of the interval; loads are without cooling.")
-        table = day_parts.plan_table(snap)
-        config = {
-            name: st.column_config.NumberColumn(format="%.1f" if name.endswith(("kW", "%")) else "%.2f")
-            for name in table.columns[2:]
-        }
-        st.dataframe(table, hide_index=True, placeholder=fmt.DASH, column_config=config)
-        widgets.download_csv(table, f"plan-{snap.cycle_id}.csv", key="plan_csv")
+        st.caption(
+            "The first row runs now. Loads are in kW without cooling; the battery charges and the grid gives where "
+            "positive. State of charge (SOC) is at the end of the interval. The file has every column, with UTC times."
+        )
+        short = plan_parts.plan_shown(snap)
+        decimals = dict.fromkeys(short.columns[2:], 0) | {short.columns[1]: 1, "SOC, %": 1}
+        widgets.table(short, "plan", decimals, saved=day_parts.plan_table(snap))
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 

@@ -36,10 +36,8 @@ def _tiles(snap: views.Snapshot, prices: views.Prices) -> None:
                 value = fmt.price(now[kind], price_parts.unit_of(snap, kind))
                 month = price_parts.day_spark(prices, kind, 24 * DAYS)
                 widgets.tile(label, value, ", ".join(said) or "as traded", month)
-        regime, calm = (
-            snap.risk.get("regime") or fmt.DASH,
-            views.restless(prices.timestamp, prices.energy, prices.step_s),
-        )
+        calm = views.restless(prices.timestamp, prices.energy, prices.step_s)
+        regime = (snap.risk.get("regime") if calm is not None else None) or fmt.DASH
         note = f"Standard deviation of the changes in the newest 24 h, {unit}, against the days before. "
         note += "Restless: above 75 % of them; stormy: above 95 %. The CVaR limit follows."
         widgets.tile("Volatility regime", regime, price_parts.regime_words(calm, unit), note=note)
@@ -78,16 +76,11 @@ def _body(days: int) -> None:
             title = price_parts.ladder_title(snap)
             widgets.finding(title)
             live_chart.show(price_parts.ladder_figure(snap), "prices_ladder", title)
-            numbers = {name: st.column_config.NumberColumn(format="%.2f") for name in _numeric(snap)}
-            widgets.table(price_parts.strike_table(snap), "strikes", numbers)
+            widgets.table(price_parts.strike_table(snap), "strikes", height="content")
         _when(snap, prices)
         _quality(snap, prices)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
-
-
-def _numeric(snap: views.Snapshot) -> tuple[str, str]:
-    return f"break-even, {snap.units.energy}", f"margin now, {snap.units.energy}"
 
 
 def _when(snap: views.Snapshot, prices: views.Prices) -> None:
@@ -114,14 +107,10 @@ def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
     st.caption(widgets.inert(f"Source: {snap.cycle['source']}. {prices.credit}. Figures of the last {span}."))
     source_parts.quality(snap)
     table = price_parts.stats_table(snap, prices)
-    figures = ("lowest", "mean", "highest", "volatility of changes")
-    config = {name: st.column_config.NumberColumn(format="%.2f") for name in figures}
-    config["volatility of changes"] = st.column_config.NumberColumn(
-        format="%.2f", help="Standard deviation of the change from one interval to the next, in the price's unit."
-    )
-    st.dataframe(table, hide_index=True, placeholder=fmt.DASH, column_config=config)
+    said = "Standard deviation of the change from one price to the next, in the price's unit."
+    volatile = st.column_config.NumberColumn(format="%.2f", help=said)
+    widgets.table(table, "price-quality", {"volatility of changes": volatile}, height="content")
     widgets.flags(flag for flag in snap.flags if flag.stage == "market")
-    widgets.download_csv(table, "price-quality.csv", key="prices_csv")
 
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

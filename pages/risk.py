@@ -24,8 +24,8 @@ def _figure(cycle_id: str) -> Figure | None:
 
 
 def _finding(snap: views.Snapshot) -> str:
-    worst = fmt.money(-snap.risk["cvar"], snap.units.money)
-    return f"In the worst {fmt.percent(1.0 - snap.risk['alpha'])} of futures the plan brings {worst} on average"
+    worst = plots.brings(snap.risk["cvar"], snap.units.money)
+    return f"In the worst {fmt.percent(1.0 - snap.risk['alpha'])} of futures the plan {worst} on average"
 
 
 def _tiles(snap: views.Snapshot) -> None:
@@ -33,24 +33,28 @@ def _tiles(snap: views.Snapshot) -> None:
     hours = fmt.number(len(snap.plan["timestamp"]) * snap.step_s / 3600.0)
     level = fmt.percent(risk["alpha"])
     with widgets.tile_row(5):
-        widgets.tile(f"Expected, next {hours} h", fmt.money(risk["expected"], money), f"mean of {risk['n']} futures")
-        loss = "A loss is positive: a negative figure means that even this bad case brings money."
-        widgets.tile(f"VaR {level}", fmt.money(risk["var"], money), "loss not exceeded", note=loss)
-        widgets.tile(f"CVaR {level}", fmt.money(risk["cvar"], money), "mean loss beyond VaR", note=loss)
+        mean = fmt.quantity(risk["expected"], money)
+        widgets.tile(f"Expected, next {hours} h", mean, f"mean of {fmt.count(risk['n'], 'future')}")
+        var, cvar = risk_parts.bad_case("VaR", risk["var"], money), risk_parts.bad_case("CVaR", risk["cvar"], money)
+        label = f"VaR {level}: {'loses up to' if var.lost else 'brings at least'}"
+        widgets.tile(label, var.amount, var.said, note=risk_parts.LOSS)
+        label = f"CVaR {level}: the worst {'lose' if cvar.lost else 'bring'}"
+        widgets.tile(label, cvar.amount, cvar.said, note=risk_parts.LOSS)
         note = f"The {level} quantile over the futures of the largest fall of the money made so far."
         text = "largest fall on the way"
         if risk.get("cdar") is not None:
-            text = (
-                f"CDaR {fmt.money(risk['cdar'], money).value}, mean {fmt.money(risk['average_drawdown'], money).value}"
-            )
-            note += f" CDaR is the mean of the worst {fmt.percent(1.0 - risk['alpha'])} of falls at any moment."
-        widgets.tile("Drawdown", fmt.money(risk["max_drawdown"], money), text, note=note)
-        note = (
-            "How much of the plan's free power the risk allows. It is shown; the plan itself follows the risk weight."
-        )
-        factor = f"{fmt.number(risk['risk_adjustment_factor'], 2)}"
-        spread = f"spread {fmt.money(risk['volatility'], money)}"
-        widgets.tile("Risk adjustment", factor, spread, note=note)
+            text = f"mean of the worst {fmt.significant(risk['cdar'])}"
+            note += f" The mean of the worst {fmt.percent(1.0 - risk['alpha'])} of falls at any moment is CDaR."
+            text = text if risk["cdar"] >= 0.005 else "the money only grows"
+        widgets.tile("Drawdown", fmt.quantity(risk["max_drawdown"], money), text, note=note)
+        note = "How much of the plan's free power the risk allows: the risk adjustment factor. It is shown; the plan "
+        note += "itself follows the risk weight."
+        allowed = fmt.Quantity(fmt.number(_percent(risk["risk_adjustment_factor"])), "% of free power")
+        widgets.tile("Risk allows", allowed, f"spread {fmt.quantity(risk['volatility'], money)}", note=note)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100.0 * share
 
 
 def _appetite(snap: views.Snapshot) -> None:
@@ -91,9 +95,10 @@ def _body() -> None:
             if figure is not None:
                 widgets.finding(_finding(snap))
                 live_chart.show(figure, "risk_pnl", _finding(snap))
+            dark = f"Dark: the worst {fmt.percent(1.0 - snap.risk['alpha'])}. " if figure is not None else ""
             st.caption(
-                "Each future is the forecast with the errors that it made on one past day, in all prices together. "
-                "Set points are kept; the value of energy left in the battery is not counted."
+                f"{dark}Each future is the forecast with the errors that it made on one past day, in all prices "
+                "together. Set points are kept; the value of energy left in the battery is not counted."
             )
         with cases:
             st.markdown("##### If prices came otherwise, or the site failed")

@@ -112,9 +112,11 @@ def _tiles(snap: views.Snapshot, found: Answer, alpha: float) -> None:
     step = [plan["charge_kw"][0] - plan["discharge_kw"][0] for plan in (found.plan, snap.plan)]
     var = value_at_risk(found.then_usd, alpha), value_at_risk(found.now_usd, alpha)
     with widgets.tile_row(4):
-        for name, (then, now) in (("Mean", mean), (f"VaR {level}", var), (f"CVaR {level}", tail)):
-            more = fmt.money(round(then - now, 2), money, sign=True).value
-            widgets.tile(name, fmt.money(then, money), f"{more} vs. in force")
+        at_least, worst = (tuple(-loss for loss in pair) for pair in (var, tail))
+        names = ("Mean", f"VaR {level}: at least", f"CVaR {level}: the worst")
+        for name, (then, now) in zip(names, (mean, at_least, worst), strict=True):
+            more = fmt.significant(round(then - now, 2), sign=True)
+            widgets.tile(name, fmt.quantity(then, money), f"{more} vs. in force")
         note = "The step that the weight decides; charging is positive."
         widgets.tile("Battery now", fmt.power(step[0]), f"{fmt.power(step[1])} in force", note=note)
 
@@ -154,7 +156,7 @@ def figure(found: Answer, alpha: float, money: str) -> Figure:
     low, high = float(edges[0]), float(edges[-1])
     room = 0.05 * ((high - low) or 1.0)
     layout["xaxis"] = charts.value_axis(
-        title=plots.axis_title(f"P&amp;L, {charts.escape(money)}"), range=[low - room, high + room]
+        title=plots.axis_title(f"what the plan brings, {charts.escape(money)}"), range=[low - room, high + room]
     )
     layout["yaxis"] = charts.value_axis(title=plots.axis_title("futures, %"), rangemode="tozero", fixedrange=True)
     layout["legend"]["y"] = -0.24
@@ -163,7 +165,7 @@ def figure(found: Answer, alpha: float, money: str) -> Figure:
         ((found.now_usd, LIGHT["muted"], "in force"), (found.then_usd, LIGHT["battery"], "what if"))
     ):
         tail = cvar(sample, alpha)
-        plots.mark_x(layout, -tail, f"CVaR {level} {name}: {fmt.money(tail, money)}", colour, row=row)
+        plots.mark_x(layout, -tail, f"CVaR {level} {name}: {plots.brings(tail, money)}", colour, row=row)
     layout["margin"]["t"] += 18
     layout["height"] += 18
     return {"data": data, "layout": layout}

@@ -65,12 +65,13 @@ def _read(upload: Any) -> tuple[pd.DataFrame, Sequence[Refusal]]:
     return pd.DataFrame(rows, columns=header, dtype=str), left_out
 
 
-def _table() -> pd.DataFrame:
+def _table(snap: views.Snapshot) -> pd.DataFrame:
     """The editor, with a way back from each change."""
     base: pd.DataFrame = st.session_state[BASE]
     edited = st.data_editor(
-        base, num_rows="dynamic", hide_index=True, key=f"bids_{st.session_state[ROUND]}", height=300
-    )
+        base, num_rows="dynamic", hide_index=True, key=f"bids_{st.session_state[ROUND]}", height=300,
+        column_config=parts.bid_columns(snap),
+    )  # fmt: skip
     if not edited.equals(st.session_state[LAST]):
         _remember()
         st.session_state[LAST] = edited
@@ -109,20 +110,21 @@ def _supply(snap: views.Snapshot) -> views.Supply:
     """What is on offer in the question; other resources and caps as in the site file."""
     with st.grid(2, min_column_width=150, gap="small"):
         capacity = st.number_input("Capacity, kW", 0.0, 1e6, float(snap.auction["capacity_kw"]), step=50.0)
-        label = f"Reserve, {snap.units.money}/kWh"
-        reserve = st.number_input(label, 0.0, 1e6, float(snap.auction["reserve_usd_per_kwh"]), step=0.01, format="%.4f")
-    return views.Supply(capacity, reserve, {}, dict(snap.site.auction.caps_kw))
+        label, now = f"Reserve, {snap.units.energy}", parts.per_kwh(snap, snap.auction["reserve_usd_per_kwh"])
+        reserve = st.number_input(label, 0.0, 1e9, now, step=10.0)
+    usd_per_kwh = reserve * snap.units.energy_usd_per_mwh / 1000.0
+    return views.Supply(capacity, usd_per_kwh, {}, dict(snap.site.auction.caps_kw))
 
 
 def editor(snap: views.Snapshot) -> None:
     """Other bids, another capacity: cleared as a question. Nothing from here is sent."""
     st.markdown("##### What if the bids were others?")
-    st.caption("A question, not a command: nothing from here reaches the machines.")
+    st.caption(widgets.inert(f"A question: nothing from here reaches the machines. {parts.unit_words(snap)}"))
     if BASE not in st.session_state:
         _show(pd.DataFrame(views.bid_rows(snap.auction)))
     try:
         _upload()
-        edited = _table()
+        edited = _table(snap)
         supply = _supply(snap)
         with st.container(horizontal=True):
             asked = st.button("Clear these bids", key="bids_clear", type="primary")
@@ -146,12 +148,10 @@ def _answer(snap: views.Snapshot, result: Mapping[str, Any]) -> None:
     """The outcome of the question beside the recorded auction."""
     money = snap.units.money
     with widgets.tile_row(3):
-        for label, key, unit in (
-            ("Clearing price", "clearing_price", f"{money}/kWh"),
-            ("Welfare", "welfare", f"{money}/h"),
-        ):
-            was = fmt.compact(snap.auction[key])
-            widgets.tile(label, fmt.quantity(result[key], unit), f"recorded {was}")
+        price, was = (parts.per_kwh(snap, body["clearing_price"]) for body in (result, snap.auction))
+        widgets.tile("Clearing price", fmt.price(price, snap.units.energy), f"recorded {fmt.price(was).value}")
+        recorded = f"recorded {fmt.significant(snap.auction['welfare'])}"
+        widgets.tile("Worth to all", fmt.quantity(result["welfare"], f"{money}/h"), recorded)
         exact = "exact" if result["exact"] else "not exact"
         widgets.tile("Method", exact, result["method"])
     table = parts.result_table(result, money)

@@ -23,13 +23,8 @@ MOST_SHOWN = 20  # refusals
 
 def numbers(table: pd.DataFrame) -> dict[str, Any]:
     """Two decimals for every number column, one for kW."""
-    return {
-        name: st.column_config.NumberColumn(
-            format="%.1f" if name.endswith("kW") else "%.4f" if "kWh" in name else "%.2f"
-        )
-        for name in table.columns
-        if pd.api.types.is_numeric_dtype(table[name])
-    }
+    kinds = pd.api.types
+    return {n: 1 if n.endswith("kW") else 2 for n in table.columns if kinds.is_numeric_dtype(table[n])}
 
 
 def recorded_figure(snap: views.Snapshot) -> Figure:
@@ -45,21 +40,21 @@ def recorded_figure(snap: views.Snapshot) -> Figure:
         name, use = bid["bidder"], bid["uses_power"]
         kw = min(bid["kw"], won.get(name, 0.0))
         won[name] = won.get(name, 0.0) - kw
-        price = bid["price_usd_per_kwh"] / use
+        price = per_kwh(snap, bid["price_usd_per_kwh"] / use)
         steps.append(plots.Step(name, bid["kw"] * use, price, kw * use, hues.get(name, "tenants")))
-    return plots.merit_order(
-        steps,
-        auction["capacity_kw"],
-        auction["clearing_price"],
-        auction["reserve_usd_per_kwh"],
-        money=snap.units.money,
-    )
+    clearing, reserve = (per_kwh(snap, auction[key]) for key in ("clearing_price", "reserve_usd_per_kwh"))
+    return plots.merit_order(steps, auction["capacity_kw"], clearing, reserve, unit=snap.units.energy)
+
+
+def per_kwh(snap: views.Snapshot, usd_per_kwh: float) -> float:
+    """A price per kWh of site power in the page's one unit, that of the energy price."""
+    return float(snap.shown(1000.0 * usd_per_kwh))
 
 
 def recorded_title(snap: views.Snapshot) -> str:
     """Where the auction clears, and how much power nobody took."""
     auction = snap.auction
-    price = f"{fmt.compact(auction['clearing_price'])} {snap.units.money}/kWh"
+    price = fmt.price(per_kwh(snap, auction["clearing_price"]), snap.units.energy)
     left = auction["capacity_kw"] - sold_kw(snap)
     if left < 0.5:
         return f"Clears at {price}: all power is taken"
@@ -92,7 +87,8 @@ def history_title(held: views.Held) -> str:
     if not known.any():
         return "What energy cost is not on record"
     share = fmt.percent(float(scarce.mean()))
-    return f"Power was scarce in {share} of {fmt.count(int(known.sum()), 'auction')}"
+    last = fmt.count(int(known.sum()), "auction")
+    return f"Power was scarce, dearer than energy from the grid, in {share} of the last {last}"
 
 
 def result_table(auction: Mapping[str, Any], money: str) -> pd.DataFrame:
@@ -119,15 +115,50 @@ def unserved(rejected: Sequence[Mapping[str, Any]]) -> str:
     return first + (f"; and {len(rejected) - MOST_SHOWN:,} more" if len(rejected) > MOST_SHOWN else "")
 
 
-def externality_table(payment: Mapping[str, Any], money: str) -> pd.DataFrame:
+def externality_table(snap: views.Snapshot, payment: Mapping[str, Any]) -> pd.DataFrame:
     """The bids that a winner displaces, which add up to its payment."""
+    worth, adds = f"worth, {snap.units.energy}", f"adds, {snap.units.money}/h"
     rows = [
         {
             "without it": row["displaced"],
             "would have had, kW": row["kw"],
-            f"worth, {money}/kWh": row["usd_per_kwh"],
-            f"adds, {money}/h": row["usd_per_h"],
+            worth: per_kwh(snap, row["usd_per_kwh"]),
+            adds: row["usd_per_h"],
         }
         for row in payment["externality"]
     ]
-    return pd.DataFrame(rows, columns=["without it", "would have had, kW", f"worth, {money}/kWh", f"adds, {money}/h"])
+    return pd.DataFrame(rows, columns=["without it", "would have had, kW", worth, adds])
+
+
+def bid_columns(snap: views.Snapshot) -> dict[str, Any]:
+    """What the columns of a bids file mean."""
+    column = st.column_config
+    money = snap.units.money
+    return {
+        "kw": column.NumberColumn("kW"),
+        "price_usd_per_kwh": column.NumberColumn(
+            f"price, {money}/kWh", format="%.4f", help="By kWh that the bidder itself uses, as in a file of bids."
+        ),
+        "divisible": column.CheckboxColumn("divisible", help="Takes a part of its kW too."),
+        "min_kw": column.NumberColumn("least kW"),
+        "house": column.CheckboxColumn("site's own", help="The site's own alternative: it pays nothing."),
+        "uses_power": column.NumberColumn(
+            "site kW per kW", format="%.4f", help="Power at the connection for one kW of its own: cooling comes on top."
+        ),
+    }
+
+
+def unit_words(snap: views.Snapshot) -> str:
+    """How a bid's price becomes the chart's, by the first bid that pays."""
+    own = (
+        "Prices of bids are by kWh of the bidder's own, as in a file of bids; all others here are by the site's power."
+    )
+    bids = [row for row in views.bid_rows(snap.auction) if not row["house"] and row["uses_power"] > 0.0]
+    if not bids:
+        return own
+    bid = bids[0]
+    shown = fmt.price(per_kwh(snap, bid["price_usd_per_kwh"] / bid["uses_power"]), snap.units.energy)
+    own += f" {bid['bidder']} offers {fmt.compact(bid['price_usd_per_kwh'])} {snap.units.money}/kWh and takes"
+    return (
+        f"{own} {fmt.compact(bid['uses_power'])} kW of site power for each kW, cooling included: {shown} in the chart."
+    )

@@ -30,6 +30,9 @@ SAID: Final = {
 FORECASTERS: Final = {
     "ridge": "Ridge (quick)", "ensemble": "Ensemble (minutes)", "seasonal naive": "Seasonal naive"
 }  # fmt: skip
+TAKES: Final = {
+    "ridge": "about half a minute", "ensemble": "some minutes", "seasonal naive": "a few seconds"
+}  # fmt: skip
 PARTS: Final = {
     "horizon": "ends of days",
     "forecast": "forecast error",
@@ -42,6 +45,16 @@ LINES: Final = (
     ("Engine", "revenue_usd", "price", 2.6),
 )
 STEP_S: Final = 86_400
+
+
+def what_comes(days: int, forecaster: str) -> str:
+    """What a backtest shows when it is through, and how long that takes."""
+    return (
+        f"Press Run: the newest {days} whole days of the recorded prices are traded again. You will see what the "
+        "engine would have earned as a share of what perfect foresight could, its money day by day beside perfect "
+        "foresight, persistence and a battery at rest, and where the gap comes from. That takes "
+        f"{TAKES[forecaster]} on a usual machine, goes on in the background and can be stopped."
+    )
 
 
 def money_figure(body: Mapping[str, Any], money: str) -> Figure:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gridpilot import views
-from gridpilot.console import charts, plots
+from gridpilot.console import charts, plots, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.price_parts import KINDS, series_of, shown, unit_of
@@ -43,6 +43,39 @@ def choices(kind: str) -> list[str]:
         snap = None  # the page's body says what is wrong with the ledger
     members = list(snap.forecast["bands"][kind]["members"]) if snap else []
     return [IN_FORCE, *([ALL, *members] if len(members) > 1 else [])]
+
+
+def tiles(snap: views.Snapshot, kind: str, live: Sequence[views.LiveScore], days_live: float) -> None:
+    """The next price with its band, and how far off and how honest the forecast has been."""
+    band, unit = snap.forecast["bands"][kind], unit_of(snap, kind)
+    point, lower, upper = (shown(snap, kind, band[key]) for key in ("point", "lower", "upper"))
+    scores = snap.forecast["scores"].get(kind, {})
+    scale = snap.units.energy_usd_per_mwh if kind == "energy" else 1.0
+    force = next((score for score in live if score.member == "in force"), None)
+    with widgets.tile_row(4):
+        reference = f"80 %: {fmt.price(float(lower[0]), unit).value} to {fmt.price(float(upper[0]), unit).value}"
+        widgets.tile("Next interval", fmt.price(float(point[0]), unit), reference, note=f"Method: {band['method']}.")
+        days = fmt.number(snap.forecast["score_days"])
+        if "mix" in scores:
+            naive = scores.get("seasonal naive")
+            against = f"a like day repeated {fmt.significant(naive / scale)}" if naive is not None else ""
+            note = f"Mean absolute error on {days} past days that no model had seen when it forecast them. A like day "
+            note += "repeated is the seasonal naive, the model to beat."
+            widgets.tile("Error on unseen days", fmt.quantity(scores["mix"] / scale, unit), against, note=note)
+        else:
+            widgets.tile("Error on unseen days", fmt.DASH, "no model was scored")
+        if force is None:
+            widgets.tile(f"Error live, {days_live:.0f} days", fmt.DASH, "no forecast has come true yet")
+            widgets.tile("In the 80 % band, live", fmt.DASH, "no forecast has come true yet")
+        else:
+            against = f"of {fmt.count(force.intervals, 'interval')} that came"
+            note = (
+                f"{fmt.count(force.n, 'forecast value')} against the prices that came: each interval is forecast often."
+            )
+            widgets.tile(f"Error live, {days_live:.0f} days", fmt.quantity(force.mae, unit), against, note=note)
+            inside = fmt.percent(force.coverage_frac).removesuffix(f"{fmt.NBSP}%")
+            note = "Each interval is forecast many times, so a few surprises count often while the record is short."
+            widgets.tile("In the 80 % band, live", fmt.Quantity(inside, "%"), "80 % promised", note=note)
 
 
 def forecast_figure(
@@ -204,12 +237,18 @@ def member_table(snap: views.Snapshot) -> pd.DataFrame:
 
 def calibration_figure(snap: views.Snapshot, kind: str, live: Sequence[views.LiveScore]) -> Figure | None:
     """Promised against actual share of prices inside each band; None before anything is known."""
-    covered, values, whose = coverage(snap, kind, live)
-    if not covered:
-        return None
-    gap = covered.get(0.8, float("nan")) - 0.8
+    covered, values, _ = coverage(snap, kind, live)
+    return plots.calibration(list(covered), list(covered.values()), values) if covered else None
+
+
+def calibration_title(snap: views.Snapshot, kind: str, live: Sequence[views.LiveScore]) -> str:
+    """Whether the 80 % band holds what it promises."""
+    covered, _, whose = coverage(snap, kind, live)
+    inside = covered.get(0.8, float("nan"))
+    gap = inside - 0.8
     word = "as promised" if abs(gap) < 0.05 else "too narrow so far" if gap < 0.0 else "too wide so far"
-    return plots.calibration(list(covered), list(covered.values()), values, f"{whose}, the bands are {word}")
+    held = f": {fmt.percent(inside)} of the prices inside the 80 % band" if fmt.known(inside) else ""
+    return f"{whose}, the bands are {word}{held}"
 
 
 def coverage(

@@ -6,6 +6,7 @@ As in `charts`, a figure is a plain, deterministic dict in the LIGHT palette.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,7 @@ import numpy as np
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Floats, base_layout, escape, plain, value_axis
 from gridpilot.console.theme import LIGHT, hue, translucent
+from gridpilot.values import Array, as_array
 
 ROW_PX: Final = 34
 PLOT_PX: Final = 300
@@ -54,14 +56,14 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
     layout |= {"bargap": 0.28, "hovermode": "closest"}
     low = min([r.value for r in ordered] + [price_now, 0.0])
     span = (top - low) or 1.0
-    layout["xaxis"] = value_axis(title=axis_title(unit), range=[low - 0.02 * span, top + 0.45 * span], fixedrange=True)
+    layout["xaxis"] = value_axis(title=axis_title(unit), range=[low - 0.02 * span, top + 0.55 * span], fixedrange=True)
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
     layout["annotations"] += [
         {
             "text": f"{fmt.price(r.value, unit).value} {'earns' if earns else 'does not earn'}"
-            + (" (bar cut)" if r.value > top else ""), "x": 1,
+            + (", bar cut" if r.value > top else ""), "x": 1,
             "xref": "paper", "xanchor": "right", "y": escape(r.name), "yref": "y", "showarrow": False,
-            "font": {"size": 12},
+            "font": {"size": 12}, "bgcolor": LIGHT["background"],
         }
         for r, earns in zip(ordered, on, strict=True)
     ]  # fmt: skip
@@ -80,11 +82,11 @@ def _reach(values: Sequence[float], price_now: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One block of demand in the auction: `kw` wide, `price_usd_per_kwh` high, `won_kw` of it served."""
+    """One block of demand in the auction: `kw` wide, `price` high (in the figure's unit), `won_kw` of it served."""
 
     bidder: str
     kw: float
-    price_usd_per_kwh: float
+    price: float
     won_kw: float
     hue: str = ""
 
@@ -92,45 +94,48 @@ class Step:
 def merit_order(
     steps: Sequence[Step],
     capacity_kw: float,
-    clearing_usd_per_kwh: float,
-    reserve_usd_per_kwh: float,
+    clearing: float,
+    reserve: float,
     title: str = "",
-    money: str = "USD",
+    unit: str = "USD/MWh",
 ) -> Figure:
-    """Bids from the dearest down, side by side, the served part solid; capacity, clearing point and reserve marked."""
+    """Bids from the dearest down, side by side, the served part solid; capacity, clearing point and reserve marked.
+
+    Prices are in `unit`.
+    """
     data: list[dict[str, Any]] = []
     seen: set[str] = set()
-    at, low = 0.0, min((s.price_usd_per_kwh for s in steps), default=0.0)
-    for step in sorted(steps, key=lambda s: (-s.price_usd_per_kwh, s.bidder)):
+    at, low = 0.0, min((s.price for s in steps), default=0.0)
+    for step in sorted(steps, key=lambda s: (-s.price, s.bidder)):
         lost_kw = max(0.0, step.kw - step.won_kw)
         for kw, share in ((step.won_kw, 1.0), (lost_kw, 0.28)):
             if kw <= 0.0:
                 continue
-            data.append(_block(step, at, (kw, share), step.bidder not in seen, money))
+            data.append(_block(step, at, (kw, share), step.bidder not in seen, unit))
             seen.add(step.bidder)
             at += kw
     layout = base_layout(PLOT_PX + 90, title)
     right = max(at, capacity_kw) * 1.03 or 1.0
-    top = _cut(steps, max(p for p in (clearing_usd_per_kwh, reserve_usd_per_kwh, 0.0) if np.isfinite(p)), layout)
+    top = _cut(steps, max(p for p in (clearing, reserve, 0.0) if np.isfinite(p)), layout)
     layout |= {"barmode": "overlay", "hovermode": "closest"}
     layout["xaxis"] = value_axis(title=axis_title("kW, dearest bid first"), range=[0, right])
-    layout["yaxis"] = value_axis(title=axis_title(f"{money}/kWh"), range=[min(0.0, low), top], fixedrange=True)
+    layout["yaxis"] = value_axis(title=axis_title(escape(unit)), range=[min(0.0, low), top], fixedrange=True)
     layout["legend"]["y"] = -0.2
     mark_x(layout, capacity_kw, f"capacity {capacity_kw:,.0f} kW", LIGHT["now"])
-    mark_y(layout, clearing_usd_per_kwh, f"clearing {clearing_usd_per_kwh:.3f}", LIGHT["ink"])
-    if 0.0 < reserve_usd_per_kwh != clearing_usd_per_kwh:
-        mark_y(layout, reserve_usd_per_kwh, f"reserve {reserve_usd_per_kwh:.3f}", LIGHT["muted"], above=False)
+    mark_y(layout, clearing, f"clearing {fmt.price(clearing, unit).value}", LIGHT["ink"])
+    if 0.0 < reserve != clearing:
+        mark_y(layout, reserve, f"reserve {fmt.price(reserve, unit).value}", LIGHT["muted"], above=False)
     return {"data": data, "layout": layout}
 
 
 def _cut(steps: Sequence[Step], level: float, layout: dict[str, Any]) -> float:
     """Top of the price axis: far dearer bids are cut, and their prices written at the top, so that the rest shows."""
-    prices = sorted((s.price_usd_per_kwh for s in steps), reverse=True)
+    prices = sorted((s.price for s in steps), reverse=True)
     near = [p for p in prices if p <= 4.0 * level] if level > 0.0 else prices
     top = 1.15 * max([*(near or prices), level, 1e-3])
-    cut = [s for s in steps if s.price_usd_per_kwh > top]
+    cut = [s for s in steps if s.price > top]
     if cut:
-        told = ", ".join(f"{escape(s.bidder)} {s.price_usd_per_kwh:.2f}" for s in cut[:3])
+        told = ", ".join(f"{escape(s.bidder)} {fmt.price(s.price).value}" for s in cut[:3])
         layout["annotations"].append(
             {
                 "text": f"cut off: {told}{' ...' if len(cut) > 3 else ''}", "x": 0, "xref": "paper",
@@ -141,7 +146,7 @@ def _cut(steps: Sequence[Step], level: float, layout: dict[str, Any]) -> float:
     return top
 
 
-def _block(step: Step, at: float, part: tuple[float, float], first: bool, money: str) -> dict[str, Any]:
+def _block(step: Step, at: float, part: tuple[float, float], first: bool, unit: str) -> dict[str, Any]:
     kw, share = part
     colour = hue(step.hue or step.bidder)
     word = "served" if share == 1.0 else "not served"
@@ -151,27 +156,30 @@ def _block(step: Step, at: float, part: tuple[float, float], first: bool, money:
         "legendgroup": escape(step.bidder),
         "showlegend": first,
         "x": [at],
-        "y": plain([step.price_usd_per_kwh]),
+        "y": plain([step.price]),
         "width": [kw],
         "offset": 0,
         "marker": {
             "color": colour if share == 1.0 else translucent(colour, share),
             "line": {"width": 1, "color": LIGHT["background"] if share == 1.0 else colour},
         },
-        "hovertemplate": f"{escape(step.bidder)}: {kw:,.0f} kW {word} at %{{y:.4~f}} {money}/kWh<extra></extra>",
+        "hovertemplate": f"{escape(step.bidder)}: {kw:,.0f} kW {word} at {fmt.price(step.price, unit)}<extra></extra>",
     }
 
 
 def pnl_histogram(
     pnl_usd: Floats, var: float, cvar: float, alpha: float, money: str = "USD", title: str = ""
 ) -> Figure:
-    """Distribution of the P&L over the scenarios. `var` and `cvar` are losses and stand at minus their value."""
-    sample = np.asarray(pnl_usd, dtype=np.float64)
-    sample = sample[np.isfinite(sample)]
-    bins = int(np.clip(np.sqrt(max(1, sample.size)) * 1.5, 8, 40))
-    counts, edges = np.histogram(sample, bins=bins) if sample.size else (np.zeros(1), np.array([0.0, 1.0]))
+    """Distribution of the P&L over the futures, the worst ones dark: those down to VaR, which is an edge of the bars.
+
+    `var` and `cvar` are losses and stand at minus their value, which is also how they are told.
+    """
+    sample = as_array(pnl_usd)
+    sample = as_array(sample[np.isfinite(sample)])
+    edges = _edges(sample, -var)
+    counts, _ = np.histogram(sample, edges)
     share = 100.0 * counts / max(1, sample.size)
-    tail = edges[1:] <= -var
+    tail = edges[1:] <= np.nextafter(-var, np.inf)
     bars = {
         "type": "bar",
         "x": plain(edges[:-1]),
@@ -191,14 +199,36 @@ def pnl_histogram(
     marks = [edges[0], edges[-1], -var, -cvar]
     low, high = float(np.nanmin(marks)), float(np.nanmax(marks))
     room = 0.05 * ((high - low) or 1.0)
-    layout["xaxis"] = value_axis(title=axis_title(f"P&amp;L, {escape(money)}"), range=[low - room, high + room])
-    layout["yaxis"] = value_axis(title=axis_title("scenarios, %"), rangemode="tozero", fixedrange=True)
+    layout["xaxis"] = value_axis(
+        title=axis_title(f"what the plan brings, {escape(money)}"), range=[low - room, high + room]
+    )
+    layout["yaxis"] = value_axis(title=axis_title("futures, %"), rangemode="tozero", fixedrange=True)
     level = fmt.percent(alpha)
-    mark_x(layout, -cvar, f"CVaR {level}: {fmt.money(cvar, money)}", LIGHT["alarm"], row=1)
-    mark_x(layout, -var, f"VaR {level}: {fmt.money(var, money)}", LIGHT["warning"])
+    mark_x(layout, -cvar, f"CVaR {level}: {brings(cvar, money)} on average", LIGHT["ink"], row=1)
+    mark_x(layout, -var, f"VaR {level}: {brings(var, money, ' up to', ' at least')}", LIGHT["muted"])
     layout["margin"]["t"] += 18
     layout["height"] += 18
     return {"data": [bars], "layout": layout}
+
+
+def brings(loss: float, money: str, most: str = "", least: str = "") -> str:
+    """A VaR or CVaR, which are losses, as what the plan brings: "brings at least 4,058 USD", "loses up to 320 USD"."""
+    return f"{f'loses{most}' if loss > 0.0 else f'brings{least}'} {fmt.money(abs(loss), money)}"
+
+
+def _edges(sample: Array, at: float) -> Array:
+    """Even edges over the whole sample, one of them just above `at`, so that what is down to it has bars of its own."""
+    if not sample.size:
+        return as_array([0.0, 1.0])
+    low, high = float(sample.min()), float(sample.max())
+    bins = int(np.clip(np.sqrt(sample.size) * 1.5, 8, 40))
+    if not (np.isfinite(at) and low <= at < high):
+        return as_array(np.histogram_bin_edges(sample, bins))
+    width, edge = (high - low) / bins, float(np.nextafter(at, np.inf))
+    below, above = max(1, math.ceil((edge - low) / width)), max(1, math.ceil((high - edge) / width))
+    edges = edge + width * np.arange(-below, above + 1)
+    edges[below], edges[-1] = edge, max(edges[-1], high)
+    return as_array(edges)
 
 
 def calibration(nominal: Floats, covered: Floats, n: int, title: str = "") -> Figure:

@@ -14,6 +14,7 @@ from gridpilot.console import charts, plots
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
+from gridpilot.market.metrics import quality
 from gridpilot.values import Array, as_array, to_utc
 
 KINDS: Final = {"energy": "Energy", "hash": "Hash", "token": "Token"}
@@ -125,7 +126,7 @@ def duration_title(price: Array, unit: str) -> str:
 def regime_words(found: views.Restless | None, unit: str) -> str:
     """How much prices changed in a day, against what is usual."""
     if found is None:
-        return "needs a week of prices"
+        return "known after a week of prices"
     now, usual = (fmt.price(value, unit).value for value in (found.now, found.median))
     return f"{now} vs. usual {usual}"
 
@@ -175,22 +176,21 @@ def strike_table(snap: views.Snapshot) -> pd.DataFrame:
 
 
 def stats_table(snap: views.Snapshot, prices: views.Prices) -> pd.DataFrame:
-    """Computed figures of the three prices over the recorded span."""
-    stats = [
-        views.series_stats(KINDS[kind], unit_of(snap, kind), prices.timestamp, series_of(prices, kind), prices.step_s)
-        for kind in KINDS
-    ]
+    """The three recorded prices by the measure of `metrics.quality`, and where they lie."""
+    kept = {kind: np.isfinite(series_of(prices, kind)) for kind in KINDS}
+    series = [as_array(series_of(prices, kind)[kept[kind]]) for kind in KINDS]
+    found = [quality(prices.timestamp[kept[kind]], known) for kind, known in zip(KINDS, series, strict=True)]
     return pd.DataFrame(
         {
-            "price": [s.name for s in stats],
-            "unit": [s.unit for s in stats],
-            "records": [s.records for s in stats],
-            "missing": [s.missing for s in stats],
-            "frequency": [fmt.duration(prices.step_s).replace(fmt.NBSP, " ")] * len(stats),
-            "below zero": [s.negative for s in stats],
-            "lowest": [s.low for s in stats],
-            "mean": [s.mean for s in stats],
-            "highest": [s.high for s in stats],
-            "volatility of changes": [s.change_sd for s in stats],
+            "price": list(KINDS.values()),
+            "unit": [unit_of(snap, kind) for kind in KINDS],
+            "records": [q.records for q in found],
+            "missing": [q.expected - q.records for q in found],
+            "below zero": [int(np.sum(known < 0.0)) for known in series],
+            **{
+                name: [float(figure(known)) if len(known) else np.nan for known in series]
+                for name, figure in (("lowest", np.min), ("mean", np.mean), ("highest", np.max))
+            },
+            "volatility of changes": [q.volatility for q in found],
         }
     )

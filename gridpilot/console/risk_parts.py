@@ -5,6 +5,8 @@ Each piece is worked out once for a decision and kept; all of it follows from th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +24,31 @@ from gridpilot.values import as_array, as_times, to_utc
 from gridpilot.views import risk as asked
 
 FAN: Final = ("0.05", "0.25", "0.5", "0.75", "0.95")
+LOSS: Final = (
+    "VaR and CVaR are losses: a positive figure is what may be lost, a negative one says that even the bad case "
+    "brings that much."
+)
+APPLIES_NOT: Final = " does not apply: "
 MARKS: Final = ("circle", "square", "diamond", "triangle-up", "x")
+
+
+@dataclass(frozen=True, slots=True)
+class BadCase:
+    """A VaR or CVaR as the money that the plan then brings or loses, and the figure itself in words."""
+
+    lost: bool
+    amount: fmt.Quantity
+    said: str
+
+
+def bad_case(name: str, loss: float | None, money: str) -> BadCase:
+    """One convention for the page: a loss is a positive figure, and a negative one means that money still comes in."""
+    if loss is None or not fmt.known(loss):
+        return BadCase(False, fmt.Quantity(fmt.DASH, money), "not known")
+    said = f"{name} {fmt.significant(loss)}"
+    if loss > 0.0:
+        return BadCase(True, fmt.quantity(loss, money), f"a loss: {said}")
+    return BadCase(False, fmt.quantity(-loss, money), f"no loss: {said}")
 
 
 # --- the day -------------------------------------------------------------------------------------
@@ -42,7 +68,7 @@ def fan(cycle_id: str) -> tuple[Figure, str] | None:
         "Median (50 % and 90 % of futures)", ends, as_array(rows["0.5"]), "curve", LIGHT["price"], 2.0,
         as_array(rows["0.25"]), as_array(rows["0.75"]), (as_array(rows["0.05"]), as_array(rows["0.95"])), snap.step_s,
     )  # fmt: skip
-    axis = TimeAxis.of(snap.site, to_utc(ends[0]), to_utc(ends[-1]), snap.at)
+    axis = TimeAxis.of(snap.site, to_utc(ends[0]), to_utc(ends[-1]), None)  # it begins now
     figure = charts.time_figure(axis, [Panel("Money made since the plan began", money, (middle,), 250, {0.0: ""})])
     low, high = (fmt.money(float(rows[level][-1]), money) for level in ("0.05", "0.95"))
     return figure, f"By the end of the plan nine futures in ten bring {low.value} to {high}"
@@ -77,7 +103,7 @@ def stress(snap: views.Snapshot) -> None:
             f"change, {money}": [value - usual for _, value in cases],
         }
     )
-    config: dict[str, Any] = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:]}
+    config: dict[str, Any] = dict.fromkeys(table.columns[1:], 0)
     config["what happens"] = st.column_config.TextColumn(width=190)
     widgets.table(table, "stress", config, height="content")
     said = "Set points are kept; the pilot would plan anew and do better. Off by 2 sigma: each price in each step "
@@ -172,8 +198,7 @@ def holdings(snap: views.Snapshot) -> None:
         "The energy that the plan's loads draw, divided otherwise and evenly over the hours, battery as planned, on "
         "the recorded price courses. The line has the least CVaR for each mean."
     )
-    config = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:3]}
-    config |= {name: st.column_config.NumberColumn(format="%.1f") for name in table.columns[3:-1]}
+    config: dict[str, Any] = dict.fromkeys(table.columns[1:3], 0) | dict.fromkeys(table.columns[3:-1], 1)
     with st.expander("Divisions as a table"):
         widgets.table(table, "holdings", config)
 
@@ -193,13 +218,26 @@ def model_table(cycle_id: str) -> tuple[pd.DataFrame, list[str]] | None:
         {
             "model": [model.name for model, _ in found],
             f"mean, {money}": [model.mean for model, _ in found],
-            f"VaR, {money}": [estimate.var for _, estimate in found],
-            f"CVaR, {money}": [estimate.cvar for _, estimate in found],
-            f"CVaR ±, {money}": [estimate.error for _, estimate in found],
+            f"VaR: at least, {money}": [-estimate.var for _, estimate in found],
+            f"CVaR: the worst, {money}": [-estimate.cvar for _, estimate in found],
+            f"± of CVaR, {money}": [estimate.error for _, estimate in found],
             "from": [model.said for model, _ in found],
         }
     )
-    return table, [model.said for model in every if model.estimate is None]
+    return table, refused([model.said for model in every if model.estimate is None])
+
+
+def refused(said: Sequence[str]) -> list[str]:
+    """Why models do not apply, those with one reason together: "Merton jump diffusion and Heston do not apply: ..."."""
+    why: dict[str, list[str]] = {}
+    for text in said:
+        name, _, reason = text.partition(APPLIES_NOT)
+        why.setdefault(reason, []).append(name)
+    out = []
+    for reason, names in why.items():
+        who = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        out.append(f"{who} {'do' if len(names) > 1 else 'does'} not apply: {reason}" if reason else who)
+    return out
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -213,15 +251,14 @@ def kept(cycle_id: str) -> tuple[str, pd.DataFrame | None]:
     table = pd.DataFrame(
         {
             "decided": [fmt.local_date(to_utc(at), zone) for at in track.at],
-            f"VaR said at least, {money}": -track.var,
+            f"VaR: at least, {money}": -track.var,
             f"came, {money}": track.came,
             "beyond VaR": -track.came > track.var,
             "decision": track.cycles,
         }
     )
     if found.status != "ok":
-        past = fmt.count(found.n, "plan")
-        return f"No verdict yet ({found.status}): {past} of one horizon each have come true.", table
+        return f"No verdict yet ({found.status} plans have come true, each to the end of its horizon).", table
     seen = f"{fmt.count(found.hits, 'time')} beyond VaR in {found.n} plans, {fmt.number(found.expected, 1)} promised"
     tests = (("Kupiec", found.unconditional), ("independence", found.independence), ("both", found.conditional))
     told = ", ".join(f"{name} p = {fmt.number(test.p_value, 3)}" for name, test in tests)
@@ -239,21 +276,19 @@ def beside() -> None:
         st.markdown("##### By other models")
         modelled = model_table(snap.cycle_id)
         if modelled is not None:
-            table, refused = modelled
-            config = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:5]}
-            widgets.table(table, "models", config, height="content")
-            for said in refused:
+            table, others = modelled
+            widgets.table(table, "models", dict.fromkeys(table.columns[1:5], 0), height="content")
+            for said in others:
                 st.caption(widgets.inert(f"{said[:1].upper()}{said[1:]}."))
         at = fmt.local(snap.at, snap.site.timezone)
         st.caption(
-            widgets.inert(f"The plan of {at}. ± is the standard error of CVaR; each decision has its own draws.")
+            widgets.inert(f"What the plan of {at} brings. ± is the standard error; each decision has its own draws.")
         )
         st.markdown("##### Did VaR keep its promise?")
         said, past = kept(snap.cycle_id)
         st.markdown(widgets.inert(said))
         if past is not None and len(past):
-            config = {name: st.column_config.NumberColumn(format="%.2f") for name in past.columns[1:3]}
-            widgets.table(past, "var_kept", config)
+            widgets.table(past, "var_kept", dict.fromkeys(past.columns[1:3], 0))
         st.caption("Each plan kept to its end, at the prices that came; one for each horizon, so that none overlap.")
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))

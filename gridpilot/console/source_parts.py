@@ -31,10 +31,17 @@ def standing_table(found: Sequence[Standing], timezone: str) -> pd.DataFrame:
             "calls": [s.calls for s in found],
             "retries": [s.retries for s in found],
             "failures": [s.failures for s in found],
-            "why not used": [s.refusal for s in found],
-            "last error": [f"{fmt.local(s.error_at, timezone)}: {s.error}" if s.error else "" for s in found],
+            "trouble": [_trouble(s, timezone) for s in found],
         }
     )
+
+
+def _trouble(found: Standing, timezone: str) -> str:
+    """Why it is not used, and its last error where that says more."""
+    error = f"{fmt.local(found.error_at, timezone)}: {found.error}" if found.error else ""
+    if not found.refusal or found.refusal in found.error:
+        return error or found.refusal
+    return f"{found.refusal}; last error {error}" if error and found.error not in found.refusal else found.refusal
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -46,8 +53,7 @@ def show() -> None:
         if not found:
             st.caption("No source was read yet: the pilot reads them with its first cycle.")
             return
-        config = {"latency, ms": st.column_config.NumberColumn(format="%.0f")}
-        widgets.table(standing_table(found, timezone), "price-sources", config)
+        widgets.table(standing_table(found, timezone), "price-sources", {"latency, ms": 0}, height="content")
         for credit in dict.fromkeys(f"{s.name}: {s.credit}" for s in found if s.credit):
             st.caption(widgets.inert(credit))
     except GridPilotError as error:

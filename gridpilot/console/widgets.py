@@ -210,20 +210,25 @@ def download_csv(table: pd.DataFrame, file_name: str, key: str, label: str = "Do
 
 
 def table(
-    rows: pd.DataFrame, name: str, columns: Mapping[str, Any] | None = None, muted: Iterable[str] = (), **shape: Any
+    rows: pd.DataFrame,
+    name: str,
+    columns: Mapping[str, Any] | None = None,
+    muted: Iterable[str] = (),
+    saved: pd.DataFrame | None = None,
+    **shape: Any,
 ) -> None:
     """A table, with a button that saves it as `name`.csv.
 
     Numbers are written as everywhere in the console: thousands apart, a real minus, a dash where unknown; they sort as
     numbers. `columns` says how, by column: a number of decimals, PERCENT of a fraction, or a column of Streamlit's,
     of which a format like "%.2f" or "percent" is understood. What it leaves out gets no decimals where it is whole,
-    else two. The text of `muted` columns is grey.
+    else two. The text of `muted` columns is grey. `saved` is what the file holds where that is more than is shown.
     """
     config, writers = _columns(rows, columns or {})
     st.dataframe(
         styled(rows, writers, muted), hide_index=True, placeholder=fmt.DASH, column_config=config or None, **shape
     )
-    download_csv(rows, f"{name}.csv", key=f"{name}_csv")
+    download_csv(rows if saved is None else saved, f"{name}.csv", key=f"{name}_csv")
 
 
 def styled(rows: pd.DataFrame, writers: Mapping[str, Writer], muted: Iterable[str] = ()) -> pd.DataFrame | Styler:

@@ -488,8 +488,8 @@ def _blocks(charge: Array, discharge: Array) -> list[tuple[bool, list[int]]]:
 def _auction(book: Book) -> None:
     body = book.snap.auction
     book.kind = "auction"
-    book.per_kwh("auction.price", "clearing price", body["clearing_price"])
-    book.per_kwh("auction.reserve", "reserve price", body["reserve_usd_per_kwh"])
+    book.worth("auction.price", "clearing price of site power", body["clearing_price"])
+    book.worth("auction.reserve", "reserve price of site power", body["reserve_usd_per_kwh"])
     book.put("auction.capacity", "power offered", body["capacity_kw"], "kW")
     book.put("auction.welfare", "value above the reserve price", body["welfare"], book.rate)
     payments = {payment["bidder"]: payment for payment in body["payments"]}

@@ -17,7 +17,7 @@ REGULAR = 0.95  # share of the steps that are as long as the usual one, for a se
 class Quality:
     """Of the records (N,) of a source: `expected` would be there at the usual step between the first and the last.
 
-    volatility: standard deviation of the change from one record to the next, in the price's unit; relative_volatility:
+    volatility: standard deviation of the change over the usual step, in the price's unit; relative_volatility:
     the same as a share of the median |price|. NaN where there are too few records, latency where none was measured.
     """
 
@@ -57,7 +57,8 @@ def quality(timestamp: Times, price: Array, latency_ms: Sequence[float] = ()) ->
     lengths, counts = np.unique(steps, return_counts=True)
     usual = int(lengths[np.argmax(counts)])
     level = float(np.median(np.abs(price)))
-    moved = float(np.std(np.diff(price)))
+    near = np.diff(price)[steps == usual]  # what lies between the ends of a gap is no change
+    moved = float(np.std(near))
     return Quality(
         records=n,
         expected=int(steps.sum()) // usual + 1,

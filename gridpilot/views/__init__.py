@@ -27,7 +27,7 @@ from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, ne
 from gridpilot.monitor.drift import Drift
 from gridpilot.monitor.health import ESTOP
 from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
-from gridpilot.monitor.reading import PlanParts, Reason, SeriesStats, Track, plan_parts, series_stats, why
+from gridpilot.monitor.reading import PlanParts, Reason, Track, plan_parts, why
 from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
@@ -111,7 +111,6 @@ __all__ = [
     "Reason",
     "Restless",
     "Sent",
-    "SeriesStats",
     "Shown",
     "SiteView",
     "Snapshot",
@@ -166,7 +165,6 @@ __all__ = [
     "restless",
     "rule_standings",
     "sent_off",
-    "series_stats",
     "service_levels",
     "settings",
     "shown",

@@ -13,6 +13,7 @@ from typing import Any
 from gridpilot.dispatch import override, reconcile, stopfile
 from gridpilot.dispatch.override import Command
 from gridpilot.monitor import metering
+from gridpilot.monitor.decision import Snapshot
 from gridpilot.views import base
 
 OFF = ("failsafe", "estop")  # origins of what was sent, other than a decision

@@ -51,7 +51,7 @@ FIGURES = {
     "time": _figure,
     "ladder": lambda: plots.ladder([plots.Rung("air", 72.0), plots.Rung("gpu", 218.0)], 96.0, "USD/MWh", "t"),
     "merit": lambda: plots.merit_order(
-        [plots.Step("gpu", 100, 1.7, 100), plots.Step("air", 300, 0.1, 50)], 150, 0.1, 0.04
+        [plots.Step("gpu", 100, 1700.0, 100), plots.Step("air", 300, 100.0, 50)], 150, 100.0, 40.0
     ),
     "pnl": lambda: plots.pnl_histogram(np.random.default_rng(1).normal(0, 100, 300), 150.0, 190.0, 0.95),
     "calibration": lambda: plots.calibration([0.5, 0.8], [0.52, 0.77], 200),
@@ -211,10 +211,10 @@ def test_merit_order__any_bids__blocks_lie_side_by_side(
 
 
 def test_merit_order__one_bid_far_above__cut_and_told() -> None:
-    steps = [plots.Step("gpu", 100, 1.7, 100), plots.Step("air", 300, 0.09, 50)]
-    layout = plots.merit_order(steps, 150, 0.09, 0.04)["layout"]
-    assert layout["yaxis"]["range"][1] < 0.2
-    assert "cut off: gpu 1.70" in [a["text"] for a in layout["annotations"]]
+    steps = [plots.Step("gpu", 100, 1700.0, 100), plots.Step("air", 300, 90.0, 50)]
+    layout = plots.merit_order(steps, 150, 90.0, 40.0)["layout"]
+    assert layout["yaxis"]["range"][1] < 200.0
+    assert "cut off: gpu 1,700" in [a["text"] for a in layout["annotations"]]
 
 
 def test_pnl_histogram__sample__all_of_it_counted_and_losses_marked() -> None:
@@ -222,6 +222,19 @@ def test_pnl_histogram__sample__all_of_it_counted_and_losses_marked() -> None:
     assert sum(figure["data"][0]["y"]) == pytest.approx(100.0)
     marked = {s["x0"] for s in figure["layout"]["shapes"]}
     assert {-1.0, -3.0} <= marked
+    assert {"VaR 95\u00a0%: loses up to 1.00\u00a0USD", "CVaR 95\u00a0%: loses 3.00\u00a0USD on average"} <= {
+        a["text"] for a in figure["layout"]["annotations"]
+    }
+
+
+@pytest.mark.parametrize("n", [20, 200, 1000])
+def test_pnl_histogram__any_sample__dark_bars_are_the_tail_down_to_var(n: int) -> None:
+    sample = np.random.default_rng(n).normal(100.0, 30.0, n)
+    var = -float(np.sort(sample)[n // 20 - 1])
+    (bars,) = plots.pnl_histogram(sample, var, var - 1.0, 0.95)["data"]
+    dark = [y for y, colour in zip(bars["y"], bars["marker"]["color"], strict=True) if colour == LIGHT["muted"]]
+    assert sum(bars["y"]) == pytest.approx(100.0)
+    assert sum(dark) == pytest.approx(5.0)
 
 
 def test_ladder__price_above_a_rung__pale_and_told() -> None:

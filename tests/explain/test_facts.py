@@ -42,7 +42,7 @@ AT = datetime(2024, 6, 24, 17, 12, tzinfo=UTC)
         ("pnl.profit", 212.7, "USD"),
         ("forecast.lowest", -5.0, "USD/MWh"),
         ("forecast.error", 15.731, "USD/MWh"),
-        ("auction.price", 0.1234, "USD/kWh"),
+        ("auction.price", 123.4, "USD/MWh"),
         ("bidder.render-farm.pays", 7.404, "USD/h"),
         ("bidder.render-farm.displaced_value", 6.25, "USD/h"),
         ("risk.tail_share", 5.0, "%"),

@@ -46,7 +46,7 @@ QUESTIONS = [
     ("what do we earn per hour", "money", "The site earns 166 USD/h now, 15.2 USD/h against every machine always on"),
     ("What does power cost, is that high?", "price", "Power costs 96 USD/MWh since 19:00; 87.4 % of the prices"),
     ("hashprice?", "price", "The hash price is 55 USD/PH/day."),
-    ("Who gets the power and who pays what?", "auction", "The auction offers 778 kW and clears at 0.123 USD/kWh"),
+    ("Who gets the power and who pays what?", "auction", "The auction offers 778 kW and clears at 123 USD/MWh"),
     ("Why does render-farm pay?", "auction", "pays 7.4 USD/h: without it, air would have had 50 kW of that power"),
     ("and the cold store?", "bidder", "gets 40 of 40 kW, worth 4.8 USD/h to it, and pays nothing"),
     ("How sure is the forecast?", "forecast", "highest at 17:00 tomorrow, 130 USD/MWh (band 99 to 161 USD/MWh)"),

@@ -12,7 +12,7 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplaySource
 from gridpilot.monitor import decision, reading
 from gridpilot.monitor.decision import Change
-from gridpilot.values import as_array, as_times, to_stamp, to_utc
+from gridpilot.values import to_utc
 
 WALL = datetime(2026, 1, 1, 12, tzinfo=UTC)
 START = datetime(2024, 6, 24, 12, tzinfo=UTC)
@@ -69,19 +69,3 @@ def test_why__charging__under_the_price_where_storing_pays(tmp_path: Path) -> No
         if reason.kind == "over":
             assert change.energy_price >= reason.limit - 1e-6
     assert changes
-
-
-def test_series_stats__gap_and_unknown__counted_and_left_out_of_changes() -> None:
-    start = to_stamp(START)
-    stamps = as_times([start + np.timedelta64(3600 * i, "s") for i in (0, 1, 2, 4, 5)])
-    stats = reading.series_stats("Energy", "USD/MWh", stamps, as_array([10.0, -5.0, np.nan, 100.0, 103.0]), 3600)
-    assert (stats.records, stats.missing, stats.negative) == (4, 2, 1)
-    assert (stats.low, stats.high, stats.mean) == (-5.0, 103.0, 52.0)
-    assert stats.change_sd == pytest.approx(9.0)  # of -15 and 3; the jump over the gap is none
-
-
-def test_series_stats__nothing_known__no_figures() -> None:
-    stamps = as_times([to_stamp(START)])
-    stats = reading.series_stats("Token", "USD/Mtok", stamps, as_array([np.nan]), 3600)
-    assert stats.records == 0
-    assert np.isnan(stats.mean)

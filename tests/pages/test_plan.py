@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from gridpilot import views
+from gridpilot.console import day_parts, plan_parts
 from gridpilot.ledger.store import Ledger
 from tests.pages.conftest import OpenPage, console, copied, url, words
 
@@ -30,8 +34,29 @@ def test_plan__full_ledger__tiles_sentences_and_table(full: OpenPage) -> None:
     assert (limits["one more, USD"] > 0.0).all()
     assert worth["USD"].iloc[:-1].sum() == pytest.approx(worth["USD"].iloc[-1])
     assert len(table) == len(snap.plan["timestamp"])
-    assert list(table["timestamp"]) == snap.plan["timestamp"]
+    assert list(day_parts.plan_table(snap)["timestamp"]) == snap.plan["timestamp"]  # what the file holds
+    charge, discharge = (views.values(snap.plan[key]) for key in ("charge_kw", "discharge_kw"))
+    assert table["battery, kW"].to_numpy() == pytest.approx(charge - discharge)
+    assert "cooling" in table and len(table.columns) <= 16
     assert "What was tried" not in words(app)
+
+
+def test_end_words__job_runs_dear_after_its_last_deadline__said(full: OpenPage) -> None:
+    full("plan")
+    snap = views.snapshot()
+    assert snap is not None
+    (job,) = snap.site.jobs
+    n = len(snap.plan["timestamp"])
+    price, kw = [10.0] * (n - 1) + [500.0], [0.0] * (n - 1) + [50.0]
+    plan = {**snap.plan, "energy_usd_per_mwh": price, "loads_kw": {job.name: kw}}
+    last = plan["timestamp"][-1]
+    local = datetime.fromisoformat(last).astimezone(ZoneInfo(snap.site.timezone))
+    for away, said in ((0, 1), (snap.step_s, 0)):  # the deadline is before that hour, or at the end of the plan
+        ends = local + timedelta(seconds=away)
+        site = replace(snap.site, jobs=(replace(job, daily_deadline=f"{ends:%H:%M}", deadline=None),))
+        assert len(plan_parts.end_words(replace(snap, plan=plan, site=site))) == said
+    quiet = {**plan, "loads_kw": {job.name: [0.0] * n}}
+    assert plan_parts.end_words(replace(snap, plan=quiet)) == []
 
 
 def test_plan_parts__real_plan__add_up_to_the_objective(full: OpenPage) -> None:

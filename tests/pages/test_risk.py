@@ -39,13 +39,14 @@ def test_risk__empty_ledger__says_what_comes(empty: OpenPage) -> None:
 def test_risk__full_ledger__tiles_and_stress(full: OpenPage) -> None:
     app = full("risk")
     assert not app.exception and not app.error
-    assert [metric.label for metric in app.metric] == [
+    assert [metric.label.replace("\\", "").replace("\u00a0", " ") for metric in app.metric] == [
         "Expected, next 24 h",
-        "VaR 95 %",
-        "CVaR 95 %",
+        "VaR 95 %: brings at least",
+        "CVaR 95 %: the worst bring",
         "Drawdown",
-        "Risk adjustment",
+        "Risk allows",
     ]
+    assert "no loss: VaR −" in words(app).replace("\\", "").replace("\u00a0", " ")
     stress = table(app, "what happens")
     assert stress["change, USD"].iloc[0] == 0.0
     assert stress["change, USD"].iloc[1] == pytest.approx(-stress["change, USD"].iloc[2])
@@ -56,15 +57,14 @@ def test_risk__full_ledger__each_figure_is_on_record_or_follows_from_it(full: Op
     snap = views.snapshot()
     assert snap is not None
     models = table(app, "model").set_index("model")
-    assert (
-        models["VaR, USD"]["historical"] == snap.risk["var"] and models["CVaR, USD"]["historical"] == snap.risk["cvar"]
-    )
+    assert models["VaR: at least, USD"]["historical"] == -snap.risk["var"]
+    assert models["CVaR: the worst, USD"]["historical"] == -snap.risk["cvar"]
     assert "Ornstein-Uhlenbeck" in models.index and "Heston" not in models.index
-    assert "Heston does not apply" in words(app)
+    assert "Merton jump diffusion and Heston do not apply" in words(app)  # for one reason, told once
     held = table(app, "how the energy is divided")
     shares = [name for name in held.columns if name.endswith(", %")]
     assert held[shares].iloc[0].sum() == pytest.approx(100.0)
-    assert "No verdict yet (not enough data: 0 of 20)" in words(app).replace("\\", "")
+    assert "No verdict yet (not enough data: 0 of 20 plans have come true" in words(app).replace("\\", "")
     fan = risk_parts.fan(snap.cycle_id)
     assert fan is not None
     drawn = next(trace for trace in fan[0]["data"] if trace.get("name", "").startswith("Median"))
@@ -82,7 +82,8 @@ def test_risk__slider_is_moved__the_plan_that_would_follow(full: OpenPage) -> No
     assert snap is not None
     found = asked.weighed(snap, 0.8, 0.9)
     shown = {metric.label: str(metric.value) for metric in app.metric}
-    assert appetite_panel.fmt.money(cvar(found.then_usd, 0.9)).value in shown["CVaR 90 %"].replace("\\", "")
+    (label,) = (name for name in shown if name.startswith("CVaR 90 %"))
+    assert appetite_panel.fmt.significant(-cvar(found.then_usd, 0.9)) in shown[label].replace("\\", "")
     battery = found.plan.charge_kw[0] - found.plan.discharge_kw[0]
     assert appetite_panel.fmt.power(battery).value in shown["Battery now"].replace("\\", "")
     assert load(views.ledger()) == snap  # nothing was decided
