@@ -77,9 +77,12 @@ function fitLegend(figure, width) {
   const shown = figure.data.filter((trace) => trace.showlegend !== false && trace.name);
   if (shown.length < 2 || figure.layout.showlegend === false || figure.layout.legend.orientation !== "h") return;
   const room = width - figure.layout.margin.l - figure.layout.margin.r;
-  const widest = Math.max(...shown.map((trace) => trace.name.length * 6.4 + 50));  // Plotly sets them in columns
-  const all = shown.reduce((sum, trace) => sum + trace.name.length * 6.4 + 50, 0);
-  const lines = all <= room ? 1 : Math.ceil(shown.length / Math.max(1, Math.floor(room / widest)));
+  let lines = 1, used = 0;
+  for (const trace of shown) {  // the symbol, the words, the gap
+    const wide = trace.name.length * 6.2 + 50;
+    if (used > 0 && used + wide > room) { lines += 1; used = 0; }
+    used += wide;
+  }
   const more = 19 * (lines - 1);
   figure.layout.margin.b += more;
   figure.layout.height += more;

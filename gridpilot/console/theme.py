@@ -168,8 +168,12 @@ _STYLE: Final = """<style>
 .gp-strip { display: flex; align-items: center; gap: 0.35rem 0.9rem; min-height: 2.25rem; flex-wrap: wrap; }
 .gp-strip > span { white-space: nowrap; }
 .gp-strip .gp-site { overflow: hidden; text-overflow: ellipsis; max-width: 14rem; }
-@media (min-width: 1200px) {  /* one line, whatever it says: the least of it gives way */
-  .gp-strip { flex-wrap: nowrap; column-gap: 0.7rem; }
+.st-key-strip_who button { max-width: 12rem; }
+.st-key-strip_who button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+@media (min-width: 1400px) {  /* one line, whatever it says: site, note and name give way, the chips never */
+  .st-key-strip { flex-wrap: nowrap; }
+  .st-key-strip > :has(.gp-strip) { flex: 1 1 0; min-width: 0; }
+  .gp-strip { flex-wrap: nowrap; column-gap: 0.6rem; }
   .gp-strip > span { flex: 0 0 auto; }
   .gp-strip .gp-site { flex: 0 1 auto; min-width: 3rem; }
   .gp-strip .gp-note { flex: 0 1000 auto; }

@@ -212,8 +212,9 @@ def now_sentence() -> Sentence:
     from gridpilot.explain.sentences import STOPPING, Sentence
     from gridpilot.explain.sentences import now_sentence as say
 
-    found = facts()
-    if stopped() and found.word("pilot.control") != ESTOP:  # pressed a moment ago: the pilot has yet to say so
+    found, seen = facts(), shown()
+    on = seen is not None and any(seen.machines.values())
+    if stopped() and (on or found.word("pilot.control") != ESTOP):  # pressed a moment ago: not all is off yet
         return Sentence(STOPPING)
     return say(found)
 
