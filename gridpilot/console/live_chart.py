@@ -1,7 +1,7 @@
 """Shows a figure and keeps the viewer's zoom and legend when its data change.
 
 `st.plotly_chart` builds the chart anew whenever the figure differs; this small component gives the new
-figure to `Plotly.react` instead. Plotly comes from the package's own data by a route of `app.py`, so
+figure to `Plotly.react` instead. Plotly comes from the installed wheel by a route of `app.py`, so
 nothing is fetched from outside. The colours of a figure are recoloured here for a dark screen.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import gzip
 import importlib
@@ -9,14 +10,14 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+import anyio.to_thread
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from gridpilot import supervise
@@ -24,7 +25,6 @@ from gridpilot import supervise
 log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PLOTLY: Final = ROOT / "gridpilot" / "data" / "plotly.min.js.gz"  # made by scripts/build_plotly.py
 PLOTLY_PATH: Final = "/assets/plotly.min.js"
 LAND: Final = ROOT / "gridpilot" / "data" / "land.json"
 WARM: Final = (
@@ -65,6 +65,7 @@ def _warm() -> None:
             importlib.import_module(name)
         except ImportError as error:
             log.warning("warm-up: %s could not be imported (%s); its page will say so", name, error)
+    _packed(_plotly_js())
     gc.collect()
     gc.freeze()
 
@@ -72,45 +73,50 @@ def _warm() -> None:
 # --- routes --------------------------------------------------------------------------------
 
 
-async def _plotly(request: Request) -> Response:
-    """What draws the charts, packed as it lies on the disk. A stored copy is asked about after a day."""
-    data = PLOTLY.read_bytes()
-    headers = {
-        "Cache-Control": "public, max-age=86400",
-        "ETag": f'"{sha256(data).hexdigest()[:16]}"',
-        "Vary": "Accept-Encoding",
-    }
+@functools.cache
+def _packed(path: Path) -> tuple[bytes, bytes]:
+    """A file as it is, and packed once for all visitors."""
+    data = path.read_bytes()
+    return data, gzip.compress(data, 6, mtime=0)
+
+
+async def _asset(request: Request, path: Path, tag: str, kind: str) -> Response:
+    """A file that the browser keeps. Its address carries no version, so a stored copy is asked about after a day."""
+    headers = {"Cache-Control": "public, max-age=86400", "ETag": f'"{tag}"', "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
+    plain, packed = await anyio.to_thread.run_sync(_packed, path)
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(data, media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
-    return Response(gzip.decompress(data), media_type="text/javascript", headers=headers)
+        return Response(packed, media_type=kind, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(plain, media_type=kind, headers=headers)
 
 
-def _asset(request: Request, path: Path, tag: str, kind: str) -> Response:
-    """A file that the browser keeps. Its address carries no version, so a stored copy is asked about after a day."""
-    headers = {"Cache-Control": "public, max-age=86400", "ETag": tag}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return FileResponse(path, media_type=kind, headers=headers)
-
-
-def _deck_js() -> Path:
-    """deck.gl as the installed pydeck ships it, found without importing pydeck."""
-    spec = find_spec("pydeck")
+def _shipped(package: str, *path: str) -> Path:
+    """A file inside an installed wheel, found without importing it."""
+    spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("pydeck is not installed: run `make console`")
-    return Path(spec.origin).parent / "nbextension" / "static" / "index.js"
+        raise ModuleNotFoundError(f"{package} is not installed: run `make console`")
+    return Path(spec.origin).parent.joinpath(*path)
+
+
+def _plotly_js() -> Path:
+    return _shipped("plotly", "package_data", "plotly.min.js")
+
+
+async def _plotly(request: Request) -> Response:
+    """Plotly's script, as its wheel ships it."""
+    return await _asset(request, _plotly_js(), f"plotly-{version('plotly')}", "text/javascript")
 
 
 async def _deck(request: Request) -> Response:
-    """deck.gl's script."""
-    return _asset(request, _deck_js(), f'"pydeck-{version("pydeck")}"', "text/javascript")
+    """deck.gl's script, as pydeck's wheel ships it."""
+    js = _shipped("pydeck", "nbextension", "static", "index.js")
+    return await _asset(request, js, f"pydeck-{version('pydeck')}", "text/javascript")
 
 
 async def _land(request: Request) -> Response:
     """The land outline of the globe."""
-    return _asset(request, LAND, f'"land-{LAND.stat().st_mtime_ns}"', "application/json")
+    return await _asset(request, LAND, f"land-{LAND.stat().st_mtime_ns}", "application/json")
 
 
 async def _health(_: Request) -> Response:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import gzip
 import itertools
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridpilot.console import charts, live_chart, plots, server, sun
+from gridpilot.console import charts, live_chart, plots, sun
 from gridpilot.console.theme import LIGHT
 from gridpilot.domain import Site
 
@@ -68,15 +66,6 @@ FIGURES = {
 def test_figure__any_kind__valid_for_plotly_and_the_same_each_time(name: str) -> None:
     go.Figure(FIGURES[name]())  # raises for a property that Plotly does not know
     assert live_chart.to_json(FIGURES[name]()) == live_chart.to_json(FIGURES[name]())
-
-
-def test_sources__kinds_of_traces__are_in_the_bundle_that_is_served() -> None:
-    kinds = {name.lower() for name in dir(go) if hasattr(getattr(go, name), "hoverlabel")}
-    served = set(re.findall(r'moduleType:"trace",name:"(\w+)"', gzip.decompress(server.PLOTLY.read_bytes()).decode()))
-    assert {"scatter", "bar", "heatmap"} <= served & kinds
-    for path in (*server.ROOT.glob("gridpilot/console/*.py"), *server.ROOT.glob("pages/*.py")):
-        drawn = kinds.intersection(re.findall(r'"type": "(\w+)"', path.read_text("utf-8")))
-        assert drawn <= served, f"{path.name}: see scripts/build_plotly.py for what is served"
 
 
 @pytest.mark.parametrize("name", FIGURES)
