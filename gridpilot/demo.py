@@ -49,7 +49,7 @@ OFTEN: Final = timedelta(seconds=30)  # and until it ends
 AUTHOR: Final = "grid operator (demo)"
 
 
-class _Silent(ReplaySource):
+class Silent(ReplaySource):
     """A replay whose source does not answer."""
 
     def fetch(self, now: datetime) -> PriceHistory:
@@ -125,8 +125,8 @@ class _Hand:
     def answer(self, silent: bool) -> None:
         """Whether the source is silent from now on."""
         engine, source = self.pilot.engine, self.source
-        if engine is not None and isinstance(source, _Silent) != silent:
-            kind = _Silent if silent else ReplaySource
+        if engine is not None and isinstance(source, Silent) != silent:
+            kind = Silent if silent else ReplaySource
             engine.source = kind(source.site, source.clock, source.lookback)
 
     def run_on(self, at: datetime) -> None:

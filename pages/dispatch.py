@@ -10,6 +10,7 @@ from gridpilot.console import (
     command_inputs,
     curtailment_panel,
     day_parts,
+    dispatch_parts,
     moment_bar,
     override_panel,
     promise_parts,
@@ -71,16 +72,6 @@ def _verdict(snap: views.Snapshot, sent: list[views.Sent]) -> None:
     st.markdown(widgets.inert(text))
 
 
-def _off(snap: views.Snapshot, sent: list[views.Sent]) -> None:
-    """Everything was sent off since the decision: what it wanted is not what is."""
-    when, seen = fmt.local(sent[0].at, snap.site.timezone), views.shown()
-    why = {"failsafe": "fail-safe", "estop": "emergency stop"}[sent[0].origin]
-    grid = f", {fmt.power(seen.grid_kw)} from the grid by the meter" if seen and seen.grid_kw is not None else ""
-    text = f"Everything was sent off on {when} ({why}): {sent[0].status}{grid}. The plan is not followed."
-    st.markdown(f"**{widgets.inert(text)}**")
-    widgets.table(_machines(snap, sent), "machines")
-
-
 @st.fragment(run_every=REFRESH_S)
 def _running() -> None:
     try:
@@ -88,7 +79,8 @@ def _running() -> None:
         if snap is None:
             return
         if views.sent_off(snap):
-            _off(snap, sent)
+            st.markdown(dispatch_parts.off_text(snap, sent[0]))
+            widgets.table(_machines(snap, sent), "machines")
             return
         _verdict(snap, sent)
         table, bars = st.columns([3, 2], gap="medium")

@@ -16,7 +16,6 @@ from gridpilot.monitor import metering
 from gridpilot.monitor.decision import Snapshot
 from gridpilot.views import base
 
-
 OFF = ("failsafe", "estop")  # origins of what was sent, other than a decision
 
 
