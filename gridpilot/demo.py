@@ -45,11 +45,11 @@ HOUR: Final = timedelta(seconds=STEP_S)
 OBEYED: Final = timedelta(minutes=3)  # after a decision: the machines have switched
 RAMP: Final = timedelta(minutes=5)  # in which its limit falls
 CLOSELY: Final = timedelta(seconds=5)  # between two looks while it does; a pilot looks four times a second
-OFTEN: Final = timedelta(seconds=30)  # and until it ends
+OFTEN: Final = timedelta(minutes=1)  # and until it ends
 AUTHOR: Final = "grid operator (demo)"
 
 
-class _Silent(ReplaySource):
+class Silent(ReplaySource):
     """A replay whose source does not answer."""
 
     def fetch(self, now: datetime) -> PriceHistory:
@@ -125,8 +125,8 @@ class _Hand:
     def answer(self, silent: bool) -> None:
         """Whether the source is silent from now on."""
         engine, source = self.pilot.engine, self.source
-        if engine is not None and isinstance(source, _Silent) != silent:
-            kind = _Silent if silent else ReplaySource
+        if engine is not None and isinstance(source, Silent) != silent:
+            kind = Silent if silent else ReplaySource
             engine.source = kind(source.site, source.clock, source.lookback)
 
     def run_on(self, at: datetime) -> None:
@@ -156,7 +156,7 @@ def _between(at: datetime) -> Iterator[datetime]:
     moment = max(at + OBEYED + OFTEN, CURTAILED[0] - OBEYED)
     while moment < min(at + HOUR, CURTAILED[1] + OBEYED):
         yield moment
-        ramping = CURTAILED[0] - OBEYED <= moment <= CURTAILED[0] + RAMP + OBEYED
+        ramping = CURTAILED[0] - OFTEN <= moment <= CURTAILED[0] + RAMP + OFTEN
         moment += CLOSELY if ramping else OFTEN
 
 

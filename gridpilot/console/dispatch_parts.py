@@ -16,6 +16,7 @@ OUTCOMES = {
     "recovered": "acknowledgement lost, read back as asked",
     "switching": "machines are still switching",
 }
+WHY_OFF = {"failsafe": "fail-safe", "estop": "emergency stop"}
 
 
 def verdict(snap: views.Snapshot, sent: list[views.Sent]) -> None:
@@ -32,13 +33,19 @@ def verdict(snap: views.Snapshot, sent: list[views.Sent]) -> None:
     st.markdown(widgets.inert(text))
 
 
+def off_text(snap: views.Snapshot, sent: views.Sent) -> str:
+    """Everything was sent off since the decision: what that wanted is not what is. Ready for Markdown."""
+    when, seen = fmt.local(sent.at, snap.site.timezone), views.shown()
+    outcome = "read back as asked" if sent.status == "applied" else f"outcome: {sent.status}"
+    text = f"Everything was sent off on {when} ({WHY_OFF[sent.origin]}), {outcome}."
+    if seen is not None and seen.grid_kw is not None:
+        text += f" The meter last showed {fmt.power(seen.grid_kw)} from the grid."
+    return f"**{widgets.inert(text)}** The plan is not followed."
+
+
 def off(snap: views.Snapshot, sent: list[views.Sent]) -> None:
-    """Everything was sent off since the decision: what it wanted is not what is."""
-    when, seen = fmt.local(sent[0].at, snap.site.timezone), views.shown()
-    why = {"failsafe": "fail-safe", "estop": "emergency stop"}[sent[0].origin]
-    grid = f", {fmt.power(seen.grid_kw)} from the grid by the meter" if seen and seen.grid_kw is not None else ""
-    text = f"Everything was sent off on {when} ({why}): {sent[0].status}{grid}. The plan is not followed."
-    st.markdown(f"**{widgets.inert(text)}**")
+    """What that is, and the machines."""
+    st.markdown(off_text(snap, sent[0]))
     widgets.table(machines_table(snap, sent), "machines", {"kW of these": 0}, muted=["plan"])
 
 
