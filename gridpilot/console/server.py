@@ -8,7 +8,8 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -24,14 +25,29 @@ log = logging.getLogger(__name__)
 ROOT: Final = Path(__file__).resolve().parents[2]
 PLOTLY: Final = ROOT / "gridpilot" / "data" / "plotly.min.js.gz"  # made by scripts/build_plotly.py
 PLOTLY_PATH: Final = "/assets/plotly.min.js"
+# What the first paint needs, and what only some pages do: that comes when who opened the console at once is served.
 WARM: Final = (
     "pandas",
-    "pydeck",
+    "PIL.Image",
     "gridpilot.views",
     "gridpilot.operate",
+    "gridpilot.explain.sentences",
+    "gridpilot.console.looking",
+    "gridpilot.console.signin",
     "gridpilot.console.live_chart",
-    "gridpilot.console.widgets",
+    "gridpilot.console.day_parts",
+    "gridpilot.console.price_parts",
+    "gridpilot.console.curtailment_panel",
 )
+LATER: Final = (
+    "pydeck",
+    "gridpilot.monitor.holdings",
+    "gridpilot.monitor.exposure",
+    "gridpilot.risk.coverage",
+    "gridpilot.risk.generators",
+    "gridpilot.explain.explainer",
+)
+LATER_S: Final = 3.0
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -58,7 +74,14 @@ def warm_up() -> threading.Thread:
 
 
 def _warm() -> None:
-    for name in WARM:
+    _import(WARM)
+    time.sleep(LATER_S)
+    ours = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    _import((*LATER, *(f"gridpilot.console.{name}" for name in sorted(ours) if name not in ("__init__", "shell"))))
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
