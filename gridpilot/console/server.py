@@ -9,7 +9,8 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,13 +28,28 @@ log = logging.getLogger(__name__)
 ROOT: Final = Path(__file__).resolve().parents[2]
 PLOTLY_PATH: Final = "/assets/plotly.min.js"
 LAND: Final = ROOT / "gridpilot" / "data" / "land.json"
+# What the first paint needs, and what only some pages do: that comes when who opened the console at once is served.
 WARM: Final = (
     "pandas",
+    "PIL.Image",
     "gridpilot.views",
     "gridpilot.operate",
+    "gridpilot.explain.sentences",
+    "gridpilot.console.looking",
+    "gridpilot.console.signin",
     "gridpilot.console.live_chart",
-    "gridpilot.console.widgets",
+    "gridpilot.console.day_parts",
+    "gridpilot.console.price_parts",
+    "gridpilot.console.curtailment_panel",
 )
+LATER: Final = (
+    "gridpilot.monitor.holdings",
+    "gridpilot.monitor.exposure",
+    "gridpilot.risk.coverage",
+    "gridpilot.risk.generators",
+    "gridpilot.explain.explainer",
+)
+LATER_S: Final = 3.0
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -60,12 +76,19 @@ def warm_up() -> threading.Thread:
 
 
 def _warm() -> None:
-    for name in WARM:
+    _import(WARM)
+    _packed(_plotly_js())
+    time.sleep(LATER_S)
+    ours = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    _import((*LATER, *(f"gridpilot.console.{name}" for name in sorted(ours) if name not in ("__init__", "shell"))))
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
             log.warning("warm-up: %s could not be imported (%s); its page will say so", name, error)
-    _packed(_plotly_js())
     gc.collect()
     gc.freeze()
 
