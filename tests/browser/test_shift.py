@@ -40,9 +40,12 @@ def test_journey__bids__edited_cleared_anew_and_taken_back(site: Server, new_pag
     expect(undo).to_be_disabled(timeout=WAIT_MS)
     editor = page.locator("[class*='st-key-bids_'] [data-testid='data-grid-canvas']").first
     editor.scroll_into_view_if_needed()
-    editor.click(position={"x": 40, "y": 52})
-    page.keyboard.type("newcomer")
-    page.keyboard.press("Enter")
+    box = editor.bounding_box()
+    assert box is not None
+    page.mouse.dblclick(box["x"] + 70, box["y"] + 52)  # the first bidder's name
+    cell = page.locator("#portal :is(textarea, input)")
+    cell.fill("newcomer")
+    cell.press("Enter")
     expect(undo).to_be_enabled(timeout=WAIT_MS)
     page.get_by_label("Capacity, kW").fill("300")
     page.get_by_label("Capacity, kW").press("Enter")
@@ -77,6 +80,7 @@ def test_journey__phone__menu_leads_to_each_page__which_fits_with_the_stop_in_re
         page.get_by_test_id("stExpandSidebarButton").click()
         page.get_by_role("link", name=name.capitalize(), exact=True).click()
         expect(page).to_have_url(re.compile(name), timeout=WAIT_MS)
+        page.get_by_test_id("stSidebarCollapseButton").locator("button").click()
         page.locator(CONTENT[name]).first.wait_for(timeout=WAIT_MS)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
         expect(page.get_by_role("button", name="Emergency stop")).to_be_in_viewport(timeout=WAIT_MS)
@@ -96,7 +100,7 @@ def test_F54_journey__override__previewed_operated_and_ended_by_itself(
         ("gpu, of 12", "3"),
         ("Ends after, minutes of site time", "5"),
     ):
-        field = page.get_by_label(label)
+        field = page.locator(f"input[aria-label='{label}']")
         field.fill(text)
         field.press("Enter")
     page.get_by_role("button", name="Select").click()
