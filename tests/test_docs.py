@@ -240,6 +240,19 @@ def test_analysts_page__pandas_example__is_run_on_an_export(exported: Path, monk
 
 
 @pytest.mark.slow
+def test_analysts_page__price_file_example__is_one_that_the_commands_read(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(exported)
+    example("analysts.md", "a price file out of the ledger")
+    days = ["--start", "2024-05-30", "--end", "2024-05-31"]
+    assert main(["evaluate", "--prices", "nl.csv", *days, "--models", "ridge", "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert body["n_days"] == 2
+    assert {flag["code"] for flag in body["flags"]}.isdisjoint({"GAP", "GAP_FILLED", "DROPPED", "CONFLICT"})
+
+
+@pytest.mark.slow
 def test_analysts_page__duckdb_example__is_run_where_duckdb_is(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     duckdb = pytest.importorskip("duckdb")
     monkeypatch.chdir(exported)
