@@ -41,7 +41,7 @@ def _tiles(snap: views.Snapshot) -> None:
         note = (
             "Value of the loads less energy, cooling and wear, with the change in stored energy counted at its worth."
         )
-        widgets.tile(f"Worth of the next {hours} h", fmt.quantity(parts.total, money), text, note=note)
+        widgets.tile(f"Worth of the next {hours} h", fmt.round_money(parts.total, money), text, note=note)
         solved = f"{plan['method'].partition(' (')[0]}, {fmt.milliseconds(plan['solve_ms'])}"
         widgets.tile(
             "Plan", plan["status"], solved, note=f"How it was made and how long the solver took: {plan['method']}."

@@ -116,7 +116,7 @@ def _tiles(snap: views.Snapshot, found: Answer, alpha: float) -> None:
         names = ("Mean", f"VaR {level}: at least", f"CVaR {level}: the worst")
         for name, (then, now) in zip(names, (mean, at_least, worst), strict=True):
             more = fmt.significant(round(then - now, 2), sign=True)
-            widgets.tile(name, fmt.quantity(then, money), f"{more} vs. in force")
+            widgets.tile(name, fmt.round_money(then, money), f"{more} vs. in force")
         note = "The step that the weight decides; charging is positive."
         widgets.tile("Battery now", fmt.power(step[0]), f"{fmt.power(step[1])} in force", note=note)
 

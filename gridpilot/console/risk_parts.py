@@ -45,10 +45,10 @@ def bad_case(name: str, loss: float | None, money: str) -> BadCase:
     """One convention for the page: a loss is a positive figure, and a negative one means that money still comes in."""
     if loss is None or not fmt.known(loss):
         return BadCase(False, fmt.Quantity(fmt.DASH, money), "not known")
-    said = f"{name} {fmt.significant(loss)}"
+    said = f"{name} {fmt.compact(loss)}"
     if loss > 0.0:
-        return BadCase(True, fmt.quantity(loss, money), f"a loss: {said}")
-    return BadCase(False, fmt.quantity(-loss, money), f"no loss: {said}")
+        return BadCase(True, fmt.round_money(loss, money), f"a loss: {said}")
+    return BadCase(False, fmt.round_money(-loss, money), f"no loss: {said}")
 
 
 # --- the day -------------------------------------------------------------------------------------

@@ -54,8 +54,7 @@ def _panel() -> None:
         live_chart.show(figure(snap, plan), "plan_whatif", title)
         with st.expander("The two plans as a table"):
             both = table(snap, plan)
-            st.dataframe(both, hide_index=True, placeholder=fmt.DASH)
-            widgets.download_csv(both, f"what-if-{snap.cycle_id}.csv", key="whatif_csv")
+            widgets.table(both, "what-if", dict.fromkeys(both.columns[1:], 1))
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 
@@ -110,9 +109,9 @@ def _tiles(snap: views.Snapshot, plan: Mapping[str, Any], change: Change) -> Non
     money, force, then = snap.units.money, float(snap.plan["objective_usd"]), float(plan["objective_usd"])
     kept = kept_usd(snap, change, plan)
     with widgets.tile_row(3):
-        widgets.tile("Plan in force is worth", fmt.money(force, money), f"{fmt.duration(_span_s(snap))} ahead")
+        widgets.tile("Plan in force is worth", fmt.round_money(force, money), f"{fmt.duration(_span_s(snap))} ahead")
         text = f"difference {fmt.money(then - force, money, sign=True).value}"
-        widgets.tile("What if, planned anew", fmt.money(then, money), text, note=f"{plan['status']}: {plan['method']}")
+        widgets.tile("What if, planned anew", fmt.round_money(then, money), text, note=f"{plan['status']}: {plan['method']}")
         if kept is None:
             widgets.tile("Planning anew brings", fmt.DASH, "it does not fit the change")
         else:

@@ -83,7 +83,7 @@ def test_risk__slider_is_moved__the_plan_that_would_follow(full: OpenPage) -> No
     found = asked.weighed(snap, 0.8, 0.9)
     shown = {metric.label: str(metric.value) for metric in app.metric}
     (label,) = (name for name in shown if name.startswith("CVaR 90 %"))
-    assert appetite_panel.fmt.significant(-cvar(found.then_usd, 0.9)) in shown[label].replace("\\", "")
+    assert appetite_panel.fmt.compact(-cvar(found.then_usd, 0.9)) in shown[label].replace("\\", "")
     battery = found.plan.charge_kw[0] - found.plan.discharge_kw[0]
     assert appetite_panel.fmt.power(battery).value in shown["Battery now"].replace("\\", "")
     assert load(views.ledger()) == snap  # nothing was decided
