@@ -137,7 +137,8 @@ def _body() -> None:
         )
         short = plan_parts.plan_shown(snap)
         decimals = dict.fromkeys(short.columns[2:], 0) | {short.columns[1]: 1, "SOC, %": 1}
-        widgets.table(short, "plan", decimals, saved=day_parts.plan_table(snap))
+        widgets.sheet(short, decimals)
+        widgets.download_csv(day_parts.plan_table(snap), f"plan-{snap.cycle_id}.csv", key="plan_csv")
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 

@@ -101,7 +101,6 @@ def _body() -> None:
                 "together. Set points are kept; the value of energy left in the battery is not counted."
             )
         with cases:
-            st.markdown("##### If prices came otherwise, or the site failed")
             risk_parts.stress(snap)
         day, shares = st.columns(2, gap="medium")
         with day:

@@ -44,15 +44,9 @@ def answer(cycle_id: str, weight: float, alpha: float) -> Answer | None:
 
 
 def show() -> None:
-    """The panel, as soon as there is a plan; nothing of it is sent."""
-    st.markdown("##### With another appetite for risk")
-    try:
-        if views.snapshot() is None:
-            widgets.until_first_decision("Nothing to weigh yet", "The plan that another risk weight would give.")
-        else:
-            _panel()
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    """The panel; nothing of it is sent."""
+    what = "The plan that another risk weight would give."
+    whatif_panel.framed("With another appetite for risk", _panel, "Nothing to weigh yet", what)
 
 
 @st.fragment

@@ -96,6 +96,9 @@ def stress(snap: views.Snapshot) -> None:
     """Every case in money, beside the plan as expected."""
     cases = views.stress(snap)
     usual, money = cases[0][1], snap.units.money
+    name, worst = min(cases, key=lambda case: case[1])
+    if worst < usual:
+        widgets.finding(f"Worst of {len(cases) - 1} cases: {name}, the plan {plots.brings(-worst, money)}")
     table = pd.DataFrame(
         {
             "what happens": [name for name, _ in cases],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
     from streamlit.delta_generator import DeltaGenerator
 
-Writer = Callable[[float | None], str]
+Writer = Callable[[Any], str]  # a number, or what is not known
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])")
 _ADDRESS: Final = re.compile(r"(?i)\b(https?|www)(?=\\[:.])")  # as _MARKDOWN leaves it; a word joiner breaks it
@@ -210,25 +210,25 @@ def download_csv(table: pd.DataFrame, file_name: str, key: str, label: str = "Do
 
 
 def table(
-    rows: pd.DataFrame,
-    name: str,
-    columns: Mapping[str, Any] | None = None,
-    muted: Iterable[str] = (),
-    saved: pd.DataFrame | None = None,
-    **shape: Any,
+    rows: pd.DataFrame, name: str, columns: Mapping[str, Any] | None = None, muted: Iterable[str] = (), **shape: Any
 ) -> None:
-    """A table, with a button that saves it as `name`.csv.
+    """A table (as `sheet` draws it), with a button that saves it as `name`.csv."""
+    sheet(rows, columns, muted, **shape)
+    download_csv(rows, f"{name}.csv", key=f"{name}_csv")
 
-    Numbers are written as everywhere in the console: thousands apart, a real minus, a dash where unknown; they sort as
-    numbers. `columns` says how, by column: a number of decimals, PERCENT of a fraction, or a column of Streamlit's,
-    of which a format like "%.2f" or "percent" is understood. What it leaves out gets no decimals where it is whole,
-    else two. The text of `muted` columns is grey. `saved` is what the file holds where that is more than is shown.
+
+def sheet(
+    rows: pd.DataFrame, columns: Mapping[str, Any] | None = None, muted: Iterable[str] = (), **shape: Any
+) -> None:
+    """A table whose numbers are written as everywhere in the console, and sort as numbers.
+
+    Thousands apart, a real minus, a dash where unknown. `columns` says how, by column: a number of decimals, PERCENT
+    of a fraction, or a column of Streamlit's, of which a format like "%.2f" or "percent" is understood. What it leaves
+    out gets no decimals where it is whole, else two. The text of `muted` columns is grey.
     """
     config, writers = _columns(rows, columns or {})
-    st.dataframe(
-        styled(rows, writers, muted), hide_index=True, placeholder=fmt.DASH, column_config=config or None, **shape
-    )
-    download_csv(rows if saved is None else saved, f"{name}.csv", key=f"{name}_csv")
+    look = styled(rows, writers, muted)
+    st.dataframe(look, hide_index=True, placeholder=fmt.DASH, column_config=config or None, **shape)
 
 
 def styled(rows: pd.DataFrame, writers: Mapping[str, Writer], muted: Iterable[str] = ()) -> pd.DataFrame | Styler:
@@ -236,7 +236,7 @@ def styled(rows: pd.DataFrame, writers: Mapping[str, Writer], muted: Iterable[st
     if rows.size > MOST_CELLS or not (rows.index.is_unique and rows.columns.is_unique):
         return rows
     look = rows.style.format({name: writer for name, writer in writers.items() if name in rows}, na_rep=fmt.DASH)
-    grey = [name for name in muted if name in rows]
+    grey: list[Any] = [name for name in muted if name in rows]
     return look.set_properties(subset=grey, **{"color": GREY}) if grey else look
 
 
