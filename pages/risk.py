@@ -36,10 +36,12 @@ def _tiles(snap: views.Snapshot) -> None:
         mean = fmt.round_money(risk["expected"], money)
         widgets.tile(f"Expected, next {hours} h", mean, f"mean of {fmt.count(risk['n'], 'future')}")
         var, cvar = risk_parts.bad_case("VaR", risk["var"], money), risk_parts.bad_case("CVaR", risk["cvar"], money)
-        label = f"VaR {level}: {'loses up to' if var.lost else 'brings at least'}"
-        widgets.tile(label, var.amount, var.said, note=risk_parts.LOSS)
-        label = f"CVaR {level}: the worst {'lose' if cvar.lost else 'bring'}"
-        widgets.tile(label, cvar.amount, cvar.said, note=risk_parts.LOSS)
+        widgets.tile(
+            f"VaR {level}: {'may lose' if var.lost else 'at least'}", var.amount, var.said, note=risk_parts.LOSS
+        )
+        widgets.tile(
+            f"CVaR {level}: {'loses' if cvar.lost else 'average'}", cvar.amount, cvar.said, note=risk_parts.LOSS
+        )
         note = f"The {level} quantile over the futures of the largest fall of the money made so far."
         text = "largest fall on the way"
         if risk.get("cdar") is not None:

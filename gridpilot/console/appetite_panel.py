@@ -107,7 +107,7 @@ def _tiles(snap: views.Snapshot, found: Answer, alpha: float) -> None:
     var = value_at_risk(found.then_usd, alpha), value_at_risk(found.now_usd, alpha)
     with widgets.tile_row(4):
         at_least, worst = (tuple(-loss for loss in pair) for pair in (var, tail))
-        names = ("Mean", f"VaR {level}: at least", f"CVaR {level}: the worst")
+        names = ("Mean", f"VaR {level}: at least", f"CVaR {level}: average")
         for name, (then, now) in zip(names, (mean, at_least, worst), strict=True):
             more = fmt.significant(round(then - now, 2), sign=True)
             widgets.tile(name, fmt.round_money(then, money), f"{more} vs. in force")

@@ -96,7 +96,7 @@ def history_title(held: views.Held) -> str:
 
 
 def result_table(auction: Mapping[str, Any], money: str) -> pd.DataFrame:
-    """Who asked for what, got what, values it at what and pays what."""
+    """Who asked for what, got what, values it at what and pays what; who got most stands first."""
     paid = {payment["bidder"]: payment["usd_per_h"] for payment in auction["payments"]}
     rows = [
         {
@@ -108,7 +108,7 @@ def result_table(auction: Mapping[str, Any], money: str) -> pd.DataFrame:
             f"pays, {money}/h": paid.get(row["bidder"], 0.0),
             f"gains, {money}/h": row["value_usd_per_h"] - paid.get(row["bidder"], 0.0),
         }
-        for row in auction["allocation"]
+        for row in sorted(auction["allocation"], key=lambda row: (row["bidder"] in REST, -row["kw"], -row["asked_kw"]))
     ]
     return pd.DataFrame(rows)
 

@@ -26,7 +26,7 @@ from gridpilot.views import risk as asked
 FAN: Final = ("0.05", "0.25", "0.5", "0.75", "0.95")
 LOSS: Final = (
     "VaR and CVaR are losses: a positive figure is what may be lost, a negative one says that even the bad case "
-    "brings that much."
+    "brings that much. VaR is where the worst futures begin, CVaR their average."
 )
 APPLIES_NOT: Final = " does not apply: "
 MARKS: Final = ("circle", "square", "diamond", "triangle-up", "x")
@@ -222,7 +222,7 @@ def model_table(cycle_id: str) -> tuple[pd.DataFrame, list[str]] | None:
             "model": [model.name for model, _ in found],
             f"mean, {money}": [model.mean for model, _ in found],
             f"VaR: at least, {money}": [-estimate.var for _, estimate in found],
-            f"CVaR: the worst, {money}": [-estimate.cvar for _, estimate in found],
+            f"CVaR: average, {money}": [-estimate.cvar for _, estimate in found],
             f"± of CVaR, {money}": [estimate.error for _, estimate in found],
             "from": [model.said for model, _ in found],
         }
