@@ -41,10 +41,10 @@ def _tiles(snap: views.Snapshot) -> None:
         widgets.tile("Power given", fmt.power(sold), f"of {fmt.power(auction['capacity_kw'])} on offer")
         note = "Welfare: the value of what was given, by the bidders' own bids, the site's alternatives among them."
         widgets.tile(
-            "Worth to all", fmt.quantity(auction["welfare"], f"{money}/h"), auction["method"].split(",")[0], note=note
+            "Worth to all", fmt.round_money(auction["welfare"], money, "h"), auction["method"].split(",")[0], note=note
         )
         note = "Auction payments. The site's own inference and jobs pay on paper only, its alternatives nothing."
-        widgets.tile("Tenants pay", fmt.quantity(paid, f"{money}/h"), fmt.count(len(tenants), "tenant"), note=note)
+        widgets.tile("Tenants pay", fmt.round_money(paid, money, "h"), fmt.count(len(tenants), "tenant"), note=note)
 
 
 @st.fragment(run_every=REFRESH_S)

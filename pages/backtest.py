@@ -52,6 +52,18 @@ def _running(asked: backtest_job.Asked) -> None:
     st.progress(share, f"{widgets.inert(doing)}, {fmt.duration(job.elapsed_s)} so far")
 
 
+def _record() -> None:
+    """What it did earn: the first answer, before anything is run."""
+    try:
+        snap = views.snapshot()
+        days = [*filter(None, [views.today()]), *views.closed_days()]
+        said = backtest_parts.live_words(days, snap.units.money) if snap is not None else ""
+    except GridPilotError:
+        return  # the body says what is wrong
+    if said:
+        widgets.finding(said)
+
+
 def _body(days: int, forecaster: str, information: str) -> None:
     snap = views.newest()
     if snap is None:
@@ -79,6 +91,7 @@ def _body(days: int, forecaster: str, information: str) -> None:
 
 
 st.subheader("Would this have earned money?")
+_record()
 with st.container(horizontal=True, vertical_alignment="center"):
     span = st.segmented_control(
         "Days", DAYS, default=90, format_func="{} days".format, key="backtest_days",

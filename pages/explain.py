@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import streamlit as st
 
 from gridpilot import views
@@ -72,7 +70,7 @@ def _suggest(empty: bool) -> None:
 
 
 def main() -> None:
-    """Questions that are worth asking, the conversation, and the line to type in."""
+    """The newest answer, the line to type in, questions that are worth asking, and earlier answers."""
     st.subheader("Why?")
     _who_answers()
     if views.snapshot() is None:
@@ -83,14 +81,16 @@ def main() -> None:
         _answered(asking)
         st.session_state[ASKED] = asking = None
     chat = _chat()
-    if not chat and asking is None:
-        parts.answer(0, FIRST, views.ask(FIRST), views.facts().age)
-    for number, (question, found, age) in enumerate(chat, 1):
-        parts.answer(number, question, found, age)
+    numbered = [*enumerate(chat, 1)]
     if asking is not None:
         parts.coming(asking)
-    # Before the first question the line stands under the answer: at the window's end it would scroll the answer away.
-    with st.container(key="first_question") if not chat and asking is None else nullcontext():
+    elif numbered:
+        number, (question, found, age) = numbered.pop()
+        parts.answer(number, question, found, age)
+    else:
+        parts.answer(0, FIRST, views.ask(FIRST), views.facts().age)
+    # The line stands under the newest answer: at the window's end it would scroll the page to its bottom.
+    with st.container(key="question_line"):
         asked = "now, the past week" if views.look().at is None else "this moment, the week before"
         typed = st.chat_input(f"Ask about {asked} or the plan ahead", max_chars=LONGEST, key="question")
     if typed:
@@ -98,6 +98,10 @@ def main() -> None:
         st.rerun()
     if asking is None:
         _suggest(empty=not chat)
+    if numbered:
+        st.markdown("##### Earlier questions")
+    for number, (question, found, age) in reversed(numbered):
+        parts.answer(number, question, found, age)
 
 
 try:

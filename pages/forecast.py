@@ -41,7 +41,7 @@ def _scores(snap: views.Snapshot, kind: str, live: list[views.LiveScore]) -> Non
             widgets.empty_state("No errors to show", what + widgets.inert(snap.forecast["bands"][kind]["method"]) + ".")
         else:
             unit = price_parts.unit_of(snap, kind)
-            names = (f"out of sample, {unit}", f"live, {unit}")
+            names = (f"unseen days, {unit}", f"live, {unit}")
             config = {name: st.column_config.NumberColumn(format="%.3g") for name in names}
             widgets.table(errors, f"errors-{kind}", config, height="content")
             st.caption(forecast_parts.ERRORS_SAID.format(days=days, live=f"{LIVE_DAYS:.0f}"))

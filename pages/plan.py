@@ -41,7 +41,7 @@ def _tiles(snap: views.Snapshot) -> None:
         note = (
             "Value of the loads less energy, cooling and wear, with the change in stored energy counted at its worth."
         )
-        widgets.tile(f"Worth of the next {hours} h", fmt.quantity(parts.total, money), text, note=note)
+        widgets.tile(f"Worth of the next {hours} h", fmt.round_money(parts.total, money), text, note=note)
         solved = f"{plan['method'].partition(' (')[0]}, {fmt.milliseconds(plan['solve_ms'])}"
         widgets.tile(
             "Plan", plan["status"], solved, note=f"How it was made and how long the solver took: {plan['method']}."
@@ -137,7 +137,8 @@ def _body() -> None:
         )
         short = plan_parts.plan_shown(snap)
         decimals = dict.fromkeys(short.columns[2:], 0) | {short.columns[1]: 1, "SOC, %": 1}
-        widgets.table(short, "plan", decimals, saved=day_parts.plan_table(snap))
+        widgets.sheet(short, decimals)
+        widgets.download_csv(day_parts.plan_table(snap), f"plan-{snap.cycle_id}.csv", key="plan_csv")
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 

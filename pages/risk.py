@@ -33,24 +33,26 @@ def _tiles(snap: views.Snapshot) -> None:
     hours = fmt.number(len(snap.plan["timestamp"]) * snap.step_s / 3600.0)
     level = fmt.percent(risk["alpha"])
     with widgets.tile_row(5):
-        mean = fmt.quantity(risk["expected"], money)
+        mean = fmt.round_money(risk["expected"], money)
         widgets.tile(f"Expected, next {hours} h", mean, f"mean of {fmt.count(risk['n'], 'future')}")
         var, cvar = risk_parts.bad_case("VaR", risk["var"], money), risk_parts.bad_case("CVaR", risk["cvar"], money)
-        label = f"VaR {level}: {'loses up to' if var.lost else 'brings at least'}"
-        widgets.tile(label, var.amount, var.said, note=risk_parts.LOSS)
-        label = f"CVaR {level}: the worst {'lose' if cvar.lost else 'bring'}"
-        widgets.tile(label, cvar.amount, cvar.said, note=risk_parts.LOSS)
+        widgets.tile(
+            f"VaR {level}: {'may lose' if var.lost else 'at least'}", var.amount, var.said, note=risk_parts.LOSS
+        )
+        widgets.tile(
+            f"CVaR {level}: {'loses' if cvar.lost else 'average'}", cvar.amount, cvar.said, note=risk_parts.LOSS
+        )
         note = f"The {level} quantile over the futures of the largest fall of the money made so far."
         text = "largest fall on the way"
         if risk.get("cdar") is not None:
             text = f"mean of the worst {fmt.significant(risk['cdar'])}"
             note += f" The mean of the worst {fmt.percent(1.0 - risk['alpha'])} of falls at any moment is CDaR."
             text = text if risk["cdar"] >= 0.005 else "the money only grows"
-        widgets.tile("Drawdown", fmt.quantity(risk["max_drawdown"], money), text, note=note)
+        widgets.tile("Drawdown", fmt.round_money(risk["max_drawdown"], money), text, note=note)
         note = "How much of the plan's free power the risk allows: the risk adjustment factor. It is shown; the plan "
         note += "itself follows the risk weight."
         allowed = fmt.Quantity(fmt.number(_percent(risk["risk_adjustment_factor"])), "% of free power")
-        widgets.tile("Risk allows", allowed, f"spread {fmt.quantity(risk['volatility'], money)}", note=note)
+        widgets.tile("Risk allows", allowed, f"spread {fmt.round_money(risk['volatility'], money)}", note=note)
 
 
 def _percent(share: float | None) -> float | None:
@@ -101,7 +103,6 @@ def _body() -> None:
                 "together. Set points are kept; the value of energy left in the battery is not counted."
             )
         with cases:
-            st.markdown("##### If prices came otherwise, or the site failed")
             risk_parts.stress(snap)
         day, shares = st.columns(2, gap="medium")
         with day:

@@ -44,15 +44,9 @@ def answer(cycle_id: str, weight: float, alpha: float) -> Answer | None:
 
 
 def show() -> None:
-    """The panel, as soon as there is a plan; nothing of it is sent."""
-    st.markdown("##### With another appetite for risk")
-    try:
-        if views.snapshot() is None:
-            widgets.until_first_decision("Nothing to weigh yet", "The plan that another risk weight would give.")
-        else:
-            _panel()
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    """The panel; nothing of it is sent."""
+    what = "The plan that another risk weight would give."
+    whatif_panel.framed("With another appetite for risk", _panel, "Nothing to weigh yet", what)
 
 
 @st.fragment
@@ -113,10 +107,10 @@ def _tiles(snap: views.Snapshot, found: Answer, alpha: float) -> None:
     var = value_at_risk(found.then_usd, alpha), value_at_risk(found.now_usd, alpha)
     with widgets.tile_row(4):
         at_least, worst = (tuple(-loss for loss in pair) for pair in (var, tail))
-        names = ("Mean", f"VaR {level}: at least", f"CVaR {level}: the worst")
+        names = ("Mean", f"VaR {level}: at least", f"CVaR {level}: average")
         for name, (then, now) in zip(names, (mean, at_least, worst), strict=True):
             more = fmt.significant(round(then - now, 2), sign=True)
-            widgets.tile(name, fmt.quantity(then, money), f"{more} vs. in force")
+            widgets.tile(name, fmt.round_money(then, money), f"{more} vs. in force")
         note = "The step that the weight decides; charging is positive."
         widgets.tile("Battery now", fmt.power(step[0]), f"{fmt.power(step[1])} in force", note=note)
 

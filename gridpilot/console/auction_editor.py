@@ -150,8 +150,8 @@ def _answer(snap: views.Snapshot, result: Mapping[str, Any]) -> None:
     with widgets.tile_row(3):
         price, was = (parts.per_kwh(snap, body["clearing_price"]) for body in (result, snap.auction))
         widgets.tile("Clearing price", fmt.price(price, snap.units.energy), f"recorded {fmt.price(was).value}")
-        recorded = f"recorded {fmt.significant(snap.auction['welfare'])}"
-        widgets.tile("Worth to all", fmt.quantity(result["welfare"], f"{money}/h"), recorded)
+        recorded = f"recorded {fmt.compact(snap.auction['welfare'])}"
+        widgets.tile("Worth to all", fmt.round_money(result["welfare"], money, "h"), recorded)
         exact = "exact" if result["exact"] else "not exact"
         widgets.tile("Method", exact, result["method"])
     table = parts.result_table(result, money)

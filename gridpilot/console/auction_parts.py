@@ -19,6 +19,7 @@ from gridpilot.console.theme import LIGHT
 from gridpilot.values import to_utc
 
 MOST_SHOWN = 20  # refusals
+REST = ("grid", "cooling")  # of an allocation: what nobody took, and what goes to those who got power
 
 
 def numbers(table: pd.DataFrame) -> dict[str, Any]:
@@ -52,13 +53,16 @@ def per_kwh(snap: views.Snapshot, usd_per_kwh: float) -> float:
 
 
 def recorded_title(snap: views.Snapshot) -> str:
-    """Where the auction clears, and how much power nobody took."""
+    """Where the auction clears, who gets power, and how much nobody took."""
     auction = snap.auction
     price = fmt.price(per_kwh(snap, auction["clearing_price"]), snap.units.energy)
+    who = list(dict.fromkeys(r["bidder"] for r in auction["allocation"] if r["kw"] >= 0.5 and r["bidder"] not in REST))
+    got = ", ".join(who[:3]) + (f" and {len(who) - 3} more" if len(who) > 3 else "") if who else "nobody"
     left = auction["capacity_kw"] - sold_kw(snap)
     if left < 0.5:
-        return f"Clears at {price}: all power is taken"
-    return f"Clears at {price}; {fmt.power(left)} of {fmt.power(auction['capacity_kw'])} is left to the grid"
+        return f"At {price} all power is taken, by {got}"
+    rest = f"{fmt.power(left)} of {fmt.power(auction['capacity_kw'])} is left to the grid"
+    return f"At {price} power goes to {got}; {rest}"
 
 
 def sold_kw(snap: views.Snapshot) -> float:
@@ -92,7 +96,7 @@ def history_title(held: views.Held) -> str:
 
 
 def result_table(auction: Mapping[str, Any], money: str) -> pd.DataFrame:
-    """Who asked for what, got what, values it at what and pays what."""
+    """Who asked for what, got what, values it at what and pays what; who got most stands first."""
     paid = {payment["bidder"]: payment["usd_per_h"] for payment in auction["payments"]}
     rows = [
         {
@@ -104,7 +108,7 @@ def result_table(auction: Mapping[str, Any], money: str) -> pd.DataFrame:
             f"pays, {money}/h": paid.get(row["bidder"], 0.0),
             f"gains, {money}/h": row["value_usd_per_h"] - paid.get(row["bidder"], 0.0),
         }
-        for row in auction["allocation"]
+        for row in sorted(auction["allocation"], key=lambda row: (row["bidder"] in REST, -row["kw"], -row["asked_kw"]))
     ]
     return pd.DataFrame(rows)
 

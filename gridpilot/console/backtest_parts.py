@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
 from gridpilot.domain import DataFlag
+from gridpilot.monitor.revenue import Day
 from gridpilot.values import as_times
 
 INFORMATION: Final = {
@@ -55,6 +57,23 @@ def what_comes(days: int, forecaster: str) -> str:
         "foresight, persistence and a battery at rest, and where the gap comes from. That takes "
         f"{TAKES[forecaster]} on a usual machine, goes on in the background and can be stopped."
     )
+
+
+def live_words(days: Sequence[Day], money: str) -> str:
+    """What it has earned on record, before any backtest; empty before the first settlement."""
+    hours = math.fsum(day.hours for day in days)
+    if hours <= 0.0:
+        return ""
+    profit = math.fsum(day.profit_usd for day in days)
+    more = profit - math.fsum(day.nothing_usd for day in days)
+    side = f"{fmt.money(abs(more), money)} {'more' if more >= 0.0 else 'less'} than with every machine always on"
+    text = f"On record it earned {fmt.money(profit, money)} in {fmt.compact(hours)} settled hours, {side}"
+    known = [day for day in days if math.isfinite(day.perfect_usd) and day.perfect_usd > 0.0]
+    if not known:
+        return text
+    share = math.fsum(day.profit_usd + day.stored_usd for day in known) / math.fsum(day.perfect_usd for day in known)
+    whole = fmt.count(len(known), "closed day")
+    return f"{text}; over {whole} {fmt.percent(share)} of what perfect foresight earns"
 
 
 def money_figure(body: Mapping[str, Any], money: str) -> Figure:

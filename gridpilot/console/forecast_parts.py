@@ -25,9 +25,9 @@ IN_FORCE: Final = "Forecast in force"
 ALL: Final = "All models"
 DAY_S: Final = 86_400
 ERRORS_SAID: Final = (
-    "Out of sample: mean absolute error of day-ahead forecasts on {days} past days, none of them seen in fitting. "
+    "Unseen days: mean absolute error of day-ahead forecasts on {days} past days, none of them seen in fitting. "
     "Live: forecasts that this console recorded in the last {live} days, at every distance ahead, against the "
-    "prices that came."
+    "prices that came. Seasonal naive repeats a like day."
 )
 DRIVERS_SAID: Final = (
     "How far the mean price of the next day would fall or rise were that input as on an average day, by one member "
@@ -149,7 +149,7 @@ def error_table(snap: views.Snapshot, kind: str, live: Sequence[views.LiveScore]
     return pd.DataFrame(
         {
             "model": names,
-            f"out of sample, {unit}": [trial.get(name, np.nan) for name in names],
+            f"unseen days, {unit}": [trial.get(name, np.nan) for name in names],
             f"live, {unit}": [lived[name].mae if name in lived else np.nan for name in names],
             "values compared live": [lived[name].n if name in lived else 0 for name in names],
         }

@@ -80,6 +80,11 @@ def _scaled(value: float | None, small: str, large: str) -> Quantity:
     return Quantity(significant(value / 1000.0), large)
 
 
+def round_money(value: float | None, currency: str = "USD", per: str = "") -> Quantity:
+    """Money on a tile: three significant digits, whole ones from 100 on, so that a title says the same: 76.7, 4,011."""
+    return Quantity(compact(value), f"{currency}/{per}" if per else currency)
+
+
 def power(kw: float | None) -> Quantity:
     """Power given in kW."""
     return _scaled(kw, "kW", "MW")

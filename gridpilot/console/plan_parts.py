@@ -51,7 +51,7 @@ def end_words(snap: views.Snapshot) -> list[str]:
         if late.any():
             first = fmt.local(to_utc(stamps[int(np.argmax(late))]), snap.site.timezone)
             out.append(
-                f"{job.name} also runs from {first}, when power is dear: its next deadline is after the end of the "
-                "plan, which sees no hours beyond. Later plans see them and can wait for cheaper ones."
+                f"The job {job.name} also runs from {first}, when power is dear: its next deadline is after the end of "
+                "the plan, which sees no hours beyond. Later plans see them and can wait for cheaper ones."
             )
     return out

@@ -26,7 +26,7 @@ from gridpilot.views import risk as asked
 FAN: Final = ("0.05", "0.25", "0.5", "0.75", "0.95")
 LOSS: Final = (
     "VaR and CVaR are losses: a positive figure is what may be lost, a negative one says that even the bad case "
-    "brings that much."
+    "brings that much. VaR is where the worst futures begin, CVaR their average."
 )
 APPLIES_NOT: Final = " does not apply: "
 MARKS: Final = ("circle", "square", "diamond", "triangle-up", "x")
@@ -45,10 +45,10 @@ def bad_case(name: str, loss: float | None, money: str) -> BadCase:
     """One convention for the page: a loss is a positive figure, and a negative one means that money still comes in."""
     if loss is None or not fmt.known(loss):
         return BadCase(False, fmt.Quantity(fmt.DASH, money), "not known")
-    said = f"{name} {fmt.significant(loss)}"
+    said = f"{name} {fmt.compact(loss)}"
     if loss > 0.0:
-        return BadCase(True, fmt.quantity(loss, money), f"a loss: {said}")
-    return BadCase(False, fmt.quantity(-loss, money), f"no loss: {said}")
+        return BadCase(True, fmt.round_money(loss, money), f"a loss: {said}")
+    return BadCase(False, fmt.round_money(-loss, money), f"no loss: {said}")
 
 
 # --- the day -------------------------------------------------------------------------------------
@@ -96,6 +96,9 @@ def stress(snap: views.Snapshot) -> None:
     """Every case in money, beside the plan as expected."""
     cases = views.stress(snap)
     usual, money = cases[0][1], snap.units.money
+    name, worst = min(cases, key=lambda case: case[1])
+    if worst < usual:
+        widgets.finding(f"Worst of {len(cases) - 1} cases: {name}, the plan {plots.brings(-worst, money)}")
     table = pd.DataFrame(
         {
             "what happens": [name for name, _ in cases],
@@ -219,7 +222,7 @@ def model_table(cycle_id: str) -> tuple[pd.DataFrame, list[str]] | None:
             "model": [model.name for model, _ in found],
             f"mean, {money}": [model.mean for model, _ in found],
             f"VaR: at least, {money}": [-estimate.var for _, estimate in found],
-            f"CVaR: the worst, {money}": [-estimate.cvar for _, estimate in found],
+            f"CVaR: average, {money}": [-estimate.cvar for _, estimate in found],
             f"± of CVaR, {money}": [estimate.error for _, estimate in found],
             "from": [model.said for model, _ in found],
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -25,16 +25,21 @@ THEN: Final = "What if"
 LEAST_USD: Final = 0.0005
 
 
-def show() -> None:
-    """The panel, as soon as there is a plan; it changes only when the operator asks, and sends nothing."""
-    st.markdown("##### What if")
+def framed(title: str, panel: Callable[[], None], nothing: str, what_comes: str) -> None:
+    """A heading with its panel, as soon as there is a plan to ask about."""
+    st.markdown(f"##### {title}")
     try:
         if views.snapshot() is None:
-            widgets.until_first_decision("Nothing to change yet", "Another plan beside the one in force.")
+            widgets.until_first_decision(nothing, what_comes)
         else:
-            _panel()
+            panel()
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
+
+
+def show() -> None:
+    """The panel; it changes only when the operator asks, and sends nothing."""
+    framed("What if", _panel, "Nothing to change yet", "Another plan beside the one in force.")
 
 
 @st.fragment
@@ -54,8 +59,7 @@ def _panel() -> None:
         live_chart.show(figure(snap, plan), "plan_whatif", title)
         with st.expander("The two plans as a table"):
             both = table(snap, plan)
-            st.dataframe(both, hide_index=True, placeholder=fmt.DASH)
-            widgets.download_csv(both, f"what-if-{snap.cycle_id}.csv", key="whatif_csv")
+            widgets.table(both, "what-if", dict.fromkeys(both.columns[1:], 1))
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 
@@ -110,9 +114,11 @@ def _tiles(snap: views.Snapshot, plan: Mapping[str, Any], change: Change) -> Non
     money, force, then = snap.units.money, float(snap.plan["objective_usd"]), float(plan["objective_usd"])
     kept = kept_usd(snap, change, plan)
     with widgets.tile_row(3):
-        widgets.tile("Plan in force is worth", fmt.money(force, money), f"{fmt.duration(_span_s(snap))} ahead")
+        widgets.tile("Plan in force is worth", fmt.round_money(force, money), f"{fmt.duration(_span_s(snap))} ahead")
         text = f"difference {fmt.money(then - force, money, sign=True).value}"
-        widgets.tile("What if, planned anew", fmt.money(then, money), text, note=f"{plan['status']}: {plan['method']}")
+        widgets.tile(
+            "What if, planned anew", fmt.round_money(then, money), text, note=f"{plan['status']}: {plan['method']}"
+        )
         if kept is None:
             widgets.tile("Planning anew brings", fmt.DASH, "it does not fit the change")
         else:

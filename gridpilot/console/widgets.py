@@ -210,19 +210,11 @@ def download_csv(table: pd.DataFrame, file_name: str, key: str, label: str = "Do
 
 
 def table(
-    rows: pd.DataFrame,
-    name: str,
-    columns: Mapping[str, Any] | None = None,
-    muted: Iterable[str] = (),
-    saved: pd.DataFrame | None = None,
-    **shape: Any,
+    rows: pd.DataFrame, name: str, columns: Mapping[str, Any] | None = None, muted: Iterable[str] = (), **shape: Any
 ) -> None:
-    """A table (as `sheet` draws it), with a button that saves it as `name`.csv.
-
-    `saved` is what the file holds where that is more than is shown.
-    """
+    """A table (as `sheet` draws it), with a button that saves it as `name`.csv."""
     sheet(rows, columns, muted, **shape)
-    download_csv(rows if saved is None else saved, f"{name}.csv", key=f"{name}_csv")
+    download_csv(rows, f"{name}.csv", key=f"{name}_csv")
 
 
 def sheet(

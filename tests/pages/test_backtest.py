@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from gridpilot.console import backtest_job, backtest_parts
 from gridpilot.console.backtest_job import Asked, Jobs
+from gridpilot.monitor.revenue import Day
 from tests.pages.conftest import OpenPage, words
 
 WAIT_S = 60.0
@@ -83,3 +85,22 @@ def test_titles__say_what_was_added_and_when_nothing_could_be() -> None:
     said = backtest_parts.money_title(body, "USD").replace("\u00a0", " ")
     assert said == "In 7 days the engine added 30.00 of the 60.00 USD that perfect foresight would have added: 50 %"
     assert "nothing" in backtest_parts.money_title({**body, "percent_of_added": None}, "USD")
+
+
+def test_live_words__days_on_record__earned_against_always_on_and_perfect_foresight() -> None:
+    start = datetime(2024, 6, 24, tzinfo=UTC)
+    closed = Day("2024-06-24", start, start, 24.0, 2000.0, 1500.0, perfect_usd=2100.0, stored_usd=-5.0)
+    running = Day("2024-06-25", start, start, 6.0, 500.0, 600.0)
+    said = backtest_parts.live_words([running, closed], "USD").replace("\u00a0", " ")
+    assert said == (
+        "On record it earned 2,500 USD in 30 settled hours, 400.00 USD more than with every machine always on; "
+        "over 1 closed day 95 % of what perfect foresight earns"
+    )
+    assert "100.00 USD less" in backtest_parts.live_words([running], "USD").replace("\u00a0", " ")
+    assert backtest_parts.live_words([], "USD") == ""
+
+
+@pytest.mark.parametrize("forecaster", list(backtest_parts.FORECASTERS))
+def test_what_comes__each_forecaster__says_what_and_how_long(forecaster: str) -> None:
+    said = backtest_parts.what_comes(30, forecaster)
+    assert "newest 30 whole days" in said and "can be stopped" in said and backtest_parts.TAKES[forecaster] in said

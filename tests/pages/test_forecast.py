@@ -22,11 +22,11 @@ def test_forecast__full_ledger__errors_out_of_sample_and_live_are_told_apart(ful
     assert snap is not None
     table = app.dataframe[0].value.set_index("model")
     scores = snap.forecast["scores"]["energy"]
-    assert table.loc["ridge", "out of sample, USD/MWh"] == pytest.approx(scores["ridge"])
+    assert table.loc["ridge", "unseen days, USD/MWh"] == pytest.approx(scores["ridge"])
     live = {score.member: score for score in views.live_scores("energy")}
     assert table.loc["ridge", "live, USD/MWh"] == pytest.approx(live["ridge"].mae)
     assert table.loc["forecast in force", "values compared live"] == live["in force"].n
-    assert "Out of sample:" in words(app)
+    assert "Unseen days:" in words(app)
     assert "Live:" in words(app)
 
 

@@ -41,8 +41,8 @@ def test_risk__full_ledger__tiles_and_stress(full: OpenPage) -> None:
     assert not app.exception and not app.error
     assert [metric.label.replace("\\", "").replace("\u00a0", " ") for metric in app.metric] == [
         "Expected, next 24 h",
-        "VaR 95 %: brings at least",
-        "CVaR 95 %: the worst bring",
+        "VaR 95 %: at least",
+        "CVaR 95 %: average",
         "Drawdown",
         "Risk allows",
     ]
@@ -58,7 +58,7 @@ def test_risk__full_ledger__each_figure_is_on_record_or_follows_from_it(full: Op
     assert snap is not None
     models = table(app, "model").set_index("model")
     assert models["VaR: at least, USD"]["historical"] == -snap.risk["var"]
-    assert models["CVaR: the worst, USD"]["historical"] == -snap.risk["cvar"]
+    assert models["CVaR: average, USD"]["historical"] == -snap.risk["cvar"]
     assert "Ornstein-Uhlenbeck" in models.index and "Heston" not in models.index
     assert "Merton jump diffusion and Heston do not apply" in words(app)  # for one reason, told once
     held = table(app, "how the energy is divided")
@@ -83,7 +83,7 @@ def test_risk__slider_is_moved__the_plan_that_would_follow(full: OpenPage) -> No
     found = asked.weighed(snap, 0.8, 0.9)
     shown = {metric.label: str(metric.value) for metric in app.metric}
     (label,) = (name for name in shown if name.startswith("CVaR 90 %"))
-    assert appetite_panel.fmt.significant(-cvar(found.then_usd, 0.9)) in shown[label].replace("\\", "")
+    assert appetite_panel.fmt.compact(-cvar(found.then_usd, 0.9)) in shown[label].replace("\\", "")
     battery = found.plan.charge_kw[0] - found.plan.discharge_kw[0]
     assert appetite_panel.fmt.power(battery).value in shown["Battery now"].replace("\\", "")
     assert load(views.ledger()) == snap  # nothing was decided
