@@ -61,9 +61,8 @@ def strip_html(status: Status, signed_in: bool = True) -> str:
         parts.append(
             _chip(f"{status.proposals} to approve", "warning", "A command waits for a second person: Dispatch")
         )
-    parts.append(
-        f"<span class='gp-site' title='{escape(status.site)}, prices from {escape(status.source)}'>{escape(status.site)}</span>"
-    )
+    site = escape(status.site)
+    parts.append(f"<span class='gp-site' title='{site}, prices from {escape(status.source)}'>{site}</span>")
     if not signed_in:
         parts.append("<span class='gp-muted' title='Anyone at this machine may operate'>local, no sign-in</span>")
     if status.message:
