@@ -59,6 +59,12 @@ def most_kw(site_kw: float) -> float:
     return site_kw if now is None else min([site_kw, *(row.limit(site_kw).at(now) for row in rows)])
 
 
+def begun() -> list[tuple[datetime, str]]:
+    """When each curtailment that was not called off begins, and what it asks for."""
+    rows = curtailment.events(views.ledger(), (*LIVE, "ended"))
+    return [(row.start, f"Curtailment, {_asked(row)}, by {row.author}: {row.reason}") for row in rows]
+
+
 def turns(now: datetime) -> list[tuple[datetime, str]]:
     """When a curtailment begins or ends from now on, and what then is so."""
     out = []
