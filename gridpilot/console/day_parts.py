@@ -44,8 +44,15 @@ PLAN: Final = Look(6.0, 95, 150, 60, 70, single=True)
 PLAN_WITH_WORTH: Final = replace(PLAN, worth_px=80)
 
 
-def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track, look: Look) -> Figure:
-    """Some hours back and the whole plan ahead: price, loads, battery, state of charge on one axis."""
+def day_figure(
+    snap: views.Snapshot,
+    prices: views.Prices,
+    track: views.Track,
+    look: Look,
+    marks: Sequence[tuple[datetime, str]] = (),
+) -> Figure:
+    """Some hours back and the whole plan ahead: price, loads, battery, state of charge on one axis; what was done by
+    hand is marked."""
     plan, plan_at, step = snap.plan, views.times(snap.plan["timestamp"]), snap.step_s
     start = snap.at - timedelta(hours=look.past_h)
     ahead = plan_at > track.timestamp[-1]
@@ -77,7 +84,7 @@ def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track, l
     if look.single and plan.get("room_c"):
         panels.append(_room_panel(snap, plan_at))
     axis = TimeAxis.of(snap.site, start, to_utc(plan_at[-1]) + timedelta(seconds=step), snap.at)
-    return charts.time_figure(axis, panels)
+    return charts.time_figure(axis, panels, marks=marks)
 
 
 def outlook(snap: views.Snapshot) -> Series:

@@ -58,12 +58,12 @@ def machines_table(snap: views.Snapshot, sent: list[views.Sent]) -> pd.DataFrame
     return pd.DataFrame(
         {
             "machines": [m.type for m in types],
-            "stock": [m.count for m in types],
             "plan": [int(planned.get(m.type, 0)) for m in types],
             "sent": asked,
             "actual": actual,
-            "kW of these": [None if n is None else n * m.power_kw for n, m in zip(actual, types, strict=True)],
             "state": [state_words(*pair) for pair in zip(asked, actual, strict=True)],
+            "kW of these": [None if n is None else n * m.power_kw for n, m in zip(actual, types, strict=True)],
+            "stock": [m.count for m in types],
         }
     )
 

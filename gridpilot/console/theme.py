@@ -191,8 +191,9 @@ _STYLE: Final = """<style>
 .st-key-sentence p { font-size: 1.25rem; line-height: 1.35; margin: 0.1rem 0 0.3rem; }
 .st-key-sentence strong { font-weight: 600; }
 @media (max-width: 640px) { .st-key-sentence p { font-size: 1.15rem; } }
-.gp-next { border-left: 3px solid color-mix(in srgb, currentColor 45%, transparent); padding: 0.1rem 0 0.1rem 0.8rem; }
-.gp-next b { font-size: 1.1rem; }
+.gp-next { border-left: 3px solid color-mix(in srgb, currentColor 45%, transparent); padding-left: 0.8rem;
+  font-size: 0.875rem; line-height: 1.35; }
+.gp-next b { font-size: 1.05rem; }
 .gp-rows { width: 100%; border-collapse: collapse; font-size: 0.9rem; line-height: 1.4; }
 .gp-rows td { padding: 0.12rem 0; vertical-align: baseline; }
 .gp-rows td:last-child { text-align: right; white-space: nowrap; padding-left: 0.75rem; }

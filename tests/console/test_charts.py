@@ -236,3 +236,9 @@ def test_ladder__price_above_a_rung__pale_and_told() -> None:
 def test_to_json__not_a_number__refused() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         live_chart.to_json({"data": [{"y": [float("nan")]}], "layout": {}})
+
+
+def test_time_figure__marks__in_the_window_only_and_as_text() -> None:
+    marks = [(START + timedelta(hours=2), "<b>eva</b>: off"), (START - timedelta(days=2), "long ago")]
+    layout = charts.time_figure(_axis(), _panels(), marks=marks)["layout"]
+    assert [a["hovertext"] for a in layout["annotations"] if "hovertext" in a] == ["&lt;b&gt;eva&lt;/b&gt;: off"]

@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from gridpilot import operate, views
 from gridpilot.console import curtailment_panel
+from gridpilot.console import format as fmt
 from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.errors import Forbidden
@@ -144,3 +145,17 @@ def test_state_words__begun_but_not_yet_written_so__is_active(full: OpenPage) ->
     assert curtailment_panel.state_words(event, event.start - timedelta(seconds=2)) == "scheduled"
     (kept,) = _events()
     assert curtailment_panel.turns(kept.start) == [(kept.end, "the curtailment ends")]
+
+
+def test_curtailment__in_kw__the_form_takes_it_and_previews_it(full: OpenPage) -> None:
+    app = full("dispatch")
+    app.segmented_control(key="curtailment_unit").set_value(curtailment_panel.KW).run()
+    assert not app.exception
+    assert app.number_input(key="curtailment_kw").value == 750.0, "25 % do not become 25 kW"
+    app.number_input(key="curtailment_kw").set_value(400.0).run()
+    app.number_input(key="curtailment_in").set_value(120).run()
+    seen = operate.foresee({"import_kw": 400.0}, 120.0, 60.0)
+    (tile,) = [metric for metric in app.metric if metric.label == "Highest import"]
+    assert not app.exception
+    assert tile.value.startswith(fmt.number(seen.after_kw).replace(".", "\\."))
+    assert "Money" in [metric.label for metric in app.metric], "of later hours the plan says nothing yet"

@@ -107,6 +107,7 @@ def test_upcoming__override_that_ends_before_the_plan_changes__is_the_next_chang
     operate.operate(operate.select("hold", {}), operate.local("anna"), {}, reason="test", minutes=5)
     found = now_parts.upcoming(snap, now)
     assert found is not None and (found.what, found.at) == ("the override ends", now + timedelta(minutes=5))
+    assert now_parts.by_hand(snap) == ((now, "Machines as they are, battery at rest, by anna: test"),)
 
 
 def test_status__live_prices_on_a_simulated_site__says_simulated(full: OpenPage) -> None:
