@@ -159,6 +159,7 @@ STYLE: Final = """<style>
 }
 @media (max-width: 640px) {
   .st-key-strip_bar { flex-direction: column; align-items: stretch; }
+  .st-key-strip_bar > * { flex: 0 0 auto; }
 }
 .gp-alarm-row { display: flex; gap: 0.6rem; align-items: baseline; font-size: 0.9rem; line-height: 1.35; }
 .gp-alarm-row .gp-chip { flex: none; }
