@@ -78,15 +78,16 @@ def _place(page: Page, name: str) -> tuple[float, float]:
     found = page.evaluate(
         """(name) => {
           const deck = document.querySelector('.gp-globe').gridpilot.deck;
-          for (let y = 0; y < deck.height; y += 5) for (const hit of deck.pickObjects(
-              { x: 0, y, width: deck.width, height: 5, layerIds: ['sites'] })) {
-            if (hit.object.name !== name) continue;
-            for (let x = 0; x < deck.width; x += 3) {
-              const one = deck.pickObject({ x, y: y + 2, radius: 1, layerIds: ['sites'] });
-              if (one && one.object.name === name) return [x, y + 2];
+          const hits = [];
+          for (let y = 0; y < deck.height; y += 4) {
+            const row = deck.pickObjects({ x: 0, y, width: deck.width, height: 4, layerIds: ['sites'] });
+            if (!row.some((hit) => hit.object.name === name)) continue;
+            for (let x = 2; x < deck.width; x += 4) {
+              const one = deck.pickObject({ x, y: y + 2, radius: 0, layerIds: ['sites'] });
+              if (one && one.object.name === name) hits.push([x, y + 2]);
             }
           }
-          return null;
+          return hits.length ? hits[Math.floor(hits.length / 2)] : null;
         }""",
         name,
     )
