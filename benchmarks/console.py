@@ -51,7 +51,7 @@ PAGES = {
     "Auction": f".st-key-auction_merit {CHART}",
     "Risk": f".st-key-risk_pnl {CHART}",
     "Dispatch": ".st-key-override_panel",
-    "Globe": "[data-testid='stDeckGlJsonChart'] canvas",
+    "Globe": ".gp-globe canvas",
     "Backtest": ".st-key-backtest_run button",
     "Explain": "[data-testid='stChatInput']",
     "Health": ".st-key-shelf",

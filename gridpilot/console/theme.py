@@ -160,6 +160,7 @@ _STYLE: Final = """<style>
 }
 @media (max-width: 640px) {
   .st-key-strip_bar { flex-direction: column; align-items: stretch; }
+  .st-key-strip_bar > * { flex: 0 0 auto; }
 }
 .gp-alarm-row { display: flex; gap: 0.6rem; align-items: baseline; font-size: 0.9rem; line-height: 1.35; }
 .gp-alarm-row .gp-chip { flex: none; }

@@ -44,11 +44,14 @@ def _keep(contexts: list[BrowserContext], name: str) -> None:
 
 @pytest.fixture
 def new_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Watched]]:
-    """`new_page(width=1440, height=900, theme="light")`: a fresh, watched page in its own session."""
+    """`new_page(width=1440, height=900, theme="light")`: a fresh, watched page in its own session. Nothing on it moves by
+    itself, unless `motion`."""
     contexts: list[BrowserContext] = []
 
-    def make(width: int = 1440, height: int = 900, theme: Any = "light") -> Watched:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+    def make(width: int = 1440, height: int = 900, theme: Any = "light", motion: bool = False) -> Watched:
+        reduced: Any = "no-preference" if motion else "reduce"
+        size: Any = {"width": width, "height": height}
+        context = browser.new_context(viewport=size, color_scheme=theme, reduced_motion=reduced)
         contexts.append(context)
         return Watched(context.new_page())
 
