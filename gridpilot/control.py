@@ -155,9 +155,9 @@ class Control:
             self.record(seen.reading, now, orders.cycle_id)
         if seen.turned:
             return True
-        if self.sent.status in reconcile.SENT:
-            self.followed = reconcile.follow(self.ledger, self.followed, self.sent, seen.reading, now)
-        if running.at <= now < orders.decided.valid_until:
+        if running.at <= now < orders.decided.valid_until:  # afterwards the fail-safe state is not somebody's change
+            if self.sent.status in reconcile.SENT:
+                self.followed = reconcile.follow(self.ledger, self.followed, self.sent, seen.reading, now)
             self._keep(orders, seen, running, now, token)
         return False
 
