@@ -1,14 +1,17 @@
-# Two commands do everything: `make console` starts the console, `make test` passes the tests.
-# Each creates .venv and installs the pinned lock on its first run, and installs nothing on the next.
+# Three commands do everything: `make console` starts the console, `make demo` a guided demonstration, `make test` passes
+# the tests. Each creates .venv and installs the pinned lock on its first run, and installs nothing on the next.
 
 PYTHON ?= python3
 PORT ?= 8501
 BIN := .venv/bin
 
-.PHONY: console test soak quick lint types unit browser format lock screenshots clean
+.PHONY: console demo test soak quick lint types unit browser format lock screenshots clean
 
 console: .venv/console.stamp
 	$(BIN)/streamlit run app.py --server.port $(PORT)
+
+demo: .venv/console.stamp
+	$(BIN)/python -m gridpilot demo --port $(PORT)
 
 test: lint types unit
 

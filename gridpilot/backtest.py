@@ -214,11 +214,18 @@ def backtest(
     run = _Run(market, series, origins, guess, *_whole_days(history, series, origins))
     told("trading", 0.0)
     best = best_plan(market.store, market.real(run.steps), run.begin, *run.end)
-    trades = {"persistence": run.blind(1, run.persistence()), "ideal": run.blind(1, run.truth())}
-    if terms.information == "blind":
-        trades["fixed"] = run.blind(1)
     own = {"blind": lambda: run.blind(terms.profiles), "published": run.published, "realtime": run.realtime}
-    trades["own"] = own[terms.information]()
+    ways: dict[str, Callable[[], _Trade]] = {
+        "persistence": lambda: run.blind(1, run.persistence()),
+        "ideal": lambda: run.blind(1, run.truth()),
+    }
+    if terms.information == "blind":
+        ways["fixed"] = lambda: run.blind(1)
+    ways["own"] = own[terms.information]
+    trades = {}
+    for k, (who, trade) in enumerate(ways.items(), 1):
+        told("trading", k / (len(ways) + 1))
+        trades[who] = trade()
     told("trading", 1.0)
     flags += [*more, *run.flags]
     if not best.exact:

@@ -171,10 +171,9 @@ def _fleet_site(row: dict[str, Any], where: str, path: Path, start: datetime | N
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise ConfigError(f"{path}: {where}: name is {name[:60]!r}, expected 1 to {LONGEST_NAME} printable characters")
     file = path.absolute().parent / row["site"] if "site" in row else None
-    if file is not None and load_site(file).name != name:
-        raise ConfigError(
-            f"{path}: site {name!r}: its site file {file.name} says {load_site(file).name!r}; make them one"
-        )
+    said = name if file is None else load_site(file).name
+    if said != name:
+        raise ConfigError(f"{path}: site {name!r}: its site file is of {said!r}; give both the same name")
     url = SecretStr(_fleet_ledger(row.get("ledger", ""), name, path))
     return FleetSite(name, url, file, row.get("source", ""), row.get("run", True), start)
 

@@ -26,6 +26,9 @@ def _running() -> None:
         snap, sent = views.snapshot(), views.machine_log(1)
         if snap is None:
             return
+        if views.sent_off(snap):
+            dispatch_parts.off(snap, sent)
+            return
         dispatch_parts.verdict(snap, sent)
         curtailment_panel.in_force(snap)
         table, bars = st.columns([3, 2], gap="medium")

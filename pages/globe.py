@@ -9,6 +9,7 @@ from gridpilot.console import globe, globe_parts, live_globe, looking, theme, wi
 from gridpilot.errors import GridPilotError
 
 REFRESH_S = 10.0
+GO = "globe_go"
 HOVER = "Hover for figures, click a column or choose a row to go into a site."
 COLOURS = "Height: size of the margin. Teal earns, amber loses, grey has no data; green: work that would have paid."
 
@@ -34,8 +35,11 @@ def _body() -> None:
         else:
             globe_parts.how()
     if clicked or chosen:
-        looking.enter(clicked or chosen)
+        st.session_state[GO] = clicked or chosen
+        st.rerun()  # a fragment cannot change the page: the run of the whole one does
 
 
+if GO in st.session_state:
+    looking.enter(st.session_state.pop(GO))
 st.caption("Where are we making and losing money?")
 _body()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import streamlit as st
 
 from gridpilot import views
@@ -13,13 +15,13 @@ REFRESH_S = 3.0
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _picture(cycle_id: str) -> Figure | None:
-    """The figure of a decision: the same bytes as long as there is no newer one."""
+def _picture(cycle_id: str, marks: tuple[tuple[datetime, str], ...]) -> Figure | None:
+    """The figure of a decision: the same bytes as long as there is no newer one, and nobody acts."""
     look = day_parts.DAY
     snap, prices, track = views.snapshot(cycle_id), views.prices(look.past_h + 1.0), views.track(look.past_h)
     if snap is None or prices is None or track is None:
         return None
-    return day_parts.day_figure(snap, prices, track, look)
+    return day_parts.day_figure(snap, prices, track, look, marks)
 
 
 def _beside(snap: views.Snapshot, shown: now_parts.Next | None) -> None:
@@ -65,7 +67,7 @@ def _body() -> None:
         now_parts.tiles(snap)
         picture, beside = st.columns([3, 1], gap="medium")
         with picture:
-            figure = _picture(snap.cycle_id)
+            figure = _picture(snap.cycle_id, now_parts.by_hand(snap))
             if figure is not None:
                 title = day_parts.day_title(snap)
                 widgets.finding(title)

@@ -54,7 +54,7 @@ def fill(url: str, hours: int) -> None:
 
 def shoot(browser: Browser, url: str, page: str, theme: Literal["light", "dark"], width: int, file: Path) -> None:
     """One picture; a phone's is of the whole page."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce")
     tab = context.new_page()
     tab.goto(f"{url}/{'' if page == 'overview' else page}")
     tab.locator(".gp-strip").first.wait_for(timeout=30_000)

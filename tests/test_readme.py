@@ -1,4 +1,4 @@
-"""The README is true where a machine can check it."""
+"""The README and the reference are true where a machine can check it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gridpilot.config import ROWS, TABLES, Settings, load_site
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 
 
 def test_readme__pictures_and_links__are_in_the_repository() -> None:
@@ -27,18 +28,32 @@ def test_readme__make_command__would_run(target: str) -> None:
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_readme__commands__are_those_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_reference__commands__are_those_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
     offered = set(re.findall(r"^    ([a-z-]+)\s", capsys.readouterr().out, re.MULTILINE))
-    table = README[README.index("## Command line") : README.index("## How it works")]
+    table = REFERENCE[REFERENCE.index("## Commands") : REFERENCE.index("## Exit codes")]
     assert set(re.findall(r"^\| `([a-z-]+)", table, re.MULTILINE)) == offered
+    named = README[README.index("## Command line") : README.index("## Documentation")]
+    assert set(re.findall(r"`([a-z]+(?:-[a-z]+)*)`", named)) <= offered
 
 
-def test_readme__variables__are_those_of_the_settings() -> None:
-    told = set(re.findall(r"`(GRIDPILOT_[A-Z_]+)`", README))
-    assert told == {f"GRIDPILOT_{name.upper()}" for name in Settings.model_fields}
+@pytest.mark.parametrize("words", re.findall(r"^\.venv/bin/python -m gridpilot (.+)$", README, re.MULTILINE))
+def test_readme__command__runs(words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if words == "mara-server":  # runs until it is stopped
+        words += " --help"
+    monkeypatch.setenv("GRIDPILOT_DB_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
+    try:
+        assert main(words.split()) == 0
+    except SystemExit as ended:
+        assert ended.code == 0 and "--help" in words
+
+
+def test_reference__variables__are_those_of_the_settings() -> None:
+    settings = {f"GRIDPILOT_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"`(GRIDPILOT_[A-Z_]+)`", REFERENCE)) == settings
+    assert set(re.findall(r"\bGRIDPILOT_[A-Z_]+", README)) <= settings
 
 
 def test_readme__pages__are_those_of_the_console() -> None:

@@ -1,9 +1,13 @@
-"""The commands that run until they are stopped: pilot, watchdog, watch, all of them together, and the stand-in."""
+"""The commands that run until they are stopped: pilot, watchdog, watch, all of them, a demonstration, the stand-in."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
+import tempfile
+from datetime import datetime
 from pathlib import Path
 
 from gridpilot.cli import options
@@ -35,6 +39,9 @@ def add(command: Command) -> None:
     sub = command("up", _up, "console, pilot, watchdog and watch together, until stopped", str)
     sub.add_argument("--port", type=options.port, default=8501, metavar="N", help="of the console (default: 8501)")
     sub.add_argument("--fleet", type=Path, metavar="FLEET.toml", help="and the same of each site of a fleet")
+
+    sub = command("demo", _demo, "record the most telling days of the replay, then the console with a tour", str)
+    sub.add_argument("--port", type=options.port, default=8501, metavar="N", help="of the console (default: 8501)")
 
     sub = command("mara-server", _mara_server, "local stand-in of the MARA API", str)
     sub.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
@@ -80,6 +87,30 @@ def _up(args: argparse.Namespace) -> None:
         supervise.run(supervise.fleet(args.fleet, args.port))
         return
     supervise.run((supervise.console(args.port), *supervise.engine()))
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from gridpilot import demo, supervise
+
+    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="gridpilot-demo-") as folder:
+        os.environ |= demo.environment(Path(folder))
+        chapters = demo.record(load_settings(), _recording)
+        where = f"http://localhost:{args.port}"
+        _told(f"\nA tour of {len(chapters)} chapters is on {where} (Ctrl-C ends it and deletes the record)\n")
+        supervise.run((supervise.console(args.port), *supervise.engine()))
+
+
+def _recording(done: int, of: int, at: datetime) -> None:
+    """On a terminal one line that changes, elsewhere a line now and then."""
+    if sys.stdout.isatty():
+        _told(f"\rRecording the demonstration: {at:%a %d %b %Y %H:%M} UTC, {done} of {of} hours ")
+    elif done % 10 == 0:
+        _told(f"Recording the demonstration: {done} of {of} hours\n")
+
+
+def _told(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _mara_server(args: argparse.Namespace) -> None:

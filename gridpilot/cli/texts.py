@@ -138,6 +138,7 @@ def backtest(body: Result) -> str:
         f"revenue                {body['revenue_usd']:12,.2f} USD, {share(body['percent_of_perfect'])} of perfect",
         f"perfect foresight      {body['perfect_foresight_usd']:12,.2f} USD",
         f"persistence            {body['persistence_usd']:12,.2f} USD, {share(body['persistence_percent_of_perfect'])}",
+        f"battery alone          {share(body['percent_of_added'])} of what perfect foresight adds to one at rest",
         f"cycles                 {body['cycles']:12,.1f}",
         f"missing to perfect     {gap} USD",
     ]

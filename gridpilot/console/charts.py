@@ -223,8 +223,13 @@ def soc_panel(
 # --- the figure ----------------------------------------------------------------------------
 
 
-def time_figure(axis: TimeAxis, panels: Sequence[Panel], title: str = "") -> Figure:
-    """Panels under each other on one time axis with one hover; `title` is the finding, not the data's name."""
+def time_figure(
+    axis: TimeAxis, panels: Sequence[Panel], title: str = "", marks: Sequence[tuple[datetime, str]] = ()
+) -> Figure:
+    """Panels under each other on one time axis with one hover; `title` is the finding, not the data's name.
+
+    `marks` are what happened (when, what): a sign above the panels that tells it to the pointer.
+    """
     gaps = PANEL_GAP_PX * (len(panels) - 1)
     inner = sum(p.height_px for p in panels) + gaps
     layout = base_layout(inner + MARGIN["b"] + LEGEND_PX, title)
@@ -245,6 +250,7 @@ def time_figure(axis: TimeAxis, panels: Sequence[Panel], title: str = "") -> Fig
     layout["xaxis"] = _x_axis(axis, "y" if len(panels) == 1 else f"y{len(panels)}")
     layout["legend"]["y"] = -MARGIN["b"] / inner
     _mark_time(axis, layout)
+    layout["annotations"] += [_event(axis, *mark) for mark in marks if axis.start <= mark[0] <= axis.end]
     layout |= {"hovermode": "x unified", "hoversubplots": "axis", "barmode": "relative", "bargap": 0}
     return {"data": traces, "layout": layout}
 
@@ -379,6 +385,14 @@ def _mark_time(axis: TimeAxis, layout: dict[str, Any]) -> None:
             "xshift": -2,
         }
     )  # fmt: skip
+
+
+def _event(axis: TimeAxis, at: datetime, what: str) -> dict[str, Any]:
+    return {
+        "text": "▼", "hovertext": escape(what), "x": axis.x(at), "xref": "x", "y": 1, "yref": "paper",
+        "yanchor": "bottom", "showarrow": False, "font": {"size": 11, "color": LIGHT["ink"]}, "yshift": 1,
+        "hoverlabel": {"bgcolor": LIGHT["background"], "font": {"color": LIGHT["ink"], "size": 12}},
+    }  # fmt: skip
 
 
 def _holds_now(axis: TimeAxis) -> bool:

@@ -59,6 +59,12 @@ def most_kw(site_kw: float) -> float:
     return site_kw if now is None else min([site_kw, *(row.limit(site_kw).at(now) for row in rows)])
 
 
+def begun() -> list[tuple[datetime, str]]:
+    """When each curtailment that was not called off begins, and what it asks for."""
+    rows = curtailment.events(views.ledger(), (*LIVE, "ended"))
+    return [(row.start, f"Curtailment, {_asked(row)}, by {row.author}: {row.reason}") for row in rows]
+
+
 def turns(now: datetime) -> list[tuple[datetime, str]]:
     """When a curtailment begins or ends from now on, and what then is so."""
     out = []
@@ -127,10 +133,9 @@ def _give() -> None:
     state = st.session_state
 
     def give(who: Actor) -> str:
-        amount = float(state["curtailment_amount"])
         event = operate.curtail(
             who,
-            target={"percent" if state["curtailment_unit"] == PERCENT else "import_kw": amount},
+            target=_target(),
             in_minutes=float(state["curtailment_in"]),
             minutes=float(state["curtailment_minutes"]),
             ramp_s=60.0 * float(state["curtailment_ramp"]),
@@ -209,23 +214,29 @@ def _form(snap: views.Snapshot) -> None:
     if unit == PERCENT:
         st.number_input(PERCENT, 1.0, 100.0, 25.0, step=5.0, key="curtailment_amount")
     else:
-        st.number_input(
-            f"{KW}, of {fmt.power(most)}", 0.0, most, round(0.75 * most), step=10.0, key="curtailment_amount"
-        )
+        usual = float(round(0.75 * most))
+        st.number_input(f"{KW}, of {fmt.power(most)}", 0.0, most, usual, step=10.0, key="curtailment_kw")
     with st.grid(3, min_column_width=110, gap="small"):
         st.number_input("Starts in, minutes", 0, 7 * 1440, 0, step=15, key="curtailment_in")
         st.number_input("Lasts, minutes", 5, 1440, 60, step=15, key="curtailment_minutes")
         st.number_input("Ramp, minutes", 0, 1440, 0, step=1, key="curtailment_ramp")
     st.text_input("Reason", key="curtailment_reason", max_chars=500)
-    _preview(snap, unit == PERCENT)
+    _preview(snap)
     st.button("Curtail", key="curtailment_give", on_click=_give, type="primary")
 
 
-def _preview(snap: views.Snapshot, percent: bool) -> None:
+def _target() -> dict[str, float]:
+    """What the form asks for; each unit has an amount of its own, so that 25 % never become 25 kW."""
+    state = st.session_state
+    if state["curtailment_unit"] == PERCENT:
+        return {"percent": float(state["curtailment_amount"])}
+    return {"import_kw": float(state["curtailment_kw"])}
+
+
+def _preview(snap: views.Snapshot) -> None:
     """What it would change: the connection before and after, and the money where it begins at once."""
     state, money = st.session_state, snap.units.money
-    target = {"percent" if percent else "import_kw": float(state["curtailment_amount"])}
-    seen = operate.foresee(target, float(state["curtailment_in"]), float(state["curtailment_minutes"]))
+    seen = operate.foresee(_target(), float(state["curtailment_in"]), float(state["curtailment_minutes"]))
     with st.grid(2, min_column_width=150, gap="small"):
         moved = fmt.number(seen.after_kw - seen.before_kw, sign=True)
         after = fmt.Quantity(fmt.number(seen.after_kw), "kW")

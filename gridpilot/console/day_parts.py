@@ -44,8 +44,15 @@ PLAN: Final = Look(6.0, 95, 150, 60, 70, single=True)
 PLAN_WITH_WORTH: Final = replace(PLAN, worth_px=80)
 
 
-def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track, look: Look) -> Figure:
-    """Some hours back and the whole plan ahead: price, loads, battery, state of charge on one axis."""
+def day_figure(
+    snap: views.Snapshot,
+    prices: views.Prices,
+    track: views.Track,
+    look: Look,
+    marks: Sequence[tuple[datetime, str]] = (),
+) -> Figure:
+    """Some hours back and the whole plan ahead: price, loads, battery, state of charge on one axis; what was done by
+    hand is marked."""
     plan, plan_at, step = snap.plan, views.times(snap.plan["timestamp"]), snap.step_s
     start = snap.at - timedelta(hours=look.past_h)
     ahead = plan_at > track.timestamp[-1]
@@ -65,7 +72,7 @@ def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track, l
     shown = loads if look.single else merged(snap.site, loads)
     panels = [
         charts.price_panel(settled, outlook(snap), snap.units.energy, look.price_px),
-        _loads(snap.site, stamps, shown, grid, step, look.loads_px),
+        _curtailed(snap, stamps, _loads(snap.site, stamps, shown, grid, step, look.loads_px)),
     ]
     if look.worth_px:
         panels.append(_worth_panel(snap, plan_at, look.worth_px))
@@ -77,7 +84,7 @@ def day_figure(snap: views.Snapshot, prices: views.Prices, track: views.Track, l
     if look.single and plan.get("room_c"):
         panels.append(_room_panel(snap, plan_at))
     axis = TimeAxis.of(snap.site, start, to_utc(plan_at[-1]) + timedelta(seconds=step), snap.at)
-    return charts.time_figure(axis, panels)
+    return charts.time_figure(axis, panels, marks=marks)
 
 
 def outlook(snap: views.Snapshot) -> Series:
@@ -112,6 +119,21 @@ def _loads(site: Site, at: Times, loads: Loads, grid: Array, step: int, height: 
     panel = charts.loads_panel(at, drawn, site.import_kw, step, height, hues)
     line = Series("Grid import", at, as_array(grid), "line", LIGHT["grid_import"], 1.6, step_s=step)
     return replace(panel, series=(*panel.series, line), low=None if np.nanmin(grid, initial=0.0) < 0.0 else 0.0)
+
+
+def _curtailed(snap: views.Snapshot, at: Times, panel: Panel) -> Panel:
+    """The panel of loads with what a curtailment lets the connection draw, where the plan knows of one."""
+    limits = snap.state.limits if snap.state is not None else ()
+    step, most = timedelta(seconds=snap.step_s), snap.site.import_kw
+    spans = [(start, start + step) for start in map(to_utc, at)]
+    least = [min([most, *(limit.least(*span) for limit in limits)]) for span in spans]
+    if min(least) >= most:
+        return panel
+    kw = as_array(
+        [limit if limit < most and span[1] > snap.at else np.nan for limit, span in zip(least, spans, strict=True)]
+    )
+    line = Series("Curtailed to", at, kw, "line", LIGHT["warning"], 2.0, step_s=snap.step_s)
+    return replace(panel, series=(*panel.series, line))
 
 
 def _worth_panel(snap: views.Snapshot, at: Times, height: int) -> Panel:

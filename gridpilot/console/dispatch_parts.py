@@ -16,6 +16,7 @@ OUTCOMES = {
     "recovered": "acknowledgement lost, read back as asked",
     "switching": "machines are still switching",
 }
+WHY_OFF = {"failsafe": "fail-safe", "estop": "emergency stop"}
 
 
 def verdict(snap: views.Snapshot, sent: list[views.Sent]) -> None:
@@ -32,6 +33,22 @@ def verdict(snap: views.Snapshot, sent: list[views.Sent]) -> None:
     st.markdown(widgets.inert(text))
 
 
+def off_text(snap: views.Snapshot, sent: views.Sent) -> str:
+    """Everything was sent off since the decision: what that wanted is not what is. Ready for Markdown."""
+    when, seen = fmt.local(sent.at, snap.site.timezone), views.shown()
+    outcome = "read back as asked" if sent.status == "applied" else f"outcome: {sent.status}"
+    text = f"Everything was sent off on {when} ({WHY_OFF[sent.origin]}), {outcome}."
+    if seen is not None and seen.grid_kw is not None:
+        text += f" The meter last showed {fmt.power(seen.grid_kw)} from the grid."
+    return f"**{widgets.inert(text)}** The plan is not followed."
+
+
+def off(snap: views.Snapshot, sent: list[views.Sent]) -> None:
+    """What that is, and the machines."""
+    st.markdown(off_text(snap, sent[0]))
+    widgets.table(machines_table(snap, sent), "machines", {"kW of these": 0}, muted=["plan"])
+
+
 def machines_table(snap: views.Snapshot, sent: list[views.Sent]) -> pd.DataFrame:
     """Planned, sent and actual counts of each machine type beside its stock, and why they differ."""
     types, last, seen = snap.site.machines, sent[0] if sent else None, views.shown()
@@ -41,12 +58,12 @@ def machines_table(snap: views.Snapshot, sent: list[views.Sent]) -> pd.DataFrame
     return pd.DataFrame(
         {
             "machines": [m.type for m in types],
-            "stock": [m.count for m in types],
             "plan": [int(planned.get(m.type, 0)) for m in types],
             "sent": asked,
             "actual": actual,
-            "kW of these": [None if n is None else n * m.power_kw for n, m in zip(actual, types, strict=True)],
             "state": [state_words(*pair) for pair in zip(asked, actual, strict=True)],
+            "kW of these": [None if n is None else n * m.power_kw for n, m in zip(actual, types, strict=True)],
+            "stock": [m.count for m in types],
         }
     )
 

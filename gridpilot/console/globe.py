@@ -22,7 +22,8 @@ RADIUS_M: Final = 95_000  # seen from far away a real site would be no dot at al
 LOW_M, HIGH_M = 200_000.0, 1_200_000.0
 OCEAN: Final = {"light": (221, 227, 231), "dark": (29, 37, 43)}
 COAST: Final = {"light": (182, 190, 196), "dark": (66, 77, 84)}
-LEAST_ARC: Final = 0.02  # of the largest saving: a smaller one is in the list, and would only be a hair here
+WHOLE: Final = 1.85  # zoom at which the globe fills the picture's height
+LEAST: Final = 0.02  # of the largest saving: a smaller one is counted, not drawn
 # The whole world as one opaque ring, which hides the far side; stepped, because one side may not exceed half a turn.
 _WORLD: Final = [[x, 89.9] for x in range(-180, 181, 10)] + [[x, -89.9] for x in range(180, -181, -10)]
 
@@ -31,6 +32,8 @@ def word(site: SiteView) -> str:
     """What a site does, in one word."""
     if site.trouble or not fmt.known(site.margin_usd_per_h):
         return "no data"
+    if abs(site.margin_usd_per_h) < 0.005:
+        return "even"
     return "losing" if site.margin_usd_per_h < 0.0 else "earning"
 
 
@@ -48,7 +51,7 @@ def columns(sites: Sequence[SiteView], palette: Palette) -> list[dict[str, Any]]
             continue
         said = word(site)
         share = 0.0 if said == "no data" else abs(site.margin_usd_per_h) / largest
-        colour = {"no data": "muted", "losing": "warning", "earning": "battery"}[said]
+        colour = {"no data": "muted", "even": "muted", "losing": "warning", "earning": "battery"}[said]
         records.append(
             {
                 "name": site.name,
@@ -64,11 +67,11 @@ def columns(sites: Sequence[SiteView], palette: Palette) -> list[dict[str, Any]]
 def tip(site: SiteView) -> str:
     """What stands beside the pointer."""
     if word(site) == "no data":
-        return f"{site.name}\n{site.trouble or 'no decision yet'}\nprices: {site.prices}"
+        return f"{site.name}\n{site.trouble or 'no decision yet'}\n{site.prices}"
     lines = [
         site.name + (" (simulated machines)" if site.simulated else ""),
-        f"{word(site)} {fmt.money(site.margin_usd_per_h, site.units.money, 'h')}",
-        f"price {fmt.price(site.price, site.units.energy)}: {site.prices}",
+        f"{word(site)}: {fmt.money(site.margin_usd_per_h, site.units.money, 'h')}",
+        f"{fmt.price(site.price, site.units.energy)}: {site.prices}",
         f"load {fmt.power(site.load_kw)} of {fmt.power(site.import_kw)}",
     ]
     if fmt.known(site.soc_frac):
@@ -90,7 +93,7 @@ def arcs(moves: Sequence[Move], sites: Sequence[SiteView], palette: Palette) -> 
             "tip": saying(move),
         }
         for move in moves
-        if move.origin in place and move.target in place and move.usd_per_h >= LEAST_ARC * largest
+        if move.origin in place and move.target in place and move.usd_per_h >= LEAST * largest
     ]
 
 
@@ -158,23 +161,17 @@ def spec(fleet: FleetView, palette: Palette) -> dict[str, Any]:
 
 
 def middle(sites: Sequence[SiteView]) -> Mapping[str, float]:
-    """Where to look from: above the middle of the sites, nearer where they are close together."""
+    """Where to look from: above the middle of the sites, the whole globe in sight."""
     placed = [s for s in sites if fmt.known(s.latitude) and fmt.known(s.longitude)]
     if not placed:
-        return {"latitude": 25.0, "longitude": -20.0, "zoom": 0.7, "minZoom": 0, "maxZoom": 6}
+        return {"latitude": 25.0, "longitude": -20.0, "zoom": 1.6, "minZoom": 0, "maxZoom": 6}
     east = [math.radians(s.longitude) for s in placed]
     x, y = sum(map(math.cos, east)), sum(map(math.sin, east))
     longitude = math.degrees(math.atan2(y, x))  # the mean of directions, good on both sides of the date line
     latitude = sum(s.latitude for s in placed) / len(placed)
-    far = max(abs((s.longitude - longitude + 180.0) % 360.0 - 180.0) for s in placed)
-    zoom = 1.1 if far < 20.0 else 0.85
-    return {
-        "latitude": max(-50.0, min(50.0, latitude - 12.0)),
-        "longitude": longitude,
-        "zoom": zoom,
-        "minZoom": 0,
-        "maxZoom": 6,
-    }
+    latitude = max(-50.0, min(50.0, latitude - 4.0))
+    zoom = WHOLE + math.log2(math.cos(math.radians(latitude)))  # deck.gl draws the globe larger away from the equator
+    return {"latitude": latitude, "longitude": longitude, "zoom": zoom, "minZoom": 0, "maxZoom": 6}
 
 
 def finding(fleet: FleetView) -> str:

@@ -38,14 +38,14 @@ def table(sites: Sequence[SiteView]) -> pd.DataFrame:
     unit, money = (found[0] if len(found) == 1 else "" for found in (units, monies))
     columns: dict[str, list[Any]] = {
         "site": [s.name for s in sites],
-        "": [globe.word(s) for s in sites],
+        "is": [globe.word(s) for s in sites],
         f"{money or 'money'}/h": [s.margin_usd_per_h for s in sites],
-        f"price, {unit}" if unit else "price": [s.price for s in sites],
+        unit or "price": [s.price for s in sites],
         "load, %": [100.0 * s.load_kw / s.import_kw if s.import_kw > 0.0 else None for s in sites],
         "SOC, %": [100.0 * s.soc_frac for s in sites],
         "alarms": [s.alarms if globe.word(s) != "no data" else None for s in sites],
         "age, s": [s.age_s for s in sites],
-        "data": [s.trouble or s.prices + (", simulated machines" if s.simulated else "") for s in sites],
+        "data": [s.trouble or s.prices for s in sites],
     }
     if not unit:
         columns["units"] = ["" if globe.word(s) == "no data" else f"{s.units.money}, {s.units.energy}" for s in sites]
@@ -56,10 +56,10 @@ def show_table(sites: Sequence[SiteView]) -> str:
     """The table; the name of the site whose row was chosen."""
     rows = table(sites)
     number, whole = (st.column_config.NumberColumn(format=form) for form in ("%.2f", "%.0f"))
-    share = st.column_config.ProgressColumn(format="%.0f", min_value=0.0, max_value=100.0, width=70)
+    share = st.column_config.ProgressColumn(format="%.0f", min_value=0.0, max_value=100.0, width=84)
     config: dict[str, Any] = dict.fromkeys(rows.columns[2:4], number)
     config |= {"load, %": share, "SOC, %": share, "alarms": whole, "age, s": whole}
-    config |= {"site": st.column_config.TextColumn(pinned=True)}
+    config |= {"site": st.column_config.TextColumn(pinned=True), "data": st.column_config.TextColumn(width="medium")}
     event: Any = st.dataframe(
         rows,
         hide_index=True,
@@ -68,18 +68,39 @@ def show_table(sites: Sequence[SiteView]) -> str:
         on_select="rerun",
         selection_mode="single-row",
         key="sites",
-        height=38 + 35 * min(len(rows), 12),
+        height="content",
     )
+    st.caption(widgets.inert(said_of(sites)))
     widgets.download_csv(rows, "sites.csv", key="globe_csv")
     chosen = event.selection.rows
     return sites[chosen[0]].name if chosen else ""
 
 
+def said_of(sites: Sequence[SiteView]) -> str:
+    """What sites without a decision need, and whose machines are simulated."""
+    wanting: dict[str, list[str]] = {}
+    for site in sites:
+        if globe.word(site) == "no data":
+            wanting.setdefault(site.trouble or "no decision yet", []).append(site.name)
+    parts = [f"{', '.join(names)}: {why}." for why, names in wanting.items()]
+    known = [s for s in sites if globe.word(s) != "no data"]
+    simulated = [s.name for s in known if s.simulated]
+    if simulated:
+        whose = "all other sites" if wanting else "all sites"
+        parts.append(f"Simulated: {', '.join(simulated) if len(simulated) < len(known) else whose}.")
+    return " ".join(parts)
+
+
 def moves(fleet: FleetView) -> None:
     """Work that would have been cheaper elsewhere, or why none would."""
     st.markdown("##### " + widgets.inert(moves_title(fleet)))
-    for move in fleet.moves:
-        st.markdown(f"- {widgets.inert(globe.saying(move))}")
+    least = globe.LEAST * max((move.usd_per_h for move in fleet.moves), default=0.0)
+    large = [move for move in fleet.moves if move.usd_per_h >= least]
+    rows = [f"- {widgets.inert(globe.saying(move))}" for move in large]
+    if len(large) < len(fleet.moves):
+        rows.append(f"- and {len(fleet.moves) - len(large)} that would have saved next to nothing")
+    if rows:
+        st.markdown("\n".join(rows))
     if fleet.later:
         names = ", ".join(fleet.later)
         st.caption(widgets.inert(f"Not compared, because their newest decision is of another moment: {names}."))

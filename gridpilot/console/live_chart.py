@@ -1,7 +1,7 @@
 """Shows a figure and keeps the viewer's zoom and legend when its data change.
 
 `st.plotly_chart` builds the chart anew whenever the figure differs; this small component gives the new
-figure to `Plotly.react` instead. Plotly comes from the package's own data by a route of `app.py`, so
+figure to `Plotly.react` instead. Plotly comes from the installed wheel by a route of `app.py`, so
 nothing is fetched from outside. The colours of a figure are recoloured here for a dark screen.
 """
 
@@ -77,9 +77,12 @@ function fitLegend(figure, width) {
   const shown = figure.data.filter((trace) => trace.showlegend !== false && trace.name);
   if (shown.length < 2 || figure.layout.showlegend === false || figure.layout.legend.orientation !== "h") return;
   const room = width - figure.layout.margin.l - figure.layout.margin.r;
-  const widest = Math.max(...shown.map((trace) => trace.name.length * 6.4 + 50));  // Plotly sets them in columns
-  const all = shown.reduce((sum, trace) => sum + trace.name.length * 6.4 + 50, 0);
-  const lines = all <= room ? 1 : Math.ceil(shown.length / Math.max(1, Math.floor(room / widest)));
+  let lines = 1, used = 0;
+  for (const trace of shown) {  // the symbol, the words, the gap
+    const wide = trace.name.length * 6.2 + 50;
+    if (used > 0 && used + wide > room) { lines += 1; used = 0; }
+    used += wide;
+  }
   const more = 19 * (lines - 1);
   figure.layout.margin.b += more;
   figure.layout.height += more;

@@ -2,7 +2,8 @@
 
 `st.pydeck_chart` builds its chart anew when anything in it changes, so it cannot turn. This small component gives
 deck.gl what changed. deck.gl and the land come from the installed packages by routes of `app.py`: nothing is fetched
-from outside. Who asked their system for less motion sees it stand still.
+from outside. Who asked their system for less motion sees it stand still, and so does who draws without a graphics
+card: where frames come too slowly it stops by itself.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _HTML = """
 
 _JS = """
 const TIPS = __TIPS__;
-const SWAY_DEG = 55, PERIOD_S = 100, FRAME_MS = 50;
+const SWAY_DEG = 55, PERIOD_S = 100, FRAME_MS = 50, SLOW_MS = 150;
 const globes = new WeakMap();
 
 function deckgl() {
@@ -70,8 +71,9 @@ function show(state, root, data) {
   if (state.deck) { state.deck.finalize(); root.replaceChildren(); }
   state.text = text;
   state.theme = theme;
-  const view = state.view || spec.initialViewState;
-  state.home = state.home || spec.initialViewState;
+  const near = Math.log2(Math.max(100, Math.min(root.clientWidth, root.clientHeight)) / __HEIGHT__);
+  state.home = state.home || { ...spec.initialViewState, zoom: spec.initialViewState.zoom + near };
+  const view = state.view || state.home;
   state.view = view;
   state.deck = window.createDeck({
     container: root,
@@ -90,6 +92,8 @@ function turn(state, root, now) {
   state.frame = requestAnimationFrame((then) => turn(state, root, then));
   const rests = state.held || state.touched || document.hidden || !state.deck || !state.seen;
   if (rests || now - state.last < FRAME_MS) { if (rests) state.last = now; return; }
+  state.slow = state.last && now - state.last > SLOW_MS ? state.slow + 1 : 0;
+  if (state.slow > 3) { state.touched = true; return; }
   state.turned += Math.min(now - state.last, 4 * FRAME_MS) / 1000;
   state.last = now;
   const swing = SWAY_DEG * Math.sin((2 * Math.PI * state.turned) / PERIOD_S);
@@ -98,7 +102,7 @@ function turn(state, root, now) {
 }
 
 function begin(root) {
-  const state = { gone: false, held: false, touched: false, seen: true, turned: 0, last: 0, clicked: () => {} };
+  const state = { gone: false, held: false, touched: false, seen: true, turned: 0, last: 0, slow: 0 };
   globes.set(root, state);
   const touch = () => { state.touched = true; };
   root.addEventListener("pointerenter", () => { state.held = true; });
@@ -143,7 +147,7 @@ _TIPS: Final = {
     }
     for palette in (LIGHT, DARK)
 }
-_SCRIPT = _JS.replace("__TIPS__", json.dumps(_TIPS)).replace("__PATH__", DECK_PATH)
+_SCRIPT = _JS.replace("__TIPS__", json.dumps(_TIPS)).replace("__PATH__", DECK_PATH).replace("__HEIGHT__", str(HEIGHT))
 _component = None
 
 

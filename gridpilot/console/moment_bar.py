@@ -22,8 +22,10 @@ from gridpilot.views.whereabouts import shown_from
 
 ALWAYS_NOW: Final = ("globe", "backtest", "health")
 NO_COMMANDS: Final = "Commands act now: go back to now to give one."
+OVER: Final = {"failsafe": "FAIL-SAFE, all off", "estop": "E-STOP, all off", "expired": "Set points expired"}
 PLAY_S: Final = 1.0  # a decision each
 _PLAYING: Final = "moment_playing"  # when the newest step was taken, by the monotonic clock; absent: it stands
+_UNTIL: Final = "moment_until"  # where playing ends; None: at the newest decision
 _BACK: Final = "Back to now"
 
 
@@ -51,8 +53,11 @@ def bar_html(place: views.Whereabouts, page: str) -> str:
     behind = (place.newest - place.at).total_seconds()
     far = f"{_far(behind)} before the newest decision" if behind >= 1.0 else "the newest decision"
     parts.append(f"<span>{escape(far)}</span>")
+    if place.decided is not None and place.over_at is not None:
+        since = fmt.local(place.over_at, zone, with_date=False)
+        parts.append(f"<span class='gp-chip gp-alarm'>{OVER[place.over]} since {escape(since)}</span>")
     if place.decided is not None and (place.at - place.decided).total_seconds() >= place.step_s:
-        parts.append(f"<span>in force then: the decision of {escape(_named(place.decided, zone))}</span>")
+        parts.append(f"<span>newest decision then: {escape(_named(place.decided, zone))}</span>")
     if page in ALWAYS_NOW:
         parts.append("<span class='gp-chip'>This page always shows now</span>")
     return f"<div class='gp-strip'>{''.join(parts)}</div>"
@@ -90,7 +95,7 @@ def _buttons(place: views.Whereabouts) -> None:
 
 
 def _step(look: views.Look) -> None:
-    st.session_state.pop(_PLAYING, None)
+    halt()
     looking.go(look)
 
 
@@ -99,9 +104,14 @@ def _toggle() -> None:
         start()
 
 
-def start() -> None:
-    """Play on from the moment that is looked at."""
-    st.session_state[_PLAYING] = time.monotonic()
+def start(until: datetime | None = None) -> None:
+    """Play on from the moment that is looked at, to a moment or the newest decision."""
+    st.session_state[_PLAYING], st.session_state[_UNTIL] = time.monotonic(), until
+
+
+def halt() -> None:
+    """Play no further."""
+    st.session_state.pop(_PLAYING, None)
 
 
 @st.fragment(run_every=PLAY_S)
@@ -114,7 +124,8 @@ def _play() -> None:
         place = views.whereabouts()
     except GridPilotError:
         return
-    if place is None or place.after is None:
+    end = st.session_state.get(_UNTIL)
+    if place is None or place.after is None or (end is not None and place.after > end):
         st.session_state.pop(_PLAYING, None)
     else:
         st.session_state[_PLAYING] = time.monotonic()

@@ -13,6 +13,7 @@ import streamlit as st
 from gridpilot import views
 from gridpilot.console import curtailment_panel, day_parts, price_parts, widgets
 from gridpilot.console import format as fmt
+from gridpilot.console.command_inputs import KINDS, words
 from gridpilot.console.format import Quantity
 
 ALWAYS_ON: Final = (
@@ -65,7 +66,7 @@ def upcoming(snap: views.Snapshot, now: datetime) -> Next | None:
         )
         for change in views.next_changes(snap, 1)
     ]
-    command = None if views.look().at else views.override_in_force()
+    command = views.override_in_force()
     if command is not None:
         found.append(Next(command.valid_until, "the override ends", "then the plan is followed again"))
     found += [Next(at, what, "") for at, what in curtailment_panel.turns(now)]
@@ -95,6 +96,20 @@ def next_html(head: str, what: str, worth: str, why: str, hover: str = "") -> st
         f"<div class='gp-next' title='{escape(hover)}'><div class='gp-muted'>{escape(head)}</div>"
         f"<b>{escape(what)}</b>{money}<div class='gp-muted'>{escape(why)}</div></div>"
     )
+
+
+def by_hand(snap: views.Snapshot) -> tuple[tuple[datetime, str], ...]:
+    """Commands and curtailments, each when it began by the site's time: the marks of the picture.
+
+    A stop is timed by the wall clock, so that a replay's axis has no place for it.
+    """
+    live, out = views.status().mode == "LIVE", []
+    for row in views.command_log(40):
+        if row.status in ("refused", "proposed") or row.kind not in (*KINDS, "estop"):
+            continue
+        if live or row.kind != "estop":
+            out.append((row.created_at, f"{words(snap, row.kind, row.target)}, by {row.author}: {row.reason}"))
+    return (*out, *curtailment_panel.begun())
 
 
 # --- tiles ---------------------------------------------------------------------------------

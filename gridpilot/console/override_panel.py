@@ -161,7 +161,9 @@ def _stop_panel(stop: Mapping[str, Any], who: Actor) -> None:
         site = views.current_site()
         when = fmt.local(datetime.fromisoformat(stop["at"]), site.timezone)
         st.markdown("##### Emergency stop")
-        st.text(f"Pressed by {stop['author']} on {when} ({site.timezone}): {stop['reason']}", width="stretch")
+        st.text(
+            f"Pressed by {stop['author']} on {when} by the clock ({site.timezone}): {stop['reason']}", width="stretch"
+        )
         if views.stop_file() is not None:
             st.warning("It is latched in a file beside the ledger, which could not be written.")
         st.text_input("Why it is safe to go on", key="stop_reason", max_chars=500)

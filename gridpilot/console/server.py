@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import gzip
 import importlib
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
-from hashlib import sha256
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+import anyio.to_thread
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from gridpilot import supervise
@@ -24,16 +26,30 @@ from gridpilot import supervise
 log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PLOTLY: Final = ROOT / "gridpilot" / "data" / "plotly.min.js.gz"  # made by scripts/build_plotly.py
 PLOTLY_PATH: Final = "/assets/plotly.min.js"
 LAND: Final = ROOT / "gridpilot" / "data" / "land.json"
+# What the first paint needs, and what only some pages do: that comes when who opened the console at once is served.
 WARM: Final = (
     "pandas",
+    "PIL.Image",
     "gridpilot.views",
     "gridpilot.operate",
+    "gridpilot.explain.sentences",
+    "gridpilot.console.looking",
+    "gridpilot.console.signin",
     "gridpilot.console.live_chart",
-    "gridpilot.console.widgets",
+    "gridpilot.console.day_parts",
+    "gridpilot.console.price_parts",
+    "gridpilot.console.curtailment_panel",
 )
+LATER: Final = (
+    "gridpilot.monitor.holdings",
+    "gridpilot.monitor.exposure",
+    "gridpilot.risk.coverage",
+    "gridpilot.risk.generators",
+    "gridpilot.explain.explainer",
+)
+LATER_S: Final = 3.0
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -60,7 +76,15 @@ def warm_up() -> threading.Thread:
 
 
 def _warm() -> None:
-    for name in WARM:
+    _import(WARM)
+    _packed(_plotly_js())
+    time.sleep(LATER_S)
+    ours = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    _import((*LATER, *(f"gridpilot.console.{name}" for name in sorted(ours) if name not in ("__init__", "shell"))))
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
@@ -72,45 +96,50 @@ def _warm() -> None:
 # --- routes --------------------------------------------------------------------------------
 
 
-async def _plotly(request: Request) -> Response:
-    """What draws the charts, packed as it lies on the disk. A stored copy is asked about after a day."""
-    data = PLOTLY.read_bytes()
-    headers = {
-        "Cache-Control": "public, max-age=86400",
-        "ETag": f'"{sha256(data).hexdigest()[:16]}"',
-        "Vary": "Accept-Encoding",
-    }
+@functools.cache
+def _packed(path: Path) -> tuple[bytes, bytes]:
+    """A file as it is, and packed once for all visitors."""
+    data = path.read_bytes()
+    return data, gzip.compress(data, 6, mtime=0)
+
+
+async def _asset(request: Request, path: Path, tag: str, kind: str) -> Response:
+    """A file that the browser keeps. Its address carries no version, so a stored copy is asked about after a day."""
+    headers = {"Cache-Control": "public, max-age=86400", "ETag": f'"{tag}"', "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
+    plain, packed = await anyio.to_thread.run_sync(_packed, path)
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(data, media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
-    return Response(gzip.decompress(data), media_type="text/javascript", headers=headers)
+        return Response(packed, media_type=kind, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(plain, media_type=kind, headers=headers)
 
 
-def _asset(request: Request, path: Path, tag: str, kind: str) -> Response:
-    """A file that the browser keeps. Its address carries no version, so a stored copy is asked about after a day."""
-    headers = {"Cache-Control": "public, max-age=86400", "ETag": tag}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return FileResponse(path, media_type=kind, headers=headers)
-
-
-def _deck_js() -> Path:
-    """deck.gl as the installed pydeck ships it, found without importing pydeck."""
-    spec = find_spec("pydeck")
+def _shipped(package: str, *path: str) -> Path:
+    """A file inside an installed wheel, found without importing it."""
+    spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("pydeck is not installed: run `make console`")
-    return Path(spec.origin).parent / "nbextension" / "static" / "index.js"
+        raise ModuleNotFoundError(f"{package} is not installed: run `make console`")
+    return Path(spec.origin).parent.joinpath(*path)
+
+
+def _plotly_js() -> Path:
+    return _shipped("plotly", "package_data", "plotly.min.js")
+
+
+async def _plotly(request: Request) -> Response:
+    """Plotly's script, as its wheel ships it."""
+    return await _asset(request, _plotly_js(), f"plotly-{version('plotly')}", "text/javascript")
 
 
 async def _deck(request: Request) -> Response:
-    """deck.gl's script."""
-    return _asset(request, _deck_js(), f'"pydeck-{version("pydeck")}"', "text/javascript")
+    """deck.gl's script, as pydeck's wheel ships it."""
+    js = _shipped("pydeck", "nbextension", "static", "index.js")
+    return await _asset(request, js, f"pydeck-{version('pydeck')}", "text/javascript")
 
 
 async def _land(request: Request) -> Response:
     """The land outline of the globe."""
-    return _asset(request, LAND, f'"land-{LAND.stat().st_mtime_ns}"', "application/json")
+    return await _asset(request, LAND, f"land-{LAND.stat().st_mtime_ns}", "application/json")
 
 
 async def _health(_: Request) -> Response:
@@ -155,7 +184,7 @@ CSP: Final = "; ".join(
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
-        "connect-src 'self' blob: data: ws: wss:",
+        "connect-src 'self' blob: data:",
         "worker-src 'self' blob:",
         "object-src 'none'",
         "base-uri 'self'",

@@ -83,21 +83,20 @@ def main() -> None:
     st.set_page_config(page_title="GridPilot", page_icon=ICON, layout="wide")
     st.html(STYLE)
     open_ = _gate()
-    page = st.navigation(
-        [
-            st.Page(
-                ROOT / "pages" / f"{path}.py", title=title, url_path=path, default=path == "overview", help=question
-            )
-            for path, (title, question) in PAGES.items()
-        ],
-        position="top" if open_ else "hidden",
-    )
+    pages = {
+        path: st.Page(
+            ROOT / "pages" / f"{path}.py", title=title, url_path=path, default=path == "overview", help=question
+        )
+        for path, (title, question) in PAGES.items()
+    }
+    page = st.navigation(list(pages.values()), position="top" if open_ else "hidden")
     if not open_:
         return
-    from gridpilot.console import looking, moment_bar
+    from gridpilot.console import guide, looking, moment_bar
 
     name = page.url_path or "overview"
     trouble = looking.follow()
+    guide.begin(name)
     with st.container(key="strip_bar"):
         with st.container(key="strip_row", horizontal=True, vertical_alignment="bottom", gap="small"):
             looking.picker()
@@ -105,6 +104,7 @@ def main() -> None:
                 _strip()
             moment_bar.link()
         moment_bar.show(name)
+    guide.show(pages, name)
     if trouble:
         st.warning(inert(trouble))
     if not moment_bar.nothing_then(name):

@@ -93,7 +93,8 @@ def strip_html(status: Status, signed_in: bool = True, own: Own = _ALONE) -> str
             _chip(f"{status.proposals} to approve", "warning", "A command waits for a second person: Dispatch")
         )
     if not own.name:  # in a fleet the picker has it
-        parts.append(f"<span class='gp-site' title='{escape(status.source)}'>{escape(status.site)}</span>")
+        site = escape(status.site)
+        parts.append(f"<span class='gp-site' title='{site}, prices from {escape(status.source)}'>{site}</span>")
     if not own.shown:
         parts.append(_chip("SHOWN ONLY", "", f"It is commanded on its own console; this one is of {own.name}"))
     if not signed_in:

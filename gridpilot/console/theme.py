@@ -160,6 +160,7 @@ _STYLE: Final = """<style>
 }
 @media (max-width: 640px) {
   .st-key-strip_bar { flex-direction: column; align-items: stretch; }
+  .st-key-strip_bar > * { flex: 0 0 auto; }
 }
 .gp-alarm-row { display: flex; gap: 0.6rem; align-items: baseline; font-size: 0.9rem; line-height: 1.35; }
 .gp-alarm-row .gp-chip { flex: none; }
@@ -168,8 +169,12 @@ _STYLE: Final = """<style>
 .gp-strip { display: flex; align-items: center; gap: 0.35rem 0.9rem; min-height: 2.25rem; flex-wrap: wrap; }
 .gp-strip > span { white-space: nowrap; }
 .gp-strip .gp-site { overflow: hidden; text-overflow: ellipsis; max-width: 14rem; }
-@media (min-width: 1200px) {  /* one line, whatever it says: the least of it gives way */
-  .gp-strip { flex-wrap: nowrap; column-gap: 0.7rem; }
+.st-key-strip_who button { max-width: 12rem; }
+.st-key-strip_who button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+@media (min-width: 1400px) {  /* one line, whatever it says: site, note and name give way, the chips never */
+  .st-key-strip { flex-wrap: nowrap; }
+  .st-key-strip > :has(.gp-strip) { flex: 1 1 0; min-width: 0; }
+  .gp-strip { flex-wrap: nowrap; column-gap: 0.6rem; }
   .gp-strip > span { flex: 0 0 auto; }
   .gp-strip .gp-site { flex: 0 1 auto; min-width: 3rem; }
   .gp-strip .gp-note { flex: 0 1000 auto; }
@@ -187,8 +192,9 @@ _STYLE: Final = """<style>
 .st-key-sentence p { font-size: 1.25rem; line-height: 1.35; margin: 0.1rem 0 0.3rem; }
 .st-key-sentence strong { font-weight: 600; }
 @media (max-width: 640px) { .st-key-sentence p { font-size: 1.15rem; } }
-.gp-next { border-left: 3px solid color-mix(in srgb, currentColor 45%, transparent); padding: 0.1rem 0 0.1rem 0.8rem; }
-.gp-next b { font-size: 1.1rem; }
+.gp-next { border-left: 3px solid color-mix(in srgb, currentColor 45%, transparent); padding-left: 0.8rem;
+  font-size: 0.875rem; line-height: 1.35; }
+.gp-next b { font-size: 1.05rem; }
 .gp-rows { width: 100%; border-collapse: collapse; font-size: 0.9rem; line-height: 1.4; }
 .gp-rows td { padding: 0.12rem 0; vertical-align: baseline; }
 .gp-rows td:last-child { text-align: right; white-space: nowrap; padding-left: 0.75rem; }
@@ -201,6 +207,9 @@ _STYLE: Final = """<style>
 .st-key-moment_bar button { background: transparent; color: inherit;
   border-color: color-mix(in srgb, currentColor 45%, transparent); }
 .st-key-moment_now button { background: light-dark(__BACKGROUND__); color: light-dark(__INK__); font-weight: 700; }
+.st-key-guide { background: light-dark(__PANEL__); border-radius: 0.4rem; padding: 0.5rem 0.4rem 0.5rem 0.8rem; }
+@media (min-width: 64rem) { .st-key-guide { flex-wrap: nowrap; } .st-key-guide > *:not(:first-child) { flex: none; } }
+.gp-guide { line-height: 1.4; }
 .st-key-strip_stop button {
   background: #c4281c; color: #ffffff; border: 1px solid #8f1710; font-weight: 700; min-width: 9.5rem;
 }
@@ -227,12 +236,12 @@ _STYLE: Final = """<style>
    2.4.7); the empty layer of a sparkline is a picture without a name (1.1.1). */
 .stApp [data-testid="stCaptionContainer"] { color: light-dark(__MUTED__); opacity: 1; }
 .stApp [data-testid="stBaseButton-primary"]:not(:disabled) { color: light-dark(#ffffff, #15191c); }
-.stApp :is([data-testid="stMain"], [data-testid="stTopNavLink"], [data-testid="stSidebarNavLink"], .modebar-btn,
+.stApp :is(.stMain, [data-testid="stTopNavLink"], [data-testid="stSidebarNavLink"], .modebar-btn,
   [data-testid="stBaseButton-elementToolbar"]):focus-visible { outline: 2px solid light-dark(__INK__);
   outline-offset: -2px; }
 [data-testid="stMetricChart"] g[role="graphics-symbol"]:empty { display: none; }
 .stApp ul.gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
 .stApp ul.gp-flags li { margin: 0; padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }
 </style>"""
-_PAIRS: Final = {f"__{name.upper()}__": ", ".join(SURFACE[name]) for name in ("background", "muted", "ink")}
+_PAIRS: Final = {f"__{name.upper()}__": ", ".join(SURFACE[name]) for name in ("background", "panel", "muted", "ink")}
 STYLE: Final = re.sub("|".join(_PAIRS), lambda found: _PAIRS[found[0]], _STYLE)

@@ -8,6 +8,7 @@ site power are worth stands beside the energy price, so it is in that unit too.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from datetime import UTC, datetime, timedelta
@@ -399,7 +400,8 @@ def _forecast(book: Book, ledger: Ledger) -> None:
         short = "forecast.error" if member == "mix" else f"forecast.error_{member}"
         book.price(short, f"mean error of {member} out of sample", error)
     book.put("forecast.days", "days behind the out-of-sample error", body["score_days"], "days")
-    errors, inside = _came_true(snap, ledger)
+    source = snap.cycle["source"]
+    errors, inside = _came_true(ledger, source, market.since(ledger), snap.at, ledger.price_id(source))
     if errors:
         book.price("forecast.live_error", "mean error of the recorded forecasts that came true", float(np.mean(errors)))
         book.put("forecast.live_inside", "share of those prices inside the band", 100.0 * float(np.mean(inside)), "%")
@@ -407,12 +409,18 @@ def _forecast(book: Book, ledger: Ledger) -> None:
     book.kind = "cycle"
 
 
-def _came_true(snap: Snapshot, ledger: Ledger) -> tuple[list[float], list[bool]]:
-    """Errors [$/MWh] of the newest recorded forecasts against the prices that came, and whether the band held."""
-    entries = ledger.entries("forecast", since=market.since(ledger), until=snap.at, limit=LIVE_FORECASTS)
+@functools.lru_cache(maxsize=8)
+def _came_true(
+    ledger: Ledger, source: str, since: datetime | None, until: datetime, price_id: int
+) -> tuple[list[float], list[bool]]:
+    """Errors [$/MWh] of the newest recorded forecasts against the prices that came, and whether the band held.
+
+    They stay the same until there is a newer decision or price: the screens ask every few seconds.
+    """
+    entries = ledger.entries("forecast", since=since, until=until, limit=LIVE_FORECASTS)
     if not entries:
         return [], []
-    rows = ledger.prices(snap.cycle["source"], since=entries[-1].at)
+    rows = ledger.prices(source, since=entries[-1].at, as_of_id=price_id)
     came = dict(zip(rows.timestamp.tolist(), rows.energy_usd_per_mwh.tolist(), strict=True))
     errors: list[float] = []
     inside: list[bool] = []

@@ -6,6 +6,7 @@ never after it: where it fails, the price is a gap that the flags tell.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -18,6 +19,7 @@ from gridpilot.market.http import Stats
 from gridpilot.values import Array, Times, as_array
 
 UNKNOWN = "PRICE_UNKNOWN"  # code of a flag
+DOUBTFUL_USD_PER_KWH = 100.0  # a hundred times what GPUs earn: no machine is worth that
 PER_RATE = "USD/h per rate"  # $/h of one machine = rate x price
 PER_PH_DAY, PER_MTOK = "USD/PH/day", "USD/Mtok"
 HASH_FACTORS = {PER_RATE: 1.0, PER_PH_DAY: 1.0 / (1000.0 * 24.0)}
@@ -59,11 +61,25 @@ def service(kind: str, given: Array | None, n: int, site: Site) -> Service:
     if unit not in factors:
         raise ConfigError(f"prices.{kind}_unit is {unit!r}: expected {' or '.join(repr(f) for f in factors)}")
     if given is not None:
-        return Service(given, unit, factors[unit])
+        return Service(given, unit, factors[unit], _doubtful(kind, given, unit, factors, site))
     if constant <= 0:
         return Service(np.full(n, np.nan), unit, factors[unit], _unknown(kind, site))
     flag = DataFlag("CONSTANT", f"{kind} price: {constant:g} {its_unit} from the site file, the source has none")
     return Service(np.full(n, constant), its_unit, factors[its_unit], (flag,))
+
+
+def _doubtful(kind: str, given: Array, unit: str, factors: Mapping[str, float], site: Site) -> tuple[DataFlag, ...]:
+    """A warning where prices in the site's unit make a kWh of machine time worth more than any has ever been."""
+    known = np.abs(given[np.isfinite(given)])
+    price = float(np.median(known)) if len(known) else 0.0
+    worth = {m.type: m.rate * price * factors[unit] / m.power_kw for m in site.machines if m.product == kind}
+    if not worth or (most := max(worth.values())) <= DOUBTFUL_USD_PER_KWH:
+        return ()
+    dearest = max(worth, key=lambda name: worth[name])
+    other = next(name for name in factors if name != unit)
+    said = f"{kind} price: {price:g} {unit} makes {dearest} worth {most:,.0f} USD a kWh"
+    remedy = f'if it is {other}, say {kind}_unit = "{other}" in [prices] of the site file'
+    return (DataFlag("UNIT_DOUBTFUL", f"{said}: {remedy}", "warn"),)
 
 
 def _unknown(kind: str, site: Site) -> tuple[DataFlag, ...]:

@@ -99,6 +99,7 @@ ADVICE: Mapping[str, str] = {
     "STALE": "Check the price source on Health; the last safe set points hold meanwhile.",
     "SUSPECT": "Compare the price with another source; load does not rise until a second reading confirms it.",
     "SWITCHED": "Nothing: the forecast is made from this market's own past; the ensemble is fitted to it anew.",
+    "UNIT_DOUBTFUL": "Say in [prices] of the site file what the price file's numbers mean (docs/site.md).",
     "UNKNOWN": "Read the machines on Dispatch: it is not known whether they took the last command.",
     "UNREACHABLE": "Check the way to the price source: the prices it has published before will run out.",
     "UNREADABLE": "Check the machines' API and the network to it; nothing is sent that cannot be read back.",

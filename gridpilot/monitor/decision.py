@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from gridpilot.domain import (
     Units,
     value_usd_per_kwh,
 )
-from gridpilot.ledger.chain import Entry
+from gridpilot.ledger.chain import Entry, Head
 from gridpilot.ledger.store import Ledger
 from gridpilot.values import Array, Times, as_array, as_times, to_utc
 
@@ -119,7 +120,15 @@ def _grid_limit(body: Mapping[str, Any]) -> GridLimit:
 
 
 def load(ledger: Ledger, cycle_id: str = "") -> Snapshot | None:
-    """A decision, the newest one by default; None before the first cycle."""
+    """A decision, the newest one by default; None before the first cycle.
+
+    It is read once for all who ask, until there is a newer entry or another site; so nobody may change what is in it.
+    """
+    return _read(ledger, cycle_id, ledger.head(), ledger.get_state(SITE).version)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(ledger: Ledger, cycle_id: str, _head: Head, _site: int) -> Snapshot | None:
     entry = ledger.cycle(cycle_id).get("cycle") if cycle_id else ledger.latest("cycle")
     site = ledger.get_state(SITE).value
     if entry is None or site is None:

@@ -6,6 +6,7 @@ its own, there is what entries tell: the site, whose prices they are, and curtai
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -133,6 +134,7 @@ _RECOVERED: Final[Mapping[str, Callable[[Past], Any]]] = {
 }
 
 
+@functools.lru_cache(maxsize=16)  # one of each, so that what is read once of it stays read (`decision.load`)
 def until(ledger: Ledger, moment: datetime | None) -> Ledger:
     """The ledger as it stood at a moment; itself where that is None."""
     if moment is not None and moment.tzinfo is None:

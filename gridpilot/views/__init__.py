@@ -55,6 +55,7 @@ from gridpilot.views.commanded import (
     on_hold,
     override_in_force,
     proposals,
+    sent_off,
     shown,
     stop_file,
     stopped,
@@ -83,6 +84,7 @@ from gridpilot.views.system import (
     today,
     verify_ledger,
 )
+from gridpilot.views.tour import Chapter, tour
 from gridpilot.views.whereabouts import Whereabouts, whereabouts
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ __all__ = [
     "Alarm",
     "Asking",
     "Change",
+    "Chapter",
     "Command",
     "Day",
     "Drift",
@@ -161,6 +164,7 @@ __all__ = [
     "reset",
     "restless",
     "rule_standings",
+    "sent_off",
     "service_levels",
     "settings",
     "shown",
@@ -175,6 +179,7 @@ __all__ = [
     "suggestions",
     "times",
     "today",
+    "tour",
     "unseen",
     "values",
     "verify_ledger",
@@ -207,8 +212,9 @@ def now_sentence() -> Sentence:
     from gridpilot.explain.sentences import STOPPING, Sentence
     from gridpilot.explain.sentences import now_sentence as say
 
-    found = facts()
-    if stopped() and found.word("pilot.control") != ESTOP:  # pressed a moment ago: the pilot has yet to say so
+    found, seen = facts(), shown()
+    on = seen is not None and any(seen.machines.values())
+    if stopped() and (on or found.word("pilot.control") != ESTOP):  # pressed a moment ago: not all is off yet
         return Sentence(STOPPING)
     return say(found)
 

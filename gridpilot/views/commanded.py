@@ -13,7 +13,10 @@ from typing import Any
 from gridpilot.dispatch import override, reconcile, stopfile
 from gridpilot.dispatch.override import Command
 from gridpilot.monitor import metering
+from gridpilot.monitor.decision import Snapshot
 from gridpilot.views import base
+
+OFF = ("failsafe", "estop")  # origins of what was sent, other than a decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ def command_log(limit: int = 100) -> list[Command]:
 
 
 def override_in_force() -> Command | None:
-    """The override that holds now, whether a cycle has sent it yet or not."""
-    now = _source_now()
+    """The override that holds now, whether a cycle has sent it yet or not; none is told of a past moment."""
+    now = None if base.look().at else _source_now()
     return override.active_override(base.ledger(), now) if now else None
 
 
@@ -68,6 +71,15 @@ def stopped() -> Mapping[str, Any] | None:
     LedgerError only where the ledger cannot be read and there is no file.
     """
     return stop_file() or override.stopped(base.ledger())
+
+
+def sent_off(snap: Snapshot) -> str:
+    """By what everything was sent off since a decision, failsafe or estop; empty where it was not."""
+    newest = base.records().entries("result", since=snap.at, limit=1)
+    if not newest or newest[0].cycle_id == snap.cycle_id:
+        return ""
+    origin = str(newest[0].body["desired"]["origin"])
+    return origin if origin in OFF else ""
 
 
 def stop_file() -> Mapping[str, Any] | None:

@@ -181,14 +181,14 @@ def prices_of(source: str) -> str:
     """Whose prices a source has, so that no site shows another place's as its own."""
     kind, _, place = source.partition(":")
     if kind == "replay":
-        return f"{place.replace('/', ' ')} day-ahead, replayed" if place else "Dutch day-ahead, replayed"
+        return f"{place.replace('/', ' ') or 'Dutch'} prices, replayed"
     if kind == "mara":
         return "MARA's index, live"
     if kind in ("csv", "folder"):
         return "a price file" if kind == "csv" else "a folder of price files"
-    real_time = place.endswith("/real-time")
-    place = place.removesuffix("/real-time").replace("/", " ").upper()
-    return f"{place} {'real-time' if real_time else 'day-ahead'}, live"
+    first = place.partition(",")[0]  # of a list, in the order in which they are wanted
+    real_time = " real-time" if first.endswith("/real-time") else ""
+    return f"{first.removesuffix('/real-time').replace('/', ' ').upper()}{real_time} prices, live"
 
 
 def _file(entry: FleetSite | None) -> Site | None:

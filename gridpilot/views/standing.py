@@ -18,7 +18,7 @@ from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.decision import Snapshot
 from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
 from gridpilot.views import base
-from gridpilot.views.commanded import stopped
+from gridpilot.views.commanded import sent_off, stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ HALTED = {
 def halted(snap: Snapshot) -> str:
     """Why nothing of a decision's plan is carried out, now or at the moment looked at; empty while it is."""
     if base.look().at is not None:
-        return HALTED.get({"estop": ESTOP, "failsafe": FAILSAFE}.get(snap.dispatch["origin"], ""), "")
+        return HALTED.get({"estop": ESTOP, "failsafe": FAILSAFE}.get(sent_off(snap) or snap.dispatch["origin"], ""), "")
     now = status()
     if now.control != ESTOP and not now.pilot_alive:
         return "Nothing changes while no pilot is at work."

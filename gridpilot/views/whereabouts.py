@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gridpilot.ledger.chain import Entry
 from gridpilot.values import iso
 from gridpilot.views import base
+from gridpilot.views.commanded import OFF
 from gridpilot.views.standing import current_site, status
 
 SECOND, TICK = timedelta(seconds=1), timedelta(microseconds=1)
@@ -17,7 +19,9 @@ class Whereabouts:
     """Times of the source. `before` and `after` are moments to look at: a decision and all that it led to at once."""
 
     at: datetime
-    decided: datetime | None  # the decision in force then
+    decided: datetime | None  # the newest decision then
+    over: str  # why it was in force no longer: failsafe, estop or expired; empty while it was
+    over_at: datetime | None
     before: datetime | None
     after: datetime | None
     first: datetime
@@ -38,10 +42,13 @@ def whereabouts() -> Whereabouts | None:
     held = base.records().entries("cycle", limit=1)
     earlier = store.entries("cycle", until=shown_from(held[0].at) - SECOND + TICK, limit=1) if held else []
     later = store.entries("cycle", since=at + TICK, limit=1, newest_first=False)
+    over, over_at = _over(held[0]) if held else ("", None)
     site = current_site()
     return Whereabouts(
         at=at,
         decided=held[0].at if held else None,
+        over=over,
+        over_at=over_at,
         before=shown_from(earlier[0].at) if earlier else None,
         after=shown_from(later[0].at) if later else None,
         first=first[0].at,
@@ -50,6 +57,16 @@ def whereabouts() -> Whereabouts | None:
         site=site.name,
         timezone=site.timezone,
     )
+
+
+def _over(decision: Entry) -> tuple[str, datetime | None]:
+    """What ended a decision by the moment looked at, and when: everything was sent off, or its set points expired."""
+    sent = base.records().entries("result", since=decision.at, limit=1)
+    origin = sent[0].body["desired"]["origin"] if sent else ""
+    if origin in OFF and sent[0].cycle_id != decision.cycle_id:
+        return origin, sent[0].at
+    until, at = base.moment(decision.body["dispatch"]["valid_until"]), base.look().at
+    return ("expired", until) if at is not None and at >= until else ("", None)
 
 
 def shown_from(decided: datetime) -> datetime:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 from scripts.screenshots import fill
-from tests.browser.harness.server import Server, serve
+from tests.browser.harness.server import ROOT, Server, serve
 from tests.browser.harness.watch import ARGUMENTS, CHROMIUM, Watched
 
 HOURS = 4
@@ -29,17 +32,34 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
-def new_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
-    """`new_page(width=1440, height=900, theme="light")`: a fresh, watched page in its own session."""
-    contexts = []
+def _keep(contexts: list[BrowserContext], name: str) -> None:
+    """A picture of where each page of a journey ended, for looking at: artifacts/ is not in the repository."""
+    folder = ROOT / "artifacts" / "journeys"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, page in enumerate(page for context in contexts for page in context.pages):
+        file = folder / f"{re.sub('[^A-Za-z0-9_-]+', '-', name)}{f'-{number + 1}' if number else ''}.png"
+        with suppress(PlaywrightError):  # a page that is gone has no picture
+            page.screenshot(path=str(file), timeout=5000)
 
-    def make(width: int = 1440, height: int = 900, theme: Any = "light") -> Watched:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+
+@pytest.fixture
+def new_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Watched]]:
+    """`new_page(width=1440, height=900, theme="light")`: a fresh, watched page in its own session.
+
+    Nothing on it moves by itself, unless `motion`.
+    """
+    contexts: list[BrowserContext] = []
+
+    def make(width: int = 1440, height: int = 900, theme: Any = "light", motion: bool = False) -> Watched:
+        reduced: Any = "no-preference" if motion else "reduce"
+        size: Any = {"width": width, "height": height}
+        context = browser.new_context(viewport=size, color_scheme=theme, reduced_motion=reduced)
         contexts.append(context)
         return Watched(context.new_page())
 
     yield make
+    if "journey" in request.node.name:
+        _keep(contexts, request.node.name)
     for context in contexts:
         context.close()
 

@@ -2,22 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 from playwright.sync_api import Page, WebSocket, expect
 
 from gridpilot.mara_server import MaraServer
 from tests.browser.harness.provider import provide
-from tests.browser.harness.server import Server, serve
-from tests.browser.harness.watch import WAIT_MS, Watched
+from tests.browser.harness.server import ROOT, Server, serve
+from tests.browser.harness.watch import CONTENT, WAIT_MS, Watched
 
 pytestmark = pytest.mark.browser
 
+HARNESS = ROOT / "tests" / "browser" / "harness"
 API_KEY = "planted-api-key-4711"
 PASSWORD = "planted-password-4712"
-PAGES = ("", "prices", "forecast", "plan", "auction", "risk", "dispatch", "explain", "health")
+PAGES = ("", *(name for name in CONTENT if name != "overview"))
+PLANTED = {
+    "GRIDPILOT_MARA_API_KEY": API_KEY,
+    "GRIDPILOT_GRIDSTATUS_API_KEY": "planted-gridstatus-key-4713",
+    "GRIDPILOT_CURTAIL_SECRET": "whsec_" + base64.b64encode(b"planted-curtail-secret-4714").decode(),
+    "GRIDPILOT_ALARM_WEBHOOK_SECRET": "whsec_" + base64.b64encode(b"planted-webhook-secret-4715").decode(),
+    "GRIDPILOT_METRICS_TOKEN": "planted-metrics-token-4716-long-enough",
+    "OPENAI_API_KEY": "planted-model-key-4717",
+}
+WEBHOOK_PATH = "planted-webhook-path-4720"
+COMMANDS = (("cycle",), ("verify-ledger",), ("curtail", "--report", "none"))
+
+
+class Echo:
+    """A server that answers every call with an error in which the whole call is repeated, its key too."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.paths: list[str] = []
+        echo = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                echo.bodies.append(body)
+                echo.paths.append(self.path)
+                said = json.dumps({"error": {"message": f"{self.path} {self.headers} {body!r}"}}).encode()
+                self.send_response(401)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
+
+            def do_POST(self) -> None:
+                self.do_GET()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nothing is printed."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+
+@pytest.fixture
+def echo() -> Iterator[Echo]:
+    running = Echo()
+    yield running
+    running.server.shutdown()
+    running.server.server_close()
 
 
 class Ear:
@@ -45,19 +103,42 @@ def found(secrets: Iterable[str], heard: bytes, server: Server, folder: Path) ->
     return [(name, secret) for name, content in places.items() for secret in secrets if secret.encode() in content]
 
 
-def test_F60_secrets__of_api_and_sign_in__absent_from_pages_logs_and_ledger(
-    tmp_path: Path, new_page: Callable[..., Watched]
+def _said_elsewhere(server: Server, env: Mapping[str, str]) -> bytes:
+    """What the doors beside the pages say, with the right words and with wrong ones, and the command line."""
+    answers = []
+    for token in (PLANTED["GRIDPILOT_METRICS_TOKEN"], "wrong"):
+        given = {"Authorization": f"Bearer {token}"}
+        answers.append(requests.get(f"{server.url}/metrics", headers=given, timeout=20))
+    answers.append(requests.post(f"{server.url}/api/curtailments", data=b"{}", timeout=20))
+    answers.append(requests.get(f"{server.url}/healthz", timeout=20))
+    assert answers[0].ok
+    assert not answers[1].ok
+    said = b"".join(repr(answer.headers).encode() + answer.content for answer in answers)
+    url = f"sqlite:///{server.log_file.parent / 'gridpilot.db'}"
+    for command in COMMANDS:
+        done = subprocess.run(
+            [sys.executable, "-m", "gridpilot", *command], cwd=ROOT, check=False, capture_output=True, timeout=120,
+            env={**os.environ, **env, "GRIDPILOT_DB_URL": url, "GRIDPILOT_REFIT": "0"},
+        )  # fmt: skip
+        assert done.stdout + done.stderr, command
+        said += done.stdout + done.stderr
+    return said
+
+
+def test_F60_secrets__all_planted_at_once__absent_from_pages_logs_ledger_prompts_and_command_line(
+    tmp_path: Path, echo: Echo, new_page: Callable[..., Watched]
 ) -> None:
     with provide() as provider, MaraServer(seed=3, api_key=API_KEY) as mara:
         text = provider.secrets_toml()
         (tmp_path / "secrets.toml").write_text(text)
         cookie = next(line.split('"')[1] for line in text.splitlines() if line.startswith("cookie_secret"))
-        env = {
+        env = PLANTED | {
             "STREAMLIT_SECRETS_FILES": str(tmp_path / "secrets.toml"),
             "GRIDPILOT_SOURCE": "mara",
             "GRIDPILOT_MARA_URL": mara.url,
-            "GRIDPILOT_MARA_API_KEY": API_KEY,
             "GRIDPILOT_OPERATORS": "ola@site.example",
+            "GRIDPILOT_ALARM_WEBHOOK": f"{echo.url}/{WEBHOOK_PATH}",
+            "OPENAI_BASE_URL": f"{echo.url}/v1",
         }
         with serve(tmp_path, env=env) as server:
             page = new_page().page
@@ -66,19 +147,61 @@ def test_F60_secrets__of_api_and_sign_in__absent_from_pages_logs_and_ledger(
             page.get_by_role("button", name="Sign in").click(timeout=WAIT_MS)
             ear.look()
             page.get_by_role("link", name="ola@site.example").click(timeout=WAIT_MS)
-            for name in PAGES:
-                page.goto(f"{server.url}/{name}")
-                page.locator(".gp-strip").wait_for(timeout=WAIT_MS)
-                page.wait_for_timeout(1000)
-                ear.look()
+            page.locator(".gp-strip").wait_for(timeout=WAIT_MS)
             mara.set_faults({"status": 401})
             page.get_by_role("button", name="Emergency stop").click()
             expect(page.locator(".gp-strip")).to_contain_text("E-STOP", timeout=WAIT_MS)
-            page.wait_for_timeout(3000)  # the pilot asks the API, which says no
+            for name in PAGES:  # meanwhile the pilot asks the API, which says no
+                page.goto(f"{server.url}/{name}")
+                page.locator(".gp-strip").wait_for(timeout=WAIT_MS)
+                page.wait_for_timeout(700)
+                ear.look()
+            page.goto(f"{server.url}/explain")
+            page.get_by_test_id("stChatInputTextArea").fill("What does power cost now?")
+            page.get_by_test_id("stChatInputTextArea").press("Enter")
+            expect(page.get_by_text("Offline explanation: the model")).to_be_visible(timeout=2 * WAIT_MS)
             ear.look()
-            secrets = (API_KEY, provider.client_secret, cookie)
+            secrets = {provider.client_secret, cookie, WEBHOOK_PATH, *PLANTED.values()}
+            secrets |= {base64.b64decode(value[6:]).decode() for value in secrets if value.startswith("whsec_")}
             assert len(ear.heard) > 100_000
+            assert any(path.endswith(WEBHOOK_PATH) for path in echo.paths), "alarms were told"
+            assert any(path.endswith("/chat/completions") for path in echo.paths), "the model was asked"
             assert found(secrets, ear.heard, server, tmp_path) == []
+            sent = b"".join(echo.bodies) + _said_elsewhere(server, env)
+            assert [secret for secret in secrets if secret.encode() in sent] == []
+
+
+def test_F60_secrets__key_of_a_price_service_that_repeats_it__absent_from_page_log_and_ledger(
+    tmp_path: Path, echo: Echo, new_page: Callable[..., Watched]
+) -> None:
+    env = {"GRIDPILOT_SOURCE": "gridstatus:ercot/HB_NORTH", "GRIDPILOT_GRIDSTATUS_URL": echo.url}
+    secret = PLANTED["GRIDPILOT_GRIDSTATUS_API_KEY"]
+    with serve(tmp_path, env={**env, "GRIDPILOT_GRIDSTATUS_API_KEY": secret}) as server:
+        watched = new_page()
+        ear = Ear(watched.page)
+        for name in ("", "prices", "health"):
+            watched.open(f"{server.url}/{name}", ".gp-strip")
+            expect(watched.page.get_by_text("gridstatus").first).to_be_attached(timeout=WAIT_MS)
+            watched.page.wait_for_timeout(1000)
+            ear.look()
+        assert echo.paths, "the service was asked"
+        assert found((secret,), ear.heard, server, tmp_path) == []
+
+
+def test_F60_crash__of_a_page__no_message_no_trace_no_link_on_the_screen(
+    tmp_path: Path, new_page: Callable[..., Watched]
+) -> None:
+    with serve(tmp_path, HARNESS / "broken_page.py") as server:
+        page = new_page().page
+        ear = Ear(page)
+        page.goto(server.url)
+        page.get_by_test_id("stException").wait_for(timeout=WAIT_MS)
+        page.wait_for_timeout(500)
+        ear.look()
+        for secret in ("drawn-by-accident", "planted-in-a-message", "broken_page.py", str(ROOT), "google", "chatgpt"):
+            assert secret.encode() not in ear.heard.lower(), secret
+        expect(page.get_by_test_id("stAppDeployButton")).to_have_count(0)
+        assert "planted-in-a-message" in server.log(), "who runs it finds the cause there"
 
 
 def test_F60_secrets__password_of_a_database_that_cannot_be_reached__absent_from_page_and_log(

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import gzip
 import itertools
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridpilot.console import charts, live_chart, plots, server, sun
+from gridpilot.console import charts, live_chart, plots, sun
 from gridpilot.console.theme import LIGHT
 from gridpilot.domain import Site
 
@@ -68,15 +66,6 @@ FIGURES = {
 def test_figure__any_kind__valid_for_plotly_and_the_same_each_time(name: str) -> None:
     go.Figure(FIGURES[name]())  # raises for a property that Plotly does not know
     assert live_chart.to_json(FIGURES[name]()) == live_chart.to_json(FIGURES[name]())
-
-
-def test_sources__kinds_of_traces__are_in_the_bundle_that_is_served() -> None:
-    kinds = {name.lower() for name in dir(go) if hasattr(getattr(go, name), "hoverlabel")}
-    served = set(re.findall(r'moduleType:"trace",name:"(\w+)"', gzip.decompress(server.PLOTLY.read_bytes()).decode()))
-    assert {"scatter", "bar", "heatmap"} <= served & kinds
-    for path in (*server.ROOT.glob("gridpilot/console/*.py"), *server.ROOT.glob("pages/*.py")):
-        drawn = kinds.intersection(re.findall(r'"type": "(\w+)"', path.read_text("utf-8")))
-        assert drawn <= served, f"{path.name}: see scripts/build_plotly.py for what is served"
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -247,3 +236,9 @@ def test_ladder__price_above_a_rung__pale_and_told() -> None:
 def test_to_json__not_a_number__refused() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         live_chart.to_json({"data": [{"y": [float("nan")]}], "layout": {}})
+
+
+def test_time_figure__marks__in_the_window_only_and_as_text() -> None:
+    marks = [(START + timedelta(hours=2), "<b>eva</b>: off"), (START - timedelta(days=2), "long ago")]
+    layout = charts.time_figure(_axis(), _panels(), marks=marks)["layout"]
+    assert [a["hovertext"] for a in layout["annotations"] if "hovertext" in a] == ["&lt;b&gt;eva&lt;/b&gt;: off"]

@@ -122,3 +122,9 @@ def test_count__one_and_many__right_word() -> None:
         "0 alarms",
         "2 entries",
     )
+
+
+def test_span__within_a_day_and_over_midnight__the_second_date_only_where_it_differs() -> None:
+    assert fmt.span(NOON, NOON.replace(hour=13), "UTC") == "Wed 12 Jun 12:00–13:00"
+    assert fmt.span(NOON, NOON.replace(day=13), "UTC") == "Wed 12 Jun 12:00–Thu 13 Jun 12:00"
+    assert fmt.day("2024-06-12") == "Wed 12 Jun"

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import gc
-import gzip
-import re
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import plotly
 import pytest
 import requests
 
@@ -43,7 +40,7 @@ def test_healthz__running__ok(running: Server) -> None:
 def test_plotly__served_packed_or_not__cached_and_asked_again_cheaply(running: Server) -> None:
     first = requests.get(running.url + "/assets/plotly.min.js", timeout=10)
     assert first.headers["Content-Encoding"] == "gzip"
-    assert b"plotly.js (cartesian - minified) v" in first.content[:200]
+    assert b"plotly.js v" in first.content[:200]
     assert "max-age" in first.headers["Cache-Control"]
     again = requests.get(
         running.url + "/assets/plotly.min.js", headers={"If-None-Match": first.headers["ETag"]}, timeout=10
@@ -52,13 +49,6 @@ def test_plotly__served_packed_or_not__cached_and_asked_again_cheaply(running: S
     plain = requests.get(running.url + "/assets/plotly.min.js", headers={"Accept-Encoding": "identity"}, timeout=10)
     assert "Content-Encoding" not in plain.headers
     assert plain.content == first.content
-
-
-def test_plotly__version__that_of_the_package_which_checks_the_figures() -> None:
-    whole = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    drawn, checked = gzip.decompress(server.PLOTLY.read_bytes())[:300].decode(), whole.read_text("utf-8")[:300]
-    version = re.compile(r"\bv(\d+\.\d+\.\d+)")
-    assert version.findall(drawn) == version.findall(checked) != []
 
 
 @pytest.mark.parametrize(("path", "told"), [("/", True), ("/prices", True), ("/healthz", False)])

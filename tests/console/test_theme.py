@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -66,35 +63,6 @@ def test_config__colours__those_of_the_palette(palette: Palette) -> None:
     expected = {"backgroundColor": "background", "secondaryBackgroundColor": "panel", "textColor": "ink"}
     expected |= {"borderColor": "line", "redColor": "alarm", "orangeColor": "warning", "grayColor": "muted"}
     assert {key: section[key] for key in expected} == {key: palette[name] for key, name in expected.items()}
-
-
-def test_config__every_option__known_to_streamlit() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "streamlit", "config", "show"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "not a valid config option" not in shown.stdout + shown.stderr
-    known: dict[str, set[str]] = {}
-    section = ""
-    for line in shown.stdout.splitlines():
-        if match := re.match(r"^\[([\w.]+)\]", line):
-            section = match[1]
-        elif match := re.match(r"^(?:# )?(\w+) =", line):
-            known.setdefault(section, set()).add(match[1])
-    for name in ("server", "browser", "client", "runner"):
-        assert set(CONFIG[name]) <= known[name], name
-    for name in ("light", "dark"):
-        assert set(CONFIG["theme"][name]) <= known[f"theme.{name}"]
-    assert set(CONFIG["theme"]) - {"light", "dark"} <= known["theme"]
-
-
-def test_config__safety__pinned() -> None:
-    assert CONFIG["server"]["address"] == "127.0.0.1"
-    assert CONFIG["server"]["enableXsrfProtection"] is True
-    assert CONFIG["server"]["enableAgentApi"] is False
-    assert CONFIG["server"]["fileWatcherType"] == "none"
-    assert CONFIG["browser"]["gatherUsageStats"] is False
-    assert CONFIG["client"]["showErrorDetails"] == "none"
-    assert CONFIG["client"]["showErrorLinks"] is False
 
 
 def test_active__theme_of_the_browser__followed() -> None:

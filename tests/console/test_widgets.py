@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gridpilot.auction.bids import read_rows
 from gridpilot.console import widgets
+from gridpilot.console.format import DASH, MINUS, NBSP
 from gridpilot.domain import DataFlag
 from gridpilot.foreign import quoted
 
@@ -168,3 +171,48 @@ def test_live_chart__in_a_script__mounted_twice_without_complaint() -> None:
     for _ in range(2):  # each AppTest is a server of its own
         app = AppTest.from_function(script).run()
         assert not app.exception
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def _written(rows: pd.DataFrame, columns: dict[str, Any] | None = None) -> pd.DataFrame:
+    """The cells as they are read on the screen."""
+    _, writers = widgets._columns(rows, columns or {})
+    look: Any = widgets.styled(rows, writers)
+    shown = look._translate(False, False)["body"]  # as Streamlit asks it
+    cells = [[cell["display_value"] for cell in row if cell["type"] == "td"] for row in shown]
+    return pd.DataFrame(cells, columns=rows.columns)
+
+
+def test_sheet__numbers__thousands_apart_real_minus_and_a_dash() -> None:
+    cells = _written(pd.DataFrame({"n": [1234, -5], "usd": [-1234.5, math.nan], "who": ["a-b", "c"]}))
+    assert cells["n"].tolist() == ["1,234", f"{MINUS}5"]
+    assert cells["usd"].tolist() == [f"{MINUS}1,234.50", DASH]
+    assert cells["who"].tolist() == ["a-b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (0, "1,235"),
+        (widgets.PERCENT, f"123,457{NBSP}%"),
+        (st.column_config.NumberColumn(format="%.1f"), "1,234.6"),
+        (st.column_config.NumberColumn(format="%.3g"), "1,230"),
+        (st.column_config.NumberColumn(format="%.0f %%"), "1,235 %"),
+        (st.column_config.NumberColumn(format="percent"), f"123,456.7{NBSP}%"),
+        (st.column_config.NumberColumn(width="small"), "1,234.57"),
+    ],
+)
+def test_sheet__column__is_written_as_asked(column: Any, expected: str) -> None:
+    assert _written(pd.DataFrame({"x": [-1234.567]}), {"x": column})["x"].tolist() == [MINUS + expected]
+
+
+def test_sheet__muted_column__is_grey_and_the_others_are_not() -> None:
+    look: Any = widgets.styled(pd.DataFrame({"plan": [1], "sent": [0]}), {}, ["plan"])
+    assert look.to_html().count(widgets.GREY) == 1
+
+
+def test_sheet__many_cells__stay_numbers_without_a_style() -> None:
+    rows = pd.DataFrame({"x": range(widgets.MOST_CELLS + 1)})
+    assert widgets.styled(rows, {}) is rows

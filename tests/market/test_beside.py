@@ -29,3 +29,14 @@ def test_service__no_machine_earns_by_it__nothing_to_say() -> None:
 def test_service__the_sites_figure__said_to_be_constant() -> None:
     (flag,) = service("hash", None, 3, replace(SITE, hash_usd_per_ph_day=50.0)).flags
     assert (flag.code, flag.severity) == ("CONSTANT", "info")
+
+
+def test_service__a_files_price_in_the_other_unit__a_warning_says_what_to_set() -> None:
+    given = np.array([55.0, np.nan, 56.0])  # USD/PH/day, as everyone writes it
+    found = service("hash", given, 3, SITE)
+    (flag,) = found.flags
+    assert (flag.code, flag.severity) == ("UNIT_DOUBTFUL", "warn")
+    assert 'hash_unit = "USD/PH/day" in [prices]' in flag.message
+    assert service("hash", given, 3, replace(SITE, hash_unit="USD/PH/day")).flags == ()
+    assert service("hash", given / 24_000.0, 3, SITE).flags == ()
+    assert service("token", np.full(3, np.nan), 3, SITE).flags == ()

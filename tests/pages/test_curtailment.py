@@ -7,6 +7,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from gridpilot import operate, views
+from gridpilot.console import curtailment_panel
+from gridpilot.console import format as fmt
 from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.errors import Forbidden
@@ -112,3 +114,48 @@ def test_strip__commanded_curtailment__says_by_whom(full: OpenPage) -> None:
     target = {"import_kw": 1000.0}
     operate.operate(operate.select("curtail", target), operate.local("anna"), target, reason="drill", minutes=30)
     assert views.status().curtailed.startswith("by anna until ")
+
+
+def test_curtailment__before_it_is_given__connection_and_money_before_and_after(full: OpenPage) -> None:
+    app = full("dispatch")
+    snap = views.snapshot()
+    assert snap is not None
+    assert {"Highest import", "Money per hour"} <= {metric.label for metric in app.metric}
+    seen = operate.foresee({"import_kw": 0.0}, 0.0, 12 * 60.0)
+    drawn = views.values(snap.plan["import_kw"]) - views.values(snap.plan["export_kw"])
+    assert (seen.after_kw, seen.limit_kw) == (0.0, 0.0)
+    assert seen.before_kw == pytest.approx(max(float(snap.dispatch["grid_kw"]), *drawn[:12].tolist()))
+    assert seen.less_kwh == pytest.approx(float(drawn[:12].clip(0.0).sum()), rel=1e-3)
+    assert seen.now is not None and seen.now.before_kw == pytest.approx(snap.dispatch["grid_kw"])
+
+
+def test_foresee__later__nothing_is_said_of_the_money_now(full: OpenPage) -> None:
+    full("dispatch")
+    assert operate.foresee({"percent": 50.0}, 120.0, 60.0).now is None
+    high = operate.foresee({"import_kw": 1e6}, 120.0, 60.0)
+    assert (high.after_kw, high.less_kwh) == (high.before_kw, 0.0)
+
+
+def test_state_words__begun_but_not_yet_written_so__is_active(full: OpenPage) -> None:
+    full("dispatch")
+    target, anna = {"import_kw": 600.0}, operate.local("anna")
+    event = operate.curtail(anna, target=target, in_minutes=0.0, minutes=60.0, ramp_s=0.0, reason="call")
+    assert event.status == "scheduled"
+    assert curtailment_panel.state_words(event, event.start) == "active"
+    assert curtailment_panel.state_words(event, event.start - timedelta(seconds=2)) == "scheduled"
+    (kept,) = _events()
+    assert curtailment_panel.turns(kept.start) == [(kept.end, "the curtailment ends")]
+
+
+def test_curtailment__in_kw__the_form_takes_it_and_previews_it(full: OpenPage) -> None:
+    app = full("dispatch")
+    app.segmented_control(key="curtailment_unit").set_value(curtailment_panel.KW).run()
+    assert not app.exception
+    assert app.number_input(key="curtailment_kw").value == 750.0, "25 % do not become 25 kW"
+    app.number_input(key="curtailment_kw").set_value(400.0).run()
+    app.number_input(key="curtailment_in").set_value(120).run()
+    seen = operate.foresee({"import_kw": 400.0}, 120.0, 60.0)
+    (tile,) = [metric for metric in app.metric if metric.label == "Highest import"]
+    assert not app.exception
+    assert tile.value.startswith(fmt.number(seen.after_kw).replace(".", "\\."))
+    assert "Money" in [metric.label for metric in app.metric], "of later hours the plan says nothing yet"

@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from gridpilot import operate, views
 from gridpilot.config import Settings
+from gridpilot.console import command_inputs, dispatch_parts
 from gridpilot.cycle import open_engine, run_cycle
 from gridpilot.dispatch import stopfile
 from gridpilot.errors import Conflict, InputError
@@ -259,3 +260,40 @@ def test_dispatch__name__kept_from_page_to_page(full: OpenPage) -> None:
     assert stop is not None and stop["author"] == "anna"
     app.switch_page("../../pages/dispatch.py").run()
     assert app.text_input(key="operator_name").value == "anna"
+
+
+def test_dispatch__stop_in_force__says_that_the_plan_is_not_followed(full: OpenPage) -> None:
+    app = full("dispatch")
+    assert "The plan is grey" not in words(app)
+    app.button(key="strip_stop").click().run()
+    assert not app.exception
+    assert "Nothing changes until the emergency stop is released. The plan is grey." in words(app)
+
+
+@pytest.mark.parametrize(
+    ("asked", "actual", "expected"),
+    [
+        (10, 10, "on, as sent"),
+        (0, 0, "off, as sent"),
+        (40, 3, "switching: 37 to start"),
+        (0, 10, "switching: 10 to stop"),
+        (5, None, "no reading"),
+        (None, 5, "nothing sent yet"),
+    ],
+)
+def test_state_words__sent_and_read_back__say_what_is_left(
+    asked: int | None, actual: int | None, expected: str
+) -> None:
+    assert dispatch_parts.state_words(asked, actual) == expected
+
+
+def test_command_log__stop_and_override_in_a_replay__each_time_under_its_own_clock(full: OpenPage) -> None:
+    full("dispatch")
+    operate.operate(operate.select("hold", {}), ANNA, {}, reason="test", minutes=30)
+    operate.emergency_stop(ANNA)
+    snap = views.snapshot()
+    assert snap is not None
+    stop, hold = command_inputs.log(snap, views.command_log()).to_dict("records")
+    assert (stop["site time"], stop["until, site time"], hold["clock"]) == ("", "", "")
+    assert "Jun" in hold["site time"] and "Jun" in hold["until, site time"]
+    assert stop["clock"]

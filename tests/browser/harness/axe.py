@@ -12,7 +12,8 @@ TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 EXCEPTIONS: dict[tuple[str, str], str] = {}
 SETTLED = """
   document.querySelectorAll('[data-stale="true"], [data-testid="stSkeleton"]').length === 0
-  && document.getAnimations().every((a) => a.playState !== "running" || a.effect.getComputedTiming().endTime === Infinity)
+  && document.getAnimations().every(
+    (one) => one.playState !== "running" || one.effect.getComputedTiming().endTime === Infinity)
 """
 # Inside a chart's drawing axe can measure nothing (text over a picture); the chart's own label is looked at.
 RUN = """
@@ -30,7 +31,7 @@ def settle(page: Page) -> None:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe finds, but for the known exceptions. The script comes by the debugger: the page's policy takes no other."""
+    """What axe finds, but for the known exceptions. Its script comes by the debugger: the page's policy takes none."""
     settle(page)
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)

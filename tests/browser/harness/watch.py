@@ -28,7 +28,7 @@ CONTENT = {
     "auction": CHART,
     "risk": CHART,
     "dispatch": "[data-testid='stDataFrame']",
-    "globe": "[data-testid='stDeckGlJsonChart'] canvas",
+    "globe": ".gp-globe canvas",
     "backtest": ".st-key-backtest_run button",
     "explain": "[data-testid='stChatInput']",
     "health": "[data-testid='stMetric']",
