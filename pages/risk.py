@@ -97,7 +97,9 @@ def _body() -> None:
             if figure is not None:
                 widgets.finding(_finding(snap))
                 live_chart.show(figure, "risk_pnl", _finding(snap))
-            dark = f"Dark: the worst {fmt.percent(1.0 - snap.risk['alpha'])}. " if figure is not None else ""
+            dark = (
+                f"The strong bars are the worst {fmt.percent(1.0 - snap.risk['alpha'])}. " if figure is not None else ""
+            )
             st.caption(
                 f"{dark}Each future is the forecast with the errors that it made on one past day, in all prices "
                 "together. Set points are kept; the value of energy left in the battery is not counted."

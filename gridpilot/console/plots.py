@@ -170,7 +170,7 @@ def _block(step: Step, at: float, part: tuple[float, float], first: bool, unit: 
 def pnl_histogram(
     pnl_usd: Floats, var: float, cvar: float, alpha: float, money: str = "USD", title: str = ""
 ) -> Figure:
-    """Distribution of the P&L over the futures, the worst ones dark: those down to VaR, which is an edge of the bars.
+    """Distribution of the P&L over the futures, the worst ones stronger: those down to VaR, an edge of the bars.
 
     `var` and `cvar` are losses and stand at minus their value, which is also how they are told.
     """
