@@ -115,15 +115,18 @@ def select(kind: str, target: Mapping[str, Any]) -> Selected:
     snap = views.newest()
     if snap is None:
         raise InputError("there is no decision to override yet: wait for the first cycle")
-    site, prices = snap.site, snap.cycle["prices"]
-    effects.check_target(kind, target, site)
-    current = report.dispatch_from_json(snap.dispatch)
+    effects.check_target(kind, target, snap.site)
     planned = snap.cycle.get("planned")  # what would be followed if the command in force ended
-    plan = report.dispatch_from_json(planned) if planned else current
+    return _selected(snap, kind, target, report.dispatch_from_json(planned or snap.dispatch))
+
+
+def _selected(snap: views.Snapshot, kind: str, target: Mapping[str, Any], plan: Dispatch) -> Selected:
+    """A target over `plan`, beside what runs now."""
+    site, current = snap.site, report.dispatch_from_json(snap.dispatch)
     soc = snap.cycle["soc_frac"]
     state = SiteState(snap.at, float("nan") if soc is None else soc, current.machines, current.battery_kw)
     version = override.version(_ledger())
-    after = effects.apply_override(site, state, plan, kind, target, prices["energy_usd_per_mwh"])
+    after = effects.apply_override(site, state, plan, kind, target, snap.cycle["prices"]["energy_usd_per_mwh"])
     return Selected(
         kind,
         dict(target),
@@ -245,7 +248,10 @@ def foresee(target: Mapping[str, float], in_minutes: float, minutes: float) -> F
     planned = np.subtract(views.values(snap.plan["import_kw"]), views.values(snap.plan["export_kw"]))
     inside = np.minimum(steps + snap.step_s, end.timestamp()) - np.maximum(steps, start.timestamp())
     less = float(np.maximum(inside, 0.0) @ np.maximum(planned - limit, 0.0)) / 3600.0
-    effect = select("curtail", {"import_kw": min(limit, snap.site.import_kw)}) if at_once else None
+    if not at_once:
+        return Foreseen(limit, before, min(before, limit), less, None)
+    now_at = {"import_kw": min(limit, snap.site.import_kw)}  # it holds beside a command in force, over what runs
+    effect = _selected(snap, "curtail", now_at, report.dispatch_from_json(snap.dispatch))
     return Foreseen(limit, before, min(before, limit), less, effect)
 
 

@@ -390,7 +390,7 @@ def _mark_time(axis: TimeAxis, layout: dict[str, Any]) -> None:
 def _event(axis: TimeAxis, at: datetime, what: str) -> dict[str, Any]:
     return {
         "text": "▼", "hovertext": escape(what), "x": axis.x(at), "xref": "x", "y": 1, "yref": "paper",
-        "yanchor": "bottom", "showarrow": False, "font": {"size": 11, "color": LIGHT["ink"]}, "yshift": 1,
+        "yanchor": "top", "showarrow": False, "font": {"size": 11, "color": LIGHT["ink"]}, "yshift": 3,
         "hoverlabel": {"bgcolor": LIGHT["background"], "font": {"color": LIGHT["ink"], "size": 12}},
     }  # fmt: skip
 

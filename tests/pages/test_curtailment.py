@@ -159,3 +159,15 @@ def test_curtailment__in_kw__the_form_takes_it_and_previews_it(full: OpenPage) -
     assert not app.exception
     assert tile.value.startswith(fmt.number(seen.after_kw).replace(".", "\\."))
     assert "Money" in [metric.label for metric in app.metric], "of later hours the plan says nothing yet"
+
+
+def test_foresee__beside_an_override_that_keeps_the_limit__changes_no_money(full: OpenPage) -> None:
+    full("dispatch")
+    snap = views.snapshot()
+    assert snap is not None
+    planned = {**snap.dispatch, "battery_kw": 0.0}
+    body = {**snap.cycle, "planned": planned}  # an override holds: what runs is not the plan
+    views.ledger().append("cycle", body, at=snap.at, cycle_id=snap.cycle_id)
+    seen = operate.foresee({"import_kw": snap.site.import_kw}, 0.0, 60.0)
+    assert seen.now is not None
+    assert seen.now.after_usd_per_h == pytest.approx(seen.now.before_usd_per_h)
