@@ -28,8 +28,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def new_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
-    """`new_page(width=1440, height=900, theme="light")`: a fresh, watched page in its own session. Nothing on it moves by
-    itself, unless `motion`."""
+    """`new_page(width=1440, height=900, theme="light")`: a fresh, watched page in its own session.
+
+    Nothing on it moves by itself, unless `motion`.
+    """
     contexts = []
 
     def make(width: int = 1440, height: int = 900, theme: Any = "light", motion: bool = False) -> Watched:
