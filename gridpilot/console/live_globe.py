@@ -93,7 +93,7 @@ function turn(state, root, now) {
   const rests = state.held || state.touched || document.hidden || !state.deck || !state.seen;
   if (rests || now - state.last < FRAME_MS) { if (rests) state.last = now; return; }
   state.slow = state.last && now - state.last > SLOW_MS ? state.slow + 1 : 0;
-  if (state.slow > 3) { state.touched = true; return; }
+  if (state.slow > 2) { state.touched = true; return; }
   state.turned += Math.min(now - state.last, 4 * FRAME_MS) / 1000;
   state.last = now;
   const swing = SWAY_DEG * Math.sin((2 * Math.PI * state.turned) / PERIOD_S);

@@ -155,15 +155,15 @@ def test_deep_link__site_in_the_address__any_page_of_that_site(
 def test_globe__pointer_away__turns_and_rests_under_the_pointer(
     fleet: Server, new_page: Callable[..., Watched]
 ) -> None:
-    watched = new_page(motion=True)
-    page = watched.open(f"{fleet.url}/globe", GLOBE)
-    turned = "document.querySelector('.gp-globe').gridpilot?.turned"
-    watched.until(f"{turned} > 0")
-    page.locator(".gp-globe").hover()
+    watched = new_page(width=420, height=600, motion=True)
+    page = watched.open(f"{fleet.url}/globe", ".gp-strip")
+    globe = "document.querySelector('.gp-globe')"
+    watched.until(f"{globe}?.gridpilot?.turned > 0")
+    page.evaluate(f"{globe}.dispatchEvent(new PointerEvent('pointerenter'))")
     page.wait_for_timeout(300)
-    before = page.evaluate(turned)
+    before = page.evaluate(f"{globe}.gridpilot.turned")
     page.wait_for_timeout(700)
-    assert page.evaluate(turned) == before
+    assert page.evaluate(f"{globe}.gridpilot.turned") == before
 
 
 def test_globe__less_motion_wanted__stands_still(fleet: Server, new_page: Callable[..., Watched]) -> None:

@@ -9,7 +9,8 @@ from tests.pages.conftest import OpenPage, words
 def test_globe__empty_ledger__says_what_comes(empty: OpenPage) -> None:
     app = empty("globe")
     assert not app.exception
-    assert "No site has reported yet" in words(app)
+    assert "No site has a decision yet" in words(app).replace("\\", "")
+    assert app.dataframe[0].value["data"][0] == "no decision yet: needs a pilot"
 
 
 def test_globe__full_ledger__table_repeats_the_site_with_its_newest_decision(full: OpenPage) -> None:
@@ -19,8 +20,8 @@ def test_globe__full_ledger__table_repeats_the_site_with_its_newest_decision(ful
     assert snap is not None
     row = app.dataframe[0].value.iloc[0]
     assert row["site"] == "Rotterdam"
-    assert row["price, USD/MWh"] == pytest.approx(snap.cycle["prices"]["energy_usd_per_mwh"])
-    assert row["margin, USD/h"] == pytest.approx(snap.cycle["rate"]["profit_usd_per_h"])
+    assert row["USD/MWh"] == pytest.approx(snap.cycle["prices"]["energy_usd_per_mwh"])
+    assert row["USD/h"] == pytest.approx(snap.cycle["rate"]["profit_usd_per_h"])
 
 
 def test_globe__stale_ledger__still_drawn(stale: OpenPage) -> None:
