@@ -37,7 +37,7 @@ def off_text(snap: views.Snapshot, sent: views.Sent) -> str:
     """Everything was sent off since the decision: what that wanted is not what is. Ready for Markdown."""
     when, seen = fmt.local(sent.at, snap.site.timezone), views.shown()
     outcome = "read back as asked" if sent.status == "applied" else f"outcome: {sent.status}"
-    text = f"Everything was sent off on {when} ({WHY_OFF[sent.origin]}), {outcome}."
+    text = f"Everything was sent off on {when} ({WHY_OFF.get(sent.origin, sent.origin)}), {outcome}."
     if seen is not None and seen.grid_kw is not None:
         text += f" The meter last showed {fmt.power(seen.grid_kw)} from the grid."
     return f"**{widgets.inert(text)}** The plan is not followed."
