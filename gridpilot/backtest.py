@@ -215,7 +215,10 @@ def backtest(
     told("trading", 0.0)
     best = best_plan(market.store, market.real(run.steps), run.begin, *run.end)
     own = {"blind": lambda: run.blind(terms.profiles), "published": run.published, "realtime": run.realtime}
-    ways = {"persistence": lambda: run.blind(1, run.persistence()), "ideal": lambda: run.blind(1, run.truth())}
+    ways: dict[str, Callable[[], _Trade]] = {
+        "persistence": lambda: run.blind(1, run.persistence()),
+        "ideal": lambda: run.blind(1, run.truth()),
+    }
     if terms.information == "blind":
         ways["fixed"] = lambda: run.blind(1)
     ways["own"] = own[terms.information]
