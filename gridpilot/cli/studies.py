@@ -227,6 +227,12 @@ def _evaluate(args: argparse.Namespace) -> Result:
 
 
 def _backtest(args: argparse.Namespace) -> Result:
+    with _progress(args.progress) as told:
+        told("starting", 0.0)  # before the imports, which take seconds
+        return _backtested(args, told)
+
+
+def _backtested(args: argparse.Namespace, told: Callable[[str, float], None]) -> Result:
     from dataclasses import replace
 
     from gridpilot.backtest import Terms, backtest, default_days
@@ -238,6 +244,7 @@ def _backtest(args: argparse.Namespace) -> Result:
     if len(names) != 1:
         raise InputError(f"--forecaster is {args.forecaster!r}: expected one name")
     terms = Terms(names[0], args.information, args.profiles)
+    told("reading prices", 0.0)
     site, history = _traded(args)
     country = args.country or site.country or None
     series = prepare(history, site.timezone, exog=_columns(args.exog), country=country).clock
@@ -246,8 +253,8 @@ def _backtest(args: argparse.Namespace) -> Result:
     first, last = default_days(series, terms.forecaster)
     end = args.end or last
     start = args.start or (end - timedelta(days=args.days - 1) if args.days else first)
-    with _progress(args.progress) as told:
-        found = backtest(site, history, series, start, end, terms, told)
+    told(f"forecast by {terms.forecaster}", 0.0)
+    found = backtest(site, history, series, start, end, terms, told)
     if args.out:
         _write_rows(args.out, found.rows())
     body = found.to_json()

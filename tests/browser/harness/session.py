@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 WAIT_S = 60.0
 WHOLE = ForwardMsg.FINISHED_SUCCESSFULLY
@@ -46,23 +46,14 @@ class Session:
         self.fragments: dict[str, float] = {}
 
     @classmethod
-    def open(cls, url: str, page: str = "") -> Self:
-        """Connect to a server; the path of a page as in its address, empty for the first one."""
+    @contextmanager
+    def open(cls, url: str, page: str = "") -> Iterator[Self]:
+        """Connected to a server, and gone at the end as a closed tab is; `page` is its path, empty for the first."""
         stream = f"ws://{urlsplit(url).netloc}/_stcore/stream"
-        socket = connect(stream, origin=url, subprotocols=["streamlit"], max_size=None, proxy=None)  # type: ignore[list-item, arg-type]
-        return cls(socket, page)
-
-    def close(self) -> None:
-        """Go, as a closed tab does."""
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        with connect(
+            stream, origin=Origin(url), subprotocols=[Subprotocol("streamlit")], max_size=None, proxy=None
+        ) as socket:
+            yield cls(socket, page)
 
     def load(self) -> Run:
         """Run the whole script, as a page that opens does."""
@@ -103,12 +94,8 @@ class Session:
 @contextmanager
 def sessions(url: str, n: int, page: str = "") -> Iterator[list[Session]]:
     """So many people on one page, each of whom has loaded it."""
-    opened: list[Session] = []
-    try:
-        for _ in range(n):
-            opened.append(Session.open(url, page))
-            opened[-1].load()
-        yield opened
-    finally:
+    with ExitStack() as stack:
+        opened = [stack.enter_context(Session.open(url, page)) for _ in range(n)]
         for session in opened:
-            session.close()
+            session.load()
+        yield opened
