@@ -114,7 +114,7 @@ export default function (component) {
   const root = parentElement.querySelector(".gp-chart");
   if (!root || !data) return;
   let state = charts.get(root);
-  if (!state) {
+  if (!state || state.gone) {  // what was unmounted may be mounted again in the same place
     state = { gone: false };
     charts.set(root, state);
     state.observer = new ResizeObserver(() => {

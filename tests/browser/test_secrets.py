@@ -141,7 +141,6 @@ def test_F60_secrets__all_planted_at_once__absent_from_pages_logs_ledger_prompts
             "GRIDPILOT_OPERATORS": "ola@site.example",
             "GRIDPILOT_ALARM_WEBHOOK": f"{echo.url}/{WEBHOOK_PATH}",
             "OPENAI_BASE_URL": f"{echo.url}/v1",
-            "GRIDPILOT_LLM_BUDGET_S": "60",
         }
         with serve(tmp_path, env=env) as server:
             page = new_page().page
@@ -160,9 +159,13 @@ def test_F60_secrets__all_planted_at_once__absent_from_pages_logs_ledger_prompts
                 page.wait_for_timeout(700)
                 ear.look()
             page.goto(f"{server.url}/explain")
-            page.get_by_test_id("stChatInputTextArea").fill("What does power cost now?")
-            page.get_by_test_id("stChatInputTextArea").press("Enter")
-            expect(page.get_by_text("Offline explanation: the model")).to_be_visible(timeout=4 * WAIT_MS)
+            for _ in range(3):  # on a busy machine the first question may end before LangChain is imported
+                page.get_by_test_id("stChatInputTextArea").fill("What does power cost now?")
+                page.get_by_test_id("stChatInputTextArea").press("Enter")
+                expect(page.get_by_text("Offline explanation: the model").last).to_be_visible(timeout=4 * WAIT_MS)
+                if any("/v1/" in path for path in echo.paths):
+                    break
+                page.wait_for_timeout(5000)
             ear.look()
             secrets = {provider.client_secret, cookie, WEBHOOK_PATH, *PLANTED.values()}
             secrets |= {base64.b64decode(value[6:]).decode() for value in secrets if value.startswith("whsec_")}
