@@ -94,7 +94,7 @@ def test_keyboard__a_question__asked_and_its_facts_opened(
 ) -> None:
     watched = new_page()
     page = _open(filled_console, watched, "explain")
-    _tab_to(page, "Ask about the newest decision")
+    _tab_to(page, "Ask about now, the past week or the plan ahead")
     page.keyboard.type("Why are the air miners off?")
     page.keyboard.press("Enter")
     expect(page.locator("[data-testid='stChatMessage']")).to_have_count(2, timeout=WAIT_MS)
