@@ -38,7 +38,7 @@ PAGES = ["overview", *sorted(path.stem for path in ROOT.glob("pages/*.py") if pa
 README = ("overview", "plan", "dispatch", "globe")
 TEN = ROOT / "gridpilot" / "data" / "fleet" / "ten.toml"
 FLEET_HOURS = 5  # of the fleet: to the first evening of the storm
-HOURS = 30  # from the start of the replay to the evening of the next day
+HOURS = 31  # from the start of the replay to the evening of the next day
 SETTLE_MS = 3500  # charts and tables draw after the text
 
 
@@ -50,9 +50,9 @@ def fill(settings: Settings, hours: int) -> None:
         assert isinstance(source, ReplaySource)
         ledger.put_state(REPLAY_START, iso(source.clock.replay))
         wall = datetime.now(UTC)
-        for _ in range(hours):
+        for n in range(hours):
+            source.clock = (source.clock.stepped(wall) if n else source.clock).with_speed(wall, 0.0)
             run_cycle(engine, wall)
-            source.clock = source.clock.stepped(wall).with_speed(wall, 0.0)
         PilotState(AUTO, "", clock=source.clock).save(ledger)
 
 
@@ -66,7 +66,7 @@ def fill_fleet(folder: Path) -> dict[str, str]:
     sites = [site for site in load_fleet(file) if site.run]
     for site in sites:
         fill(site.settings(Settings(refit=False)), FLEET_HOURS)
-    return {**sites[0].environment(), "GRIDPILOT_FLEET": str(file), "GRIDPILOT_NO_PILOT": "1"}
+    return {**sites[0].environment(), "GRIDPILOT_FLEET": str(file)}
 
 
 def shoot(browser: Browser, url: str, page: str, theme: Literal["light", "dark"], width: int, file: Path) -> None:
@@ -74,7 +74,9 @@ def shoot(browser: Browser, url: str, page: str, theme: Literal["light", "dark"]
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce")
     tab = context.new_page()
     tab.goto(f"{url}/{'' if page == 'overview' else page}")
-    tab.locator(".gp-strip").first.wait_for(timeout=30_000)
+    tab.locator(".gp-strip", has_text="AUTO").first.wait_for(timeout=120_000)
+    if page == "globe":
+        tab.locator(".gp-globe canvas").wait_for(timeout=120_000)
     tab.wait_for_timeout(SETTLE_MS)
     tab.screenshot(path=str(file), full_page=width < 900)
     context.close()
