@@ -176,7 +176,7 @@ FAILURES = [
 @pytest.mark.parametrize(("turn", "reason"), [f[1:] for f in FAILURES], ids=[f[0] for f in FAILURES])
 def test_F61_model__fails__template_answers_and_the_reason_is_told(ledger_of: Make, turn: Turn, reason: str) -> None:
     ledger = ledger_of()
-    found, _, server = asked(ledger, turn, budget_s=1.0)
+    found, _, server = asked(ledger, turn, budget_s=3.0)
     assert offline(found, ledger)
     assert reason in found.reason
     assert KEY not in repr(found)
