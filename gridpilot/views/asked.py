@@ -65,7 +65,7 @@ def ask(question: str) -> Explanation:
     from gridpilot.explain.recall import recall
 
     asked = question[:LONGEST_QUESTION]
-    return by_template(asked, recall(asked, facts(), base.reader()))
+    return by_template(asked, recall(asked, facts(), base.records_to_read()))
 
 
 def explain(question: str) -> Iterator[Event]:

@@ -25,7 +25,7 @@ from gridpilot.market.replay import ReplaySource
 from gridpilot.monitor import market
 from gridpilot.monitor.health import AUTO, PilotState
 from gridpilot.monitor.past import Past, until
-from gridpilot.values import to_jsonable, to_utc
+from gridpilot.values import iso, to_jsonable, to_utc
 from gridpilot.views import Look, risk
 from gridpilot.views.whereabouts import shown_from
 
@@ -239,3 +239,26 @@ def test_market__changed_later__is_the_one_of_then(at_ledger: Ledger, tmp_path: 
     assert [m and m.since for m in found] == [
         None, at + timedelta(hours=1), at + timedelta(hours=1), at + timedelta(hours=3)
     ]  # fmt: skip
+
+
+def test_ask__of_the_past_and_the_market_changed_later__answers_as_then(
+    day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the whole ledger nothing before the change counts; at the moment looked at it had not come."""
+    for file in day.parent.iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    monkeypatch.setenv("GRIDPILOT_DB_URL", f"sqlite:///{tmp_path / day.name}")
+    views.reset()
+    ledger = views.own_ledger()
+    ends = moments(ledger)
+    look(ends[9])
+    try:
+        question = "What happened in the last 2 hours?"
+        before = views.ask(question).text
+        ledger.put_state(market.KEY, {"source": "replay", "since": iso(ends[-1])})
+        assert views.ask(question).text == before
+        assert "No decision" not in before
+    finally:
+        views.look_by(Look)
+        ledger.close()
+        views.reset()
