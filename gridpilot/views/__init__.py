@@ -208,13 +208,14 @@ def track(hours: float = 8.0) -> Track | None:
 
 
 def now_sentence() -> Sentence:
-    """What the site does and why, in one sentence; its text is ready for Markdown."""
+    """What the site does and why, in one sentence; its text is ready for Markdown. A stop that is latched now says
+    nothing of a past moment."""
     from gridpilot.explain.sentences import STOPPING, Sentence
     from gridpilot.explain.sentences import now_sentence as say
 
     found, seen = facts(), shown()
     on = seen is not None and any(seen.machines.values())
-    if stopped() and (on or found.word("pilot.control") != ESTOP):  # pressed a moment ago: not all is off yet
+    if look().at is None and stopped() and (on or found.word("pilot.control") != ESTOP):  # not all is off yet
         return Sentence(STOPPING)
     return say(found)
 

@@ -151,8 +151,10 @@ def test_risk__past_moment__no_appetite(full: OpenPage) -> None:
 
 def test_stop__past_moment__works_and_the_past_is_as_it_was(full: OpenPage) -> None:
     app = look(link(cycle_times()[1]))
+    sentence = app.markdown[0].value
     app.button(key="strip_stop").click().run()
     assert views.stopped() is not None
+    assert app.markdown[0].value == sentence
     assert "Nothing changes until the emergency stop is released" not in words(app)
 
 
