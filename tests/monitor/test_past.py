@@ -16,6 +16,7 @@ import pytest
 
 from gridpilot import operate, views
 from gridpilot.config import Settings
+from gridpilot.console import curtailment_panel
 from gridpilot.cycle import open_engine, run_cycle
 from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.curtailment import Curtailment
@@ -209,6 +210,14 @@ def test_past__state__is_what_entries_tell(at_ledger: Ledger) -> None:
     assert curtailment.events(Past(at_ledger, first)) == []
     assert [row.status for row in curtailment.events(Past(at_ledger, last))] == ["ended"]
     assert market.since(Past(at_ledger, first)) is None
+
+
+def test_marks__curtailment_asked_for_later__is_not_in_the_picture(at_ledger: Ledger) -> None:
+    first, last = moments(at_ledger)[0], moments(at_ledger)[-1]
+    look(first)
+    assert curtailment_panel.begun() == []
+    look(last)
+    assert len(curtailment_panel.begun()) == 1
 
 
 def test_past__commands__as_they_stood_then(day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
