@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import streamlit as st
 
@@ -194,8 +193,8 @@ def money_rows(snap: views.Snapshot) -> list[tuple[str, str, str]]:
         each = fmt.price(float(snap.shown(1000.0 * stored.usd_per_kwh)), snap.units.energy)
         note = f"Charge now against the day's first decision, at what the plan says that stored energy is worth: {each}"
         rows.append((f"In the battery {more}", str(fmt.money(stored.usd, unit, sign=True)), note))
-    this = f"{snap.at.astimezone(ZoneInfo(snap.site.timezone)):%Y-%m-%d}"
-    for day in [day for day in views.closed_days() if day.day < this][:1]:
+    day = views.day_before()
+    if day is not None:
         gain, name = fmt.money(day.profit_usd - day.nothing_usd, unit, sign=True), fmt.day(day.day)
         rows.append((f"{name} vs. always on", str(gain), ALWAYS_ON))
         note = day.why or "With what was stored, as a share of the plan that knows the whole day's prices beforehand."

@@ -143,8 +143,13 @@ def data_quality(hours: float = 24 * 30) -> Quality | None:
 
 
 def closed_days(limit: int = 31) -> list[Day]:
-    """Days that are over, newest first, beside perfect foresight and doing nothing."""
+    """Days that are over by now, newest first, beside perfect foresight and doing nothing."""
     return revenue.days(base.ledger(), limit)
+
+
+def day_before() -> Day | None:
+    """The newest day that was closed by the moment looked at; None before the first."""
+    return next(iter(revenue.days(base.records(), 1)), None)
 
 
 def today() -> Day | None:

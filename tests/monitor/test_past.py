@@ -23,7 +23,7 @@ from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.errors import LedgerError
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplaySource
-from gridpilot.monitor import market
+from gridpilot.monitor import market, revenue
 from gridpilot.monitor.health import AUTO, PilotState
 from gridpilot.monitor.past import Past, until
 from gridpilot.values import iso, to_jsonable, to_utc
@@ -210,6 +210,22 @@ def test_past__state__is_what_entries_tell(at_ledger: Ledger) -> None:
     assert curtailment.events(Past(at_ledger, first)) == []
     assert [row.status for row in curtailment.events(Past(at_ledger, last))] == ["ended"]
     assert market.since(Past(at_ledger, first)) is None
+
+
+def test_day_before__many_days_closed_since__is_the_newest_of_then(tmp_path: Path) -> None:
+    """However far back: it is not looked for among the newest days of the whole record."""
+    at = datetime(2024, 3, 1, tzinfo=UTC)
+    with Ledger.open(f"sqlite:///{tmp_path / 'days.db'}") as ledger:
+        for i in range(60):
+            end = at + timedelta(days=i)
+            day = revenue.Day(f"{end - timedelta(hours=1):%Y-%m-%d}", end - timedelta(days=1), end, 24.0, 1.0, 0.0)
+            ledger.append(revenue.ENTRY, to_jsonable(day), at=end)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gridpilot.views.base.ledger", lambda: ledger)
+            for moment, day_ in ((at + timedelta(days=2, hours=5), "2024-03-02"), (at - timedelta(days=1), None)):
+                with views.looking(Look("", moment)):
+                    found = views.day_before()
+                assert (found and found.day) == day_
 
 
 def test_marks__curtailment_asked_for_later__is_not_in_the_picture(at_ledger: Ledger) -> None:
