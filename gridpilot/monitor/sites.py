@@ -15,7 +15,7 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import conditions, decision
 from gridpilot.monitor.alarms import WARN
 from gridpilot.monitor.decision import SITE, Snapshot
-from gridpilot.monitor.health import ESTOP, PilotState
+from gridpilot.monitor.health import PilotState, in_control
 
 NAN = float("nan")
 
@@ -63,7 +63,7 @@ def standing(name: str, ledger: Ledger, wall: datetime) -> Standing | None:
         grid_kw=float(snap.dispatch["grid_kw"]),
         soc_frac=NAN if soc is None or snap.site.battery.capacity_kwh <= 0.0 else float(soc),
         step_s=snap.step_s,
-        control=ESTOP if override.stopped(ledger) is not None else pilot.control,
+        control=in_control(ledger, pilot, override.stopped(ledger) is not None),
         pilot=ledger.lease_holder("pilot", wall) is not None,
         alarms=len(wanting),
         grave=any(alarm.severity != WARN for alarm in wanting),

@@ -9,14 +9,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gridpilot.config import load_site, site_from_json
-from gridpilot.dispatch import curtailment, override, reconcile
+from gridpilot.dispatch import curtailment, override
 from gridpilot.dispatch.simulator import SIMULATED
 from gridpilot.domain import Site
 from gridpilot.monitor import alarms as keeper
 from gridpilot.monitor import conditions
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.decision import Snapshot
-from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
+from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState, in_control
 from gridpilot.views import base
 from gridpilot.views.commanded import sent_off, stopped
 
@@ -66,7 +66,7 @@ def status() -> Status:
         at=at,
         price_age_s=max(0.0, (at - price_at).total_seconds()) if at and price_at else None,
         step_s=int(cycle.body["step_s"]) if cycle else 3600,
-        control=ESTOP if stop else HOLD if reconcile.held(store) else pilot.control,
+        control=in_control(store, pilot, stop is not None),
         alarms=len(wanting),
         only_warnings=all(alarm.severity == keeper.WARN for alarm in wanting),
         site=site.name,
