@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from gridpilot.config import load_site, site_from_json
+from gridpilot.config import load_site
 from gridpilot.dispatch import curtailment, override
-from gridpilot.dispatch.simulator import SIMULATED
 from gridpilot.domain import Site
 from gridpilot.monitor import alarms as keeper
 from gridpilot.monitor import conditions
 from gridpilot.monitor.alarms import Alarm
-from gridpilot.monitor.decision import Snapshot
+from gridpilot.monitor.decision import Snapshot, recorded_site, simulated
 from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState, in_control
 from gridpilot.views import base
 from gridpilot.views.commanded import sent_off, stopped
@@ -101,11 +98,6 @@ def halted(snap: Snapshot) -> str:
     return HALTED.get(now.control, "")
 
 
-def simulated(cycle: Mapping[str, Any]) -> bool:
-    """Whether a recorded decision stands on prices or machines that are not real."""
-    return bool(cycle["simulated"]) or cycle["state_source"] == SIMULATED
-
-
 def _curtailed(at: datetime, site: Site) -> str:
     """The curtailment that holds now, if any: by how much, until when."""
     store = base.ledger()
@@ -123,8 +115,7 @@ def _curtailed(at: datetime, site: Site) -> str:
 
 def current_site() -> Site:
     """The site as the pilot last used it (with an API's inventory), or the site file before the first cycle."""
-    body = base.ledger().get_state("site").value
-    return site_from_json(body) if body else load_site(base.here().site_file())
+    return recorded_site(base.ledger()) or load_site(base.here().site_file())
 
 
 def alarms() -> list[Alarm]:
