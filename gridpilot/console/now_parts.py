@@ -14,6 +14,7 @@ from gridpilot.console import curtailment_panel, day_parts, price_parts, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.command_inputs import KINDS, words
 from gridpilot.console.format import Quantity
+from gridpilot.dispatch.reconcile import OFF
 
 ALWAYS_ON: Final = (
     "Always on: every machine with work runs whatever power costs, the battery rests, "
@@ -33,10 +34,8 @@ def sentence() -> None:
 
 
 def before(snap: views.Snapshot) -> str:
-    """What the newest decision's figures are of, where the site was switched off after it; else empty."""
-    if views.look().at is not None or snap.dispatch["origin"] in ("estop", "failsafe"):
-        return ""
-    return BEFORE.get(views.status().control, "")
+    """What a decision's figures are of, where the site was switched off after it; else empty."""
+    return "" if snap.dispatch["origin"] in OFF else BEFORE.get(views.control(snap), "")
 
 
 # --- the next change -----------------------------------------------------------------------

@@ -88,10 +88,17 @@ HALTED = {
 }
 
 
+def control(snap: Snapshot) -> str:
+    """Who is in control; of a moment looked at ESTOP or FAILSAFE where all was off by what was sent, else empty."""
+    if base.look().at is None:
+        return status().control
+    return {"estop": ESTOP, "failsafe": FAILSAFE}.get(sent_off(snap) or snap.dispatch["origin"], "")
+
+
 def halted(snap: Snapshot) -> str:
     """Why nothing of a decision's plan is carried out, now or at the moment looked at; empty while it is."""
     if base.look().at is not None:
-        return HALTED.get({"estop": ESTOP, "failsafe": FAILSAFE}.get(sent_off(snap) or snap.dispatch["origin"], ""), "")
+        return HALTED.get(control(snap), "")
     now = status()
     if now.control != ESTOP and not now.pilot_alive:
         return "Nothing changes while no pilot is at work."

@@ -158,6 +158,20 @@ def test_stop__past_moment__works_and_the_past_is_as_it_was(full: OpenPage) -> N
     assert "Nothing changes until the emergency stop is released" not in words(app)
 
 
+def test_overview__past_moment_after_a_failsafe__says_what_the_figures_are_of(full: OpenPage) -> None:
+    """As the page said then: the decision's load is not what runs any more."""
+    at = cycle_times()[1] + timedelta(minutes=20)
+    newest = views.ledger().latest("result")
+    assert newest is not None
+    desired = {**newest.body["desired"], "origin": "failsafe"}
+    views.ledger().append("result", {**newest.body, "desired": desired}, at=at, cycle_id="failsafe")
+    before, after = look(link(at - timedelta(minutes=10))), look(link(at + timedelta(minutes=10)))
+    deltas = [" ".join(m.delta for m in app.metric).replace("\\", "") for app in (before, after)]
+    assert "before the fail-safe" not in deltas[0]
+    assert "before the fail-safe" in deltas[1]
+    assert "fail-safe state" in words(after)
+
+
 def test_operate__past_moment__refuses_all_but_the_stop(full: OpenPage) -> None:
     at, anna = cycle_times()[1], operate.local("anna")
     before = len(views.ledger().commands())
