@@ -57,12 +57,6 @@ def finding(text: str) -> None:
     st.markdown(f"##### {inert(text)}")
 
 
-def freshness(at: str, age_s: float | None, source: str = "") -> None:
-    """Where figures come from and how old they are: "12 Jun 14:05, 2 min old, replay"."""
-    parts = [p for p in (at, fmt.age(age_s), source) if p]
-    st.caption(inert(", ".join(parts)))
-
-
 # --- figures -------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
-from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
+from gridpilot.monitor.decision import Change, Snapshot, Strike, next_changes, strikes, times, values
 from gridpilot.monitor.drift import Drift
 from gridpilot.monitor.health import ESTOP
 from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
@@ -31,12 +31,11 @@ from gridpilot.monitor.reading import PlanParts, Reason, Track, plan_parts, why
 from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
-from gridpilot.views.asked import Asking, ask, connection, entry_of, explain, explained_so_far, facts, suggestions
+from gridpilot.views.asked import Asking, ask, connection, entry_of, explained_so_far, facts, suggestions
 from gridpilot.views.base import (
     Look,
     elsewhere,
     environment,
-    is_own,
     ledger,
     look,
     look_by,
@@ -60,7 +59,7 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
-from gridpilot.views.fleet import FleetView, SiteView, fleet, own_name, site_looked_at, site_names, sites
+from gridpilot.views.fleet import FleetView, SiteView, fleet, own_name, site_looked_at, site_names
 from gridpilot.views.sources import sources
 from gridpilot.views.standing import (
     Status,
@@ -84,7 +83,6 @@ from gridpilot.views.system import (
     health,
     service_levels,
     today,
-    verify_ledger,
 )
 from gridpilot.views.tour import Chapter, tour
 from gridpilot.views.whereabouts import Whereabouts, whereabouts
@@ -140,16 +138,13 @@ __all__ = [
     "elsewhere",
     "entry_of",
     "environment",
-    "explain",
     "explained_so_far",
     "facts",
     "fleet",
     "forecast_drift",
     "halted",
     "health",
-    "is_own",
     "ledger",
-    "load_values",
     "look",
     "look_by",
     "looking",
@@ -174,7 +169,6 @@ __all__ = [
     "shown",
     "site_looked_at",
     "site_names",
-    "sites",
     "sources",
     "status",
     "stop_file",
@@ -186,7 +180,6 @@ __all__ = [
     "tour",
     "unseen",
     "values",
-    "verify_ledger",
     "week",
     "whereabouts",
     "why",

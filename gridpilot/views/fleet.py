@@ -61,7 +61,7 @@ class FleetView:
 
 
 def fleet() -> FleetView:
-    """The fleet now. A ledger that cannot be read leaves its site without numbers, and the others as they are."""
+    """The fleet now, or the console's own site alone. A ledger that cannot be read leaves its site without numbers."""
     return _gathered(_entries(), base.wall())
 
 
@@ -110,11 +110,6 @@ def _settled(entry: FleetSite | None, at: datetime | None, hours: float) -> floa
     except GridPilotError:
         return None
     return sum_ if isfinite(sum_) else None
-
-
-def sites() -> list[SiteView]:
-    """The sites; the console's own alone where there is no fleet."""
-    return list(fleet().sites)
 
 
 def site_names() -> tuple[str, ...]:

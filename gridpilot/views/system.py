@@ -97,12 +97,6 @@ def _verified(body: Mapping[str, object]) -> Verified:
     return Verified(datetime.fromisoformat(at), bool(body["ok"]), str(body["reason"]), int(str(entries)))
 
 
-def verify_ledger() -> tuple[bool, str]:
-    """Whether the whole chain is intact, and why not. Takes 0.2 s for 20,000 entries."""
-    found = base.ledger().verify()
-    return found.ok, found.reason
-
-
 def service_levels(days: float = 7.0) -> Service | None:
     """Availability and latency over the last days of the source's time; None before the first cycle."""
     at = status().at

@@ -159,7 +159,7 @@ def test_site__looked_at__its_own_figures(ten: Open) -> None:
         assert views.current_site().import_kw == 4321.0
         assert views.environment()["GRIDPILOT_DB_URL"] == ledger_of("Odessa")
     assert views.current_site().import_kw == 1000.0
-    assert {s.name: s.import_kw for s in views.sites()}["Odessa"] == 4321.0
+    assert {s.name: s.import_kw for s in views.fleet().sites}["Odessa"] == 4321.0
 
 
 def test_asking__in_a_thread_of_its_own__about_the_site_of_its_viewer(ten: Open) -> None:
