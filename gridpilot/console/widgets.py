@@ -47,11 +47,6 @@ def inert(text: str) -> str:
     return _ADDRESS.sub("\\1\u2060", _MARKDOWN.sub(r"\\\1", line(text)))
 
 
-def foreign(text: str) -> None:
-    """A foreign string (a name, a reason, a reply) as plain text."""
-    st.text(text, width="stretch")
-
-
 def finding(text: str) -> None:
     """The title of a wide chart, above it: it wraps on a narrow screen, which a title inside the chart cannot."""
     st.markdown(f"##### {inert(text)}")
