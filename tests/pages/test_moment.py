@@ -143,10 +143,13 @@ def test_dispatch__past_moment__no_panel_commands(full: OpenPage) -> None:
     assert not app.text_input
 
 
-def test_risk__past_moment__no_appetite(full: OpenPage) -> None:
+def test_risk__past_moment__another_appetite_is_asked_of_that_decision(full: OpenPage) -> None:
+    """As what-if on Plan: a question sends nothing, so that it may be asked of the past."""
     app = look(link(cycle_times()[1]), "risk")
-    assert NO_COMMANDS in words(app)
-    assert not app.slider
+    app.slider(key="risk_weight").set_value(80).run()
+    assert not app.exception and not app.error
+    assert any(metric.label == "Battery now" for metric in app.metric)
+    assert NO_COMMANDS not in words(app)
 
 
 def test_stop__past_moment__works_and_the_past_is_as_it_was(full: OpenPage) -> None:
