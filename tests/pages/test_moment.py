@@ -63,6 +63,10 @@ def test_page__always_now__says_so_while_a_moment_is_looked_at(full: OpenPage, n
     assert "This page always shows now" in words(app)
 
 
+def test_backtest__moment_before_the_first_decision__what_it_earned_is_told_all_the_same(full: OpenPage) -> None:
+    assert "On record it earned" in words(look("2023-01-01T00:00Z", "backtest"))
+
+
 def test_overview__past_moment__tiles_are_of_that_decision(full: OpenPage) -> None:
     at = cycle_times()[1]
     then = decision.load(views.ledger(), next(e.cycle_id for e in views.ledger().entries("cycle") if e.at == at))
