@@ -1,7 +1,7 @@
 """The console: `streamlit run app.py`.
 
 A thin launcher. The pages are registered in `gridpilot/console/shell.py`; here are only the things that
-live as long as the server: pilot and watchdog, the warm-up, two routes and the security headers.
+live as long as the server: pilot, watchdog and watch, the warm-up, the routes and the security headers.
 """
 
 from __future__ import annotations

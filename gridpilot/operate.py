@@ -2,10 +2,11 @@
 
 Every act takes the `Actor` who does it, and is refused, on record, where the role or the sign-in does not allow it.
 Overrides are drawn on a version: where somebody else acted in between, the command is refused with Conflict
-and the operator decides again on the present state. Only the console's own site is commanded, and only now: while
-another site of the fleet or a past moment is looked at, every act but the emergency stop is refused, and the stop is
-that of the own site. Times of an override are in the source's clock (the replay's, in a replay), which is the clock of
-the plan that it overrides. The emergency stop is in `halt`.
+and the operator decides again on the present state. Only the console's own site is commanded: while another site of the
+fleet is looked at, every act but the emergency stop is refused, and the stop is that of the own site. Commands act now:
+while a past moment is looked at, none of them is taken but the stop. Alarms and the replay's clock, which are shown as
+they are now whatever is looked at, can be acted on then too. Times of an override are in the source's clock (the
+replay's, in a replay), which is the clock of the plan that it overrides. The emergency stop is in `halt`.
 """
 
 from __future__ import annotations

@@ -179,13 +179,16 @@ def engine(site: FleetSite | None = None) -> tuple[Program, ...]:
 
 def fleet(file: Path, port: int) -> tuple[Program, ...]:
     """Pilot, watchdog and watch of each site of a fleet that is to run here, and the console of the first of them."""
-    from gridpilot.config import load_fleet
+    from gridpilot.config import load_fleet, load_settings
 
     sites = [site for site in load_fleet(file) if site.run]
     if not sites:
         raise ConfigError(f"{file}: every site has run = false, so there is nothing to run here")
-    if os.environ.get("GRIDPILOT_HEAD_FILE"):
+    ours = load_settings()
+    if ours.head_file is not None:
         raise ConfigError("GRIDPILOT_HEAD_FILE is one ledger's, and a fleet has several: unset it")
+    if ours.site is not None and any(site.site is None for site in sites):
+        raise ConfigError("GRIDPILOT_SITE is one site's, and a site of the fleet without one would take it: unset it")
     first = console(port)
     shown = {**first.environment, **sites[0].environment(), "GRIDPILOT_FLEET": str(file.absolute())}
     return (replace(first, environment=shown), *(program for site in sites for program in engine(site)))

@@ -55,7 +55,7 @@ def _running(asked: backtest_job.Asked) -> None:
 def _record() -> None:
     """What it did earn: the first answer, before anything is run."""
     try:
-        snap = views.snapshot()
+        snap = views.newest()
         days = [*filter(None, [views.today()]), *views.closed_days()]
         said = backtest_parts.live_words(days, snap.units.money) if snap is not None else ""
     except GridPilotError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import appetite_panel, live_chart, moment_bar, plots, risk_parts, widgets
+from gridpilot.console import appetite_panel, live_chart, plots, risk_parts, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
@@ -120,6 +120,5 @@ def _body() -> None:
 
 st.subheader("What could go wrong, and how much would it cost?")
 _body()
-if not moment_bar.commands_act_now():
-    appetite_panel.show()
+appetite_panel.show()
 risk_parts.beside()

@@ -128,3 +128,8 @@ def test_up__fleet_that_cannot_run_here__said(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("GRIDPILOT_HEAD_FILE", "head")
     with pytest.raises(ConfigError, match="GRIDPILOT_HEAD_FILE is one ledger's"):
         programs(TEN, 8501)
+    monkeypatch.delenv("GRIDPILOT_HEAD_FILE")
+    monkeypatch.setenv("GRIDPILOT_SITE", "mine.toml")
+    with pytest.raises(ConfigError, match="GRIDPILOT_SITE is one site's"):
+        programs(write(tmp_path, '[[sites]]\nname = "A"'), 8501)
+    assert programs(TEN, 8501), "each of these has a file of its own"

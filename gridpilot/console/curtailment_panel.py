@@ -61,7 +61,7 @@ def most_kw(site_kw: float) -> float:
 
 def begun() -> list[tuple[datetime, str]]:
     """When each curtailment that was not called off begins, and what it asks for."""
-    rows = curtailment.events(views.ledger(), (*LIVE, "ended"))
+    rows = curtailment.events(views.records(), (*LIVE, "ended"))
     return [(row.start, f"Curtailment, {_asked(row)}, by {row.author}: {row.reason}") for row in rows]
 
 

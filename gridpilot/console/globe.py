@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from gridpilot.console import format as fmt
+from gridpilot.console.server import LAND_PATH
 from gridpilot.console.theme import Palette, hue, rgb
 
 if TYPE_CHECKING:
     from gridpilot.views import FleetView, Move, SiteView
 
-LAND_PATH: Final = "/assets/land.json"
 LAND_CREDIT: Final = "Land: Natural Earth (public domain)"
 
 RADIUS_M: Final = 95_000  # seen from far away a real site would be no dot at all

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import streamlit as st
 
+from gridpilot.console.server import DECK_PATH
 from gridpilot.console.theme import DARK, LIGHT
 
-DECK_PATH: Final = "/assets/deck.js"
 HEIGHT: Final = 520
 
 _CSS = """

@@ -48,27 +48,19 @@ def show(page: str) -> None:
 def bar_html(place: views.Whereabouts, page: str) -> str:
     """The bar's words."""
     zone = place.timezone
-    said = f"<b>Looking back: {escape(_named(place.at, zone))}</b>"
+    said = f"<b>Looking back: {escape(fmt.local(place.at, zone))}</b>"
     parts = [f"<span title='{escape(fmt.utc(place.at))}'>{said} ({escape(place.site)} time)</span>"]
     behind = (place.newest - place.at).total_seconds()
-    far = f"{_far(behind)} before the newest decision" if behind >= 1.0 else "the newest decision"
+    far = f"{fmt.duration(behind)} before the newest decision" if behind >= 1.0 else "the newest decision"
     parts.append(f"<span>{escape(far)}</span>")
     if place.decided is not None and place.over_at is not None:
         since = fmt.local(place.over_at, zone, with_date=False)
         parts.append(f"<span class='gp-chip gp-alarm'>{OVER[place.over]} since {escape(since)}</span>")
     if place.decided is not None and (place.at - place.decided).total_seconds() >= place.step_s:
-        parts.append(f"<span>newest decision then: {escape(_named(place.decided, zone))}</span>")
+        parts.append(f"<span>newest decision then: {escape(fmt.local(place.decided, zone))}</span>")
     if page in ALWAYS_NOW:
         parts.append("<span class='gp-chip'>This page always shows now</span>")
     return f"<div class='gp-strip'>{''.join(parts)}</div>"
-
-
-def _named(at: datetime, timezone: str) -> str:
-    return fmt.local(at, timezone)
-
-
-def _far(seconds: float) -> str:
-    return fmt.duration(seconds)
 
 
 def _buttons(place: views.Whereabouts) -> None:
@@ -143,7 +135,7 @@ def nothing_then(page: str) -> bool:
         return False
     if place is None or place.decided is not None:
         return False
-    first, newest = (_named(at, place.timezone) for at in (place.first, place.newest))
+    first, newest = (fmt.local(at, place.timezone) for at in (place.first, place.newest))
     said = f"Decisions are on record from {first} to {newest} ({place.site} time). "
     widgets.empty_state("Nothing was decided yet at this moment", f"{said}Press {_BACK}, or Next for the first one.")
     return True

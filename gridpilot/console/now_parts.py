@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import streamlit as st
 
@@ -15,6 +14,7 @@ from gridpilot.console import curtailment_panel, day_parts, price_parts, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.command_inputs import KINDS, words
 from gridpilot.console.format import Quantity
+from gridpilot.dispatch.reconcile import OFF
 
 ALWAYS_ON: Final = (
     "Always on: every machine with work runs whatever power costs, the battery rests, "
@@ -34,10 +34,8 @@ def sentence() -> None:
 
 
 def before(snap: views.Snapshot) -> str:
-    """What the newest decision's figures are of, where the site was switched off after it; else empty."""
-    if views.look().at is not None or snap.dispatch["origin"] in ("estop", "failsafe"):
-        return ""
-    return BEFORE.get(views.status().control, "")
+    """What a decision's figures are of, where the site was switched off after it; else empty."""
+    return "" if snap.dispatch["origin"] in OFF else BEFORE.get(views.control(snap), "")
 
 
 # --- the next change -----------------------------------------------------------------------
@@ -194,8 +192,8 @@ def money_rows(snap: views.Snapshot) -> list[tuple[str, str, str]]:
         each = fmt.price(float(snap.shown(1000.0 * stored.usd_per_kwh)), snap.units.energy)
         note = f"Charge now against the day's first decision, at what the plan says that stored energy is worth: {each}"
         rows.append((f"In the battery {more}", str(fmt.money(stored.usd, unit, sign=True)), note))
-    this = f"{snap.at.astimezone(ZoneInfo(snap.site.timezone)):%Y-%m-%d}"
-    for day in [day for day in views.closed_days() if day.day < this][:1]:
+    day = views.day_before()
+    if day is not None:
         gain, name = fmt.money(day.profit_usd - day.nothing_usd, unit, sign=True), fmt.day(day.day)
         rows.append((f"{name} vs. always on", str(gain), ALWAYS_ON))
         note = day.why or "With what was stored, as a share of the plan that knows the whole day's prices beforehand."

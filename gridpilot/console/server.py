@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PLOTLY_PATH: Final = "/assets/plotly.min.js"
+DECK_PATH: Final = "/assets/deck.js"
+LAND_PATH: Final = "/assets/land.json"
 LAND: Final = ROOT / "gridpilot" / "data" / "land.json"
 # What the first paint needs, and what only some pages do: that comes when who opened the console at once is served.
 WARM: Final = (
@@ -169,7 +171,7 @@ def routes() -> list[Route]:
     """`/healthz` (the server answers), `/metrics` for Prometheus, what charts and globe are drawn with, and signed
     curtailment calls."""
     plain = (Route("/healthz", _health), Route("/metrics", _metrics), Route(PLOTLY_PATH, _plotly))
-    globe = (Route("/assets/deck.js", _deck), Route("/assets/land.json", _land))
+    globe = (Route(DECK_PATH, _deck), Route(LAND_PATH, _land))
     return [*plain, *globe, *_CURTAILMENTS]
 
 

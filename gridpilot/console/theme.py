@@ -130,17 +130,6 @@ def _rgba_start(colour: str) -> str:
     return "rgba({},{},{},".format(*rgb(colour))
 
 
-def active() -> Palette:
-    """The palette of the theme on the viewer's screen.
-
-    Streamlit learns it from the browser, and may be one run late after the viewer changed it; only what
-    is not drawn by `live_chart` (the globe) needs to ask.
-    """
-    import streamlit as st
-
-    return DARK if st.context.theme.type == "dark" else LIGHT
-
-
 # Sizes and shapes that the theme options do not reach. Colours come from the theme (`currentColor`).
 _STYLE: Final = """<style>
 .stApp, .stApp * { font-variant-numeric: tabular-nums; }

@@ -47,20 +47,9 @@ def inert(text: str) -> str:
     return _ADDRESS.sub("\\1\u2060", _MARKDOWN.sub(r"\\\1", line(text)))
 
 
-def foreign(text: str) -> None:
-    """A foreign string (a name, a reason, a reply) as plain text."""
-    st.text(text, width="stretch")
-
-
 def finding(text: str) -> None:
     """The title of a wide chart, above it: it wraps on a narrow screen, which a title inside the chart cannot."""
     st.markdown(f"##### {inert(text)}")
-
-
-def freshness(at: str, age_s: float | None, source: str = "") -> None:
-    """Where figures come from and how old they are: "12 Jun 14:05, 2 min old, replay"."""
-    parts = [p for p in (at, fmt.age(age_s), source) if p]
-    st.caption(inert(", ".join(parts)))
 
 
 # --- figures -------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ PUTS = 2  # the command, and once more when the machines show another state
 LOOK_BACK = 50  # intents that a start looks at; more than one without a result is rare
 SENT = ("applied", "recovered", "partial")  # the set points are in force, or on their way
 ESTOP_KEY = "estop"  # of the ledger's state: {latched, at, author, reason}
-OFF = ("estop", "failsafe")  # origins of what may be sent while an emergency stop is latched
+OFF = ("estop", "failsafe")  # origins of what switches all off, which may be sent while a stop is latched
 HOLD_KEY = "hold"  # of the ledger's state: {reason, at} while nothing new may be sent, else null
 LOOKS, LOOK_S = 3, 10.0  # so many looks, so far apart, until machines that lag behind are an alarm
 OUTSIDE_WINDOW = timedelta(hours=24)  # in which a second change from outside holds the site

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gridpilot.config import site_from_json
+from gridpilot.dispatch.simulator import SIMULATED
 from gridpilot.domain import (
     DataFlag,
     GridLimit,
@@ -119,6 +120,17 @@ def _grid_limit(body: Mapping[str, Any]) -> GridLimit:
     return GridLimit(**{**body, **{name: datetime.fromisoformat(body[name]) for name in ("start", "end")}})
 
 
+def simulated(cycle: Mapping[str, Any]) -> bool:
+    """Whether a recorded decision stands on prices or machines that are not real."""
+    return bool(cycle["simulated"]) or cycle["state_source"] == SIMULATED
+
+
+def recorded_site(ledger: Ledger) -> Site | None:
+    """The site as the pilot last used it (with an API's inventory); None before the first cycle."""
+    body = ledger.get_state(SITE).value
+    return site_from_json(body) if body else None
+
+
 def load(ledger: Ledger, cycle_id: str = "") -> Snapshot | None:
     """A decision, the newest one by default; None before the first cycle.
 
@@ -130,7 +142,7 @@ def load(ledger: Ledger, cycle_id: str = "") -> Snapshot | None:
 @functools.lru_cache(maxsize=8)
 def _read(ledger: Ledger, cycle_id: str, _head: Head, _site: int) -> Snapshot | None:
     entry = ledger.cycle(cycle_id).get("cycle") if cycle_id else ledger.latest("cycle")
-    site = ledger.get_state(SITE).value
+    site = recorded_site(ledger)
     if entry is None or site is None:
         return None
     parts = ledger.cycle(entry.cycle_id)
@@ -139,7 +151,7 @@ def _read(ledger: Ledger, cycle_id: str, _head: Head, _site: int) -> Snapshot | 
     return Snapshot(
         cycle_id=entry.cycle_id,
         at=entry.at,
-        site=site_from_json(site),
+        site=site,
         units=Units(**entry.body["units"]),
         cycle={**entry.body, **later},
         forecast=parts["forecast"].body,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from gridpilot.dispatch import reconcile
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock
 
@@ -55,3 +56,8 @@ class PilotState:
         clock = ReplayClock.from_dict(body["clock"]) if body["clock"] else None
         alarm_at = datetime.fromisoformat(body["alarm_at"]) if body["alarm_at"] else None
         return cls(**{**body, "clock": clock, "alarm_at": alarm_at})
+
+
+def in_control(ledger: Ledger, pilot: PilotState, stopped: bool) -> str:
+    """Who is in control now: a stop or a hold counts at once, before the pilot has taken it over into its state."""
+    return ESTOP if stopped else HOLD if reconcile.held(ledger) else pilot.control

@@ -6,16 +6,14 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gridpilot.config import site_from_json
 from gridpilot.dispatch import override
-from gridpilot.dispatch.simulator import SIMULATED
 from gridpilot.domain import Site, Units
 from gridpilot.fleet import Work
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import conditions, decision
 from gridpilot.monitor.alarms import WARN
-from gridpilot.monitor.decision import SITE, Snapshot
-from gridpilot.monitor.health import ESTOP, PilotState
+from gridpilot.monitor.decision import Snapshot
+from gridpilot.monitor.health import PilotState, in_control
 
 NAN = float("nan")
 
@@ -56,25 +54,19 @@ def standing(name: str, ledger: Ledger, wall: datetime) -> Standing | None:
         at=snap.at,
         decided=datetime.fromisoformat(snap.cycle["wall"]),
         source=snap.cycle["source"],
-        simulated=bool(snap.cycle["simulated"]) or snap.cycle["state_source"] == SIMULATED,
+        simulated=decision.simulated(snap.cycle),
         price=float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"])),
         margin_usd_per_h=float(snap.cycle["rate"]["profit_usd_per_h"]),
         load_kw=float(snap.dispatch["total_power_kw"]),
         grid_kw=float(snap.dispatch["grid_kw"]),
         soc_frac=NAN if soc is None or snap.site.battery.capacity_kwh <= 0.0 else float(soc),
         step_s=snap.step_s,
-        control=ESTOP if override.stopped(ledger) is not None else pilot.control,
+        control=in_control(ledger, pilot, override.stopped(ledger) is not None),
         pilot=ledger.lease_holder("pilot", wall) is not None,
         alarms=len(wanting),
         grave=any(alarm.severity != WARN for alarm in wanting),
         work=work(name, snap),
     )
-
-
-def recorded_site(ledger: Ledger) -> Site | None:
-    """The site as a pilot last used it; None before the first cycle."""
-    body = ledger.get_state(SITE).value
-    return site_from_json(body) if body else None
 
 
 def settled(ledger: Ledger, since: datetime) -> float:

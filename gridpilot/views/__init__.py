@@ -23,7 +23,7 @@ from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
-from gridpilot.monitor.decision import Change, Snapshot, Strike, load_values, next_changes, strikes, times, values
+from gridpilot.monitor.decision import Change, Snapshot, Strike, next_changes, strikes, times, values
 from gridpilot.monitor.drift import Drift
 from gridpilot.monitor.health import ESTOP
 from gridpilot.monitor.price_shape import Restless, Week, duration, restless, week
@@ -31,12 +31,11 @@ from gridpilot.monitor.reading import PlanParts, Reason, Track, plan_parts, why
 from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
 from gridpilot.values import Array, Times, as_array, to_utc
-from gridpilot.views.asked import Asking, ask, connection, entry_of, explain, explained_so_far, facts, suggestions
+from gridpilot.views.asked import Asking, ask, connection, entry_of, explained_so_far, facts, suggestions
 from gridpilot.views.base import (
     Look,
     elsewhere,
     environment,
-    is_own,
     ledger,
     look,
     look_by,
@@ -60,12 +59,13 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
-from gridpilot.views.fleet import FleetView, SiteView, fleet, own_name, site_looked_at, site_names, sites
+from gridpilot.views.fleet import FleetView, SiteView, fleet, own_name, site_looked_at, site_names
 from gridpilot.views.sources import sources
 from gridpilot.views.standing import (
     Status,
     alarm_history,
     alarms,
+    control,
     current_site,
     halted,
     present,
@@ -78,11 +78,11 @@ from gridpilot.views.system import (
     alarm_counts,
     closed_days,
     data_quality,
+    day_before,
     forecast_drift,
     health,
     service_levels,
     today,
-    verify_ledger,
 )
 from gridpilot.views.tour import Chapter, tour
 from gridpilot.views.whereabouts import Whereabouts, whereabouts
@@ -128,24 +128,23 @@ __all__ = [
     "closed_days",
     "command_log",
     "connection",
+    "control",
     "current_site",
     "curtailable",
     "customer_standings",
     "data_quality",
+    "day_before",
     "duration",
     "elsewhere",
     "entry_of",
     "environment",
-    "explain",
     "explained_so_far",
     "facts",
     "fleet",
     "forecast_drift",
     "halted",
     "health",
-    "is_own",
     "ledger",
-    "load_values",
     "look",
     "look_by",
     "looking",
@@ -170,7 +169,6 @@ __all__ = [
     "shown",
     "site_looked_at",
     "site_names",
-    "sites",
     "sources",
     "status",
     "stop_file",
@@ -182,7 +180,6 @@ __all__ = [
     "tour",
     "unseen",
     "values",
-    "verify_ledger",
     "week",
     "whereabouts",
     "why",
@@ -208,13 +205,14 @@ def track(hours: float = 8.0) -> Track | None:
 
 
 def now_sentence() -> Sentence:
-    """What the site does and why, in one sentence; its text is ready for Markdown."""
+    """What the site does and why, in one sentence; its text is ready for Markdown. A stop that is latched now says
+    nothing of a past moment."""
     from gridpilot.explain.sentences import STOPPING, Sentence
     from gridpilot.explain.sentences import now_sentence as say
 
     found, seen = facts(), shown()
     on = seen is not None and any(seen.machines.values())
-    if stopped() and (on or found.word("pilot.control") != ESTOP):  # pressed a moment ago: not all is off yet
+    if look().at is None and stopped() and (on or found.word("pilot.control") != ESTOP):  # not all is off yet
         return Sentence(STOPPING)
     return say(found)
 

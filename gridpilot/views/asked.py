@@ -65,16 +65,12 @@ def ask(question: str) -> Explanation:
     from gridpilot.explain.recall import recall
 
     asked = question[:LONGEST_QUESTION]
-    return by_template(asked, recall(asked, facts(), base.reader()))
-
-
-def explain(question: str) -> Iterator[Event]:
-    """Answer a question by the model where one is connected: what happens meanwhile, the `Explanation` last."""
-    return _explained(question, facts(), base.records_to_read())
+    return by_template(asked, recall(asked, facts(), base.records_to_read()))
 
 
 def _explained(question: str, known: Facts, store: Ledger) -> Iterator[Event]:
-    """From these facts, and what else this ledger tells."""
+    """From these facts, and what else this ledger tells, by the model where one is connected: what happens meanwhile,
+    the `Explanation` last."""
     from gridpilot.explain import explainer
     from gridpilot.explain.recall import recall
 

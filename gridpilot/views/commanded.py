@@ -12,11 +12,11 @@ from typing import Any
 
 from gridpilot.dispatch import override, reconcile, stopfile
 from gridpilot.dispatch.override import Command
+from gridpilot.dispatch.reconcile import OFF
+from gridpilot.ledger.chain import Entry
 from gridpilot.monitor import metering
 from gridpilot.monitor.decision import Snapshot
 from gridpilot.views import base
-
-OFF = ("failsafe", "estop")  # origins of what was sent, other than a decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,18 @@ def stopped() -> Mapping[str, Any] | None:
     return stop_file() or override.stopped(base.ledger())
 
 
+def off_since(decision: Snapshot | Entry) -> Entry | None:
+    """The command that sent everything off since a decision, by the moment looked at; None where none did."""
+    newest = base.records().entries("result", since=decision.at, limit=1)
+    if not newest or newest[0].cycle_id == decision.cycle_id:
+        return None
+    return newest[0] if newest[0].body["desired"]["origin"] in OFF else None
+
+
 def sent_off(snap: Snapshot) -> str:
     """By what everything was sent off since a decision, failsafe or estop; empty where it was not."""
-    newest = base.records().entries("result", since=snap.at, limit=1)
-    if not newest or newest[0].cycle_id == snap.cycle_id:
-        return ""
-    origin = str(newest[0].body["desired"]["origin"])
-    return origin if origin in OFF else ""
+    off = off_since(snap)
+    return "" if off is None else str(off.body["desired"]["origin"])
 
 
 def stop_file() -> Mapping[str, Any] | None:

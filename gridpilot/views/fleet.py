@@ -14,6 +14,7 @@ from gridpilot.domain import Site, Units
 from gridpilot.errors import GridPilotError
 from gridpilot.fleet import Move, moves
 from gridpilot.monitor import sites as read
+from gridpilot.monitor.decision import recorded_site
 from gridpilot.monitor.sites import Standing
 from gridpilot.values import to_jsonable
 from gridpilot.views import base
@@ -60,7 +61,7 @@ class FleetView:
 
 
 def fleet() -> FleetView:
-    """The fleet now. A ledger that cannot be read leaves its site without numbers, and the others as they are."""
+    """The fleet now, or the console's own site alone. A ledger that cannot be read leaves its site without numbers."""
     return _gathered(_entries(), base.wall())
 
 
@@ -71,7 +72,7 @@ def _gathered(entries: list[tuple[str, FleetSite | None]], wall: datetime) -> Fl
         try:
             ledger = base.own_ledger() if entry is None else base.ledger_of(entry)
             found = read.standing(name, ledger, wall)
-            site = found.site if found else read.recorded_site(ledger)
+            site = found.site if found else recorded_site(ledger)
         except GridPilotError as error:
             trouble = _no_ledger(entry) or f"its ledger cannot be read: {error}"
         if found is not None:
@@ -109,11 +110,6 @@ def _settled(entry: FleetSite | None, at: datetime | None, hours: float) -> floa
     except GridPilotError:
         return None
     return sum_ if isfinite(sum_) else None
-
-
-def sites() -> list[SiteView]:
-    """The sites; the console's own alone where there is no fleet."""
-    return list(fleet().sites)
 
 
 def site_names() -> tuple[str, ...]:

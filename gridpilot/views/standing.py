@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from gridpilot.config import load_site, site_from_json
-from gridpilot.dispatch import curtailment, override, reconcile
-from gridpilot.dispatch.simulator import SIMULATED
+from gridpilot.config import load_site
+from gridpilot.dispatch import curtailment, override
 from gridpilot.domain import Site
 from gridpilot.monitor import alarms as keeper
 from gridpilot.monitor import conditions
 from gridpilot.monitor.alarms import Alarm
-from gridpilot.monitor.decision import Snapshot
-from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
+from gridpilot.monitor.decision import Snapshot, recorded_site, simulated
+from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState, in_control
 from gridpilot.views import base
 from gridpilot.views.commanded import sent_off, stopped
 
@@ -66,7 +63,7 @@ def status() -> Status:
         at=at,
         price_age_s=max(0.0, (at - price_at).total_seconds()) if at and price_at else None,
         step_s=int(cycle.body["step_s"]) if cycle else 3600,
-        control=ESTOP if stop else HOLD if reconcile.held(store) else pilot.control,
+        control=in_control(store, pilot, stop is not None),
         alarms=len(wanting),
         only_warnings=all(alarm.severity == keeper.WARN for alarm in wanting),
         site=site.name,
@@ -91,19 +88,21 @@ HALTED = {
 }
 
 
+def control(snap: Snapshot) -> str:
+    """Who is in control; of a moment looked at ESTOP or FAILSAFE where all was off by what was sent, else empty."""
+    if base.look().at is None:
+        return status().control
+    return {"estop": ESTOP, "failsafe": FAILSAFE}.get(sent_off(snap) or snap.dispatch["origin"], "")
+
+
 def halted(snap: Snapshot) -> str:
     """Why nothing of a decision's plan is carried out, now or at the moment looked at; empty while it is."""
     if base.look().at is not None:
-        return HALTED.get({"estop": ESTOP, "failsafe": FAILSAFE}.get(sent_off(snap) or snap.dispatch["origin"], ""), "")
+        return HALTED.get(control(snap), "")
     now = status()
     if now.control != ESTOP and not now.pilot_alive:
         return "Nothing changes while no pilot is at work."
     return HALTED.get(now.control, "")
-
-
-def simulated(cycle: Mapping[str, Any]) -> bool:
-    """Whether a recorded decision stands on prices or machines that are not real."""
-    return bool(cycle["simulated"]) or cycle["state_source"] == SIMULATED
 
 
 def _curtailed(at: datetime, site: Site) -> str:
@@ -123,8 +122,7 @@ def _curtailed(at: datetime, site: Site) -> str:
 
 def current_site() -> Site:
     """The site as the pilot last used it (with an API's inventory), or the site file before the first cycle."""
-    body = base.ledger().get_state("site").value
-    return site_from_json(body) if body else load_site(base.here().site_file())
+    return recorded_site(base.ledger()) or load_site(base.here().site_file())
 
 
 def alarms() -> list[Alarm]:

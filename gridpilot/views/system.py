@@ -97,12 +97,6 @@ def _verified(body: Mapping[str, object]) -> Verified:
     return Verified(datetime.fromisoformat(at), bool(body["ok"]), str(body["reason"]), int(str(entries)))
 
 
-def verify_ledger() -> tuple[bool, str]:
-    """Whether the whole chain is intact, and why not. Takes 0.2 s for 20,000 entries."""
-    found = base.ledger().verify()
-    return found.ok, found.reason
-
-
 def service_levels(days: float = 7.0) -> Service | None:
     """Availability and latency over the last days of the source's time; None before the first cycle."""
     at = status().at
@@ -143,8 +137,13 @@ def data_quality(hours: float = 24 * 30) -> Quality | None:
 
 
 def closed_days(limit: int = 31) -> list[Day]:
-    """Days that are over, newest first, beside perfect foresight and doing nothing."""
+    """Days that are over by now, newest first, beside perfect foresight and doing nothing."""
     return revenue.days(base.ledger(), limit)
+
+
+def day_before() -> Day | None:
+    """The newest day that was closed by the moment looked at; None before the first."""
+    return next(iter(revenue.days(base.records(), 1)), None)
 
 
 def today() -> Day | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from gridpilot.ledger.chain import Entry
 from gridpilot.values import iso
 from gridpilot.views import base
-from gridpilot.views.commanded import OFF
+from gridpilot.views.commanded import off_since
 from gridpilot.views.standing import current_site, status
 
 SECOND, TICK = timedelta(seconds=1), timedelta(microseconds=1)
@@ -61,10 +61,9 @@ def whereabouts() -> Whereabouts | None:
 
 def _over(decision: Entry) -> tuple[str, datetime | None]:
     """What ended a decision by the moment looked at, and when: everything was sent off, or its set points expired."""
-    sent = base.records().entries("result", since=decision.at, limit=1)
-    origin = sent[0].body["desired"]["origin"] if sent else ""
-    if origin in OFF and sent[0].cycle_id != decision.cycle_id:
-        return origin, sent[0].at
+    off = off_since(decision)
+    if off is not None:
+        return str(off.body["desired"]["origin"]), off.at
     until, at = base.moment(decision.body["dispatch"]["valid_until"]), base.look().at
     return ("expired", until) if at is not None and at >= until else ("", None)
 

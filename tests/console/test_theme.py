@@ -63,19 +63,3 @@ def test_config__colours__those_of_the_palette(palette: Palette) -> None:
     expected = {"backgroundColor": "background", "secondaryBackgroundColor": "panel", "textColor": "ink"}
     expected |= {"borderColor": "line", "redColor": "alarm", "orangeColor": "warning", "grayColor": "muted"}
     assert {key: section[key] for key in expected} == {key: palette[name] for key, name in expected.items()}
-
-
-def test_active__theme_of_the_browser__followed() -> None:
-    from streamlit.testing.v1 import AppTest
-
-    def script() -> None:
-        import streamlit as st
-
-        from gridpilot.console import theme
-
-        st.text(theme.active().name)
-
-    app = AppTest.from_function(script)
-    assert app.run().text[0].value == "light"
-    app.context = {"theme": "dark"}
-    assert app.run().text[0].value == "dark"

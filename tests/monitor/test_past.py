@@ -16,16 +16,17 @@ import pytest
 
 from gridpilot import operate, views
 from gridpilot.config import Settings
+from gridpilot.console import curtailment_panel
 from gridpilot.cycle import open_engine, run_cycle
 from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.errors import LedgerError
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplaySource
-from gridpilot.monitor import market
+from gridpilot.monitor import market, revenue
 from gridpilot.monitor.health import AUTO, PilotState
 from gridpilot.monitor.past import Past, until
-from gridpilot.values import to_jsonable, to_utc
+from gridpilot.values import iso, to_jsonable, to_utc
 from gridpilot.views import Look, risk
 from gridpilot.views.whereabouts import shown_from
 
@@ -211,6 +212,30 @@ def test_past__state__is_what_entries_tell(at_ledger: Ledger) -> None:
     assert market.since(Past(at_ledger, first)) is None
 
 
+def test_day_before__many_days_closed_since__is_the_newest_of_then(tmp_path: Path) -> None:
+    """However far back: it is not looked for among the newest days of the whole record."""
+    at = datetime(2024, 3, 1, tzinfo=UTC)
+    with Ledger.open(f"sqlite:///{tmp_path / 'days.db'}") as ledger:
+        for i in range(60):
+            end = at + timedelta(days=i)
+            day = revenue.Day(f"{end - timedelta(hours=1):%Y-%m-%d}", end - timedelta(days=1), end, 24.0, 1.0, 0.0)
+            ledger.append(revenue.ENTRY, to_jsonable(day), at=end)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gridpilot.views.base.ledger", lambda: ledger)
+            for moment, day_ in ((at + timedelta(days=2, hours=5), "2024-03-02"), (at - timedelta(days=1), None)):
+                with views.looking(Look("", moment)):
+                    found = views.day_before()
+                assert (found and found.day) == day_
+
+
+def test_marks__curtailment_asked_for_later__is_not_in_the_picture(at_ledger: Ledger) -> None:
+    first, last = moments(at_ledger)[0], moments(at_ledger)[-1]
+    look(first)
+    assert curtailment_panel.begun() == []
+    look(last)
+    assert len(curtailment_panel.begun()) == 1
+
+
 def test_past__commands__as_they_stood_then(day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop is written with the wall clock's time: what counts is its place before the next decision."""
     for file in day.parent.iterdir():
@@ -239,3 +264,26 @@ def test_market__changed_later__is_the_one_of_then(at_ledger: Ledger, tmp_path: 
     assert [m and m.since for m in found] == [
         None, at + timedelta(hours=1), at + timedelta(hours=1), at + timedelta(hours=3)
     ]  # fmt: skip
+
+
+def test_ask__of_the_past_and_the_market_changed_later__answers_as_then(
+    day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the whole ledger nothing before the change counts; at the moment looked at it had not come."""
+    for file in day.parent.iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    monkeypatch.setenv("GRIDPILOT_DB_URL", f"sqlite:///{tmp_path / day.name}")
+    views.reset()
+    ledger = views.own_ledger()
+    ends = moments(ledger)
+    look(ends[9])
+    try:
+        question = "What happened in the last 2 hours?"
+        before = views.ask(question).text
+        ledger.put_state(market.KEY, {"source": "replay", "since": iso(ends[-1])})
+        assert views.ask(question).text == before
+        assert "No decision" not in before
+    finally:
+        views.look_by(Look)
+        ledger.close()
+        views.reset()

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from gridpilot import operate, views
 from gridpilot.cli import main
 from gridpilot.console import globe
+from gridpilot.dispatch import reconcile
 from gridpilot.dispatch.override import stopped
 from gridpilot.errors import InputError, LedgerError
 from gridpilot.fleet import Work
@@ -158,7 +159,7 @@ def test_site__looked_at__its_own_figures(ten: Open) -> None:
         assert views.current_site().import_kw == 4321.0
         assert views.environment()["GRIDPILOT_DB_URL"] == ledger_of("Odessa")
     assert views.current_site().import_kw == 1000.0
-    assert {s.name: s.import_kw for s in views.sites()}["Odessa"] == 4321.0
+    assert {s.name: s.import_kw for s in views.fleet().sites}["Odessa"] == 4321.0
 
 
 def test_asking__in_a_thread_of_its_own__about_the_site_of_its_viewer(ten: Open) -> None:
@@ -241,6 +242,19 @@ def test_standing__newest_decision__work_is_what_runs_and_what_stands_still(ten:
     assert work.running * work.kwh_per_unit == pytest.approx(on * gpu.power_kw * (1.0 + 1.0 / 3.5))
     assert work.usd_per_kwh == snap.plan["power_price_usd_per_kwh"][0]
     assert work.room_kw == pytest.approx(max(0.0, 1000.0 - snap.dispatch["grid_kw"]))
+
+
+def test_standing__on_hold_or_stopped__says_so_at_once(ten: Open) -> None:
+    """As the status strip does: not only when the pilot has taken it over."""
+    ledger, wall = views.own_ledger(), datetime.now(UTC)
+    for key, body, word in (
+        (reconcile.HOLD_KEY, {"reason": "changed from outside"}, "HOLD"),
+        (reconcile.ESTOP_KEY, {"latched": True}, "ESTOP"),
+    ):
+        ledger.put_state(key, body)
+        found = read.standing("Rotterdam", ledger, wall)
+        assert found is not None
+        assert found.control == word == views.status().control
 
 
 def test_together__another_moment__is_not_compared(ten: Open) -> None:

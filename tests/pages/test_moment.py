@@ -63,6 +63,10 @@ def test_page__always_now__says_so_while_a_moment_is_looked_at(full: OpenPage, n
     assert "This page always shows now" in words(app)
 
 
+def test_backtest__moment_before_the_first_decision__what_it_earned_is_told_all_the_same(full: OpenPage) -> None:
+    assert "On record it earned" in words(look("2023-01-01T00:00Z", "backtest"))
+
+
 def test_overview__past_moment__tiles_are_of_that_decision(full: OpenPage) -> None:
     at = cycle_times()[1]
     then = decision.load(views.ledger(), next(e.cycle_id for e in views.ledger().entries("cycle") if e.at == at))
@@ -143,17 +147,36 @@ def test_dispatch__past_moment__no_panel_commands(full: OpenPage) -> None:
     assert not app.text_input
 
 
-def test_risk__past_moment__no_appetite(full: OpenPage) -> None:
+def test_risk__past_moment__another_appetite_is_asked_of_that_decision(full: OpenPage) -> None:
+    """As what-if on Plan: a question sends nothing, so that it may be asked of the past."""
     app = look(link(cycle_times()[1]), "risk")
-    assert NO_COMMANDS in words(app)
-    assert not app.slider
+    app.slider(key="risk_weight").set_value(80).run()
+    assert not app.exception and not app.error
+    assert any(metric.label == "Battery now" for metric in app.metric)
+    assert NO_COMMANDS not in words(app)
 
 
 def test_stop__past_moment__works_and_the_past_is_as_it_was(full: OpenPage) -> None:
     app = look(link(cycle_times()[1]))
+    sentence = app.markdown[0].value
     app.button(key="strip_stop").click().run()
     assert views.stopped() is not None
+    assert app.markdown[0].value == sentence
     assert "Nothing changes until the emergency stop is released" not in words(app)
+
+
+def test_overview__past_moment_after_a_failsafe__says_what_the_figures_are_of(full: OpenPage) -> None:
+    """As the page said then: the decision's load is not what runs any more."""
+    at = cycle_times()[1] + timedelta(minutes=20)
+    newest = views.ledger().latest("result")
+    assert newest is not None
+    desired = {**newest.body["desired"], "origin": "failsafe"}
+    views.ledger().append("result", {**newest.body, "desired": desired}, at=at, cycle_id="failsafe")
+    before, after = look(link(at - timedelta(minutes=10))), look(link(at + timedelta(minutes=10)))
+    deltas = [" ".join(m.delta for m in app.metric).replace("\\", "") for app in (before, after)]
+    assert "before the fail-safe" not in deltas[0]
+    assert "before the fail-safe" in deltas[1]
+    assert "fail-safe state" in words(after)
 
 
 def test_operate__past_moment__refuses_all_but_the_stop(full: OpenPage) -> None:
