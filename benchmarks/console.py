@@ -26,10 +26,12 @@ from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from pydantic import SecretStr
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from gridpilot.config import Settings  # noqa: E402
 from gridpilot.ledger.store import Ledger  # noqa: E402
 from gridpilot.monitor.health import PilotState  # noqa: E402
 from scripts.screenshots import HOURS, fill  # noqa: E402
@@ -93,7 +95,7 @@ QUICK = Effort(hours=8, opens=2, rounds=1, spell_s=20.0, comes=20, forgotten=Fal
 def prepare(folder: Path, hours: int) -> None:
     """A ledger of so many decisions, with the clock running."""
     url = f"sqlite:///{folder / 'gridpilot.db'}"
-    fill(url, hours)
+    fill(Settings(db_url=SecretStr(url)), hours)
     with Ledger.open(url) as ledger:
         state, wall = PilotState.load(ledger), datetime.now(UTC)
         assert state.clock is not None

@@ -246,7 +246,7 @@ def test_plan__bad_prices__one_clear_line(
         (["auction", "--bids", "b.csv", "--capacity-kw", "-1"], "0 or more"),
         (["risk", "--pnl", "nowhere.csv"], "nowhere.csv"),
         (["risk", "--pnl", "p.csv", "--alpha", "1.5"], "--alpha"),
-        (["cycle", "--source", "crystal-ball"], "replay, mara, csv:PATH"),
+        (["cycle", "--source", "crystal-ball"], "mara, csv:PATH"),
         (["cycle", "--source", "csv:nowhere.csv"], "nowhere.csv"),
         (["dance"], "dance"),
         (["auction"], "see `python -m gridpilot auction --help`"),

@@ -32,7 +32,7 @@ def add(command: Command) -> None:
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="default: the ledger's .archive folder")
 
     sub = command("fleet", _fleet, "each site of a fleet at its newest decision, from its ledger", texts.fleet)
-    sub.add_argument("file", type=Path, metavar="FLEET.toml")
+    sub.add_argument("file", type=Path, metavar="FLEET.toml", help="the fleet file")
     sub.add_argument("--hours", type=options.number, default=24.0, metavar="N", help="of P&L (default: 24)")
 
     sub = command("replay", _replay, "make a recorded decision again and compare it bit for bit", texts.replay)

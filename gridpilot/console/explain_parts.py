@@ -33,7 +33,7 @@ def answer(number: int, question: str, found: Explanation, age: str) -> None:
                 _table(number, found.facts, age)
         if found.sent:
             with st.expander("What was sent to the model", key=f"sent_{number}"):
-                st.code(found.sent, language="json", wrap_lines=True)
+                st.code(found.sent, language=None, wrap_lines=True)
 
 
 @st.fragment(run_every=0.3)

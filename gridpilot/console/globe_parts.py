@@ -120,4 +120,4 @@ def moves_title(fleet: FleetView) -> str:
 def how() -> None:
     """What a fleet is, where there is none."""
     widgets.empty_state("One site so far", HOW)
-    st.code(EXAMPLE, language="toml")
+    st.code(EXAMPLE, language=None, wrap_lines=True)

@@ -30,11 +30,35 @@ const DARK = __DARK__;
 const PATTERN = new RegExp(
   Object.keys(DARK).sort((a, b) => b.length - a.length)
     .map((c) => c.replace(/[.*+?^${}()|[\\]\\\\]/g, "\\\\$&")).join("|"), "g");
-const CONFIG = {
-  displaylogo: false, responsive: false, doubleClick: "reset", scrollZoom: false, showTips: false,
-  modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
-};
+const AXIS = /^[xy]axis\\d*$/;
 const charts = new WeakMap();
+
+// Back to the figure's own ranges: Plotly's own way goes to those of the first figure that it drew.
+function back(root) {
+  const given = charts.get(root).given, all = {};
+  for (const name of Object.keys(given)) all[name + ".range"] = [...given[name]];
+  window.Plotly.relayout(root, all);
+}
+
+function config(Plotly) {
+  const reset = { name: "reset", title: "Reset axes", icon: Plotly.Icons.home, click: back };
+  return {
+    displaylogo: false, responsive: false, doubleClick: false, scrollZoom: false, showTips: false,
+    modeBarButtons: [["zoom2d", "pan2d", reset, "toImage"]],
+  };
+}
+
+// A new decision moves the time axis, and Plotly keeps a viewer's zoom only where the figure's own range stays.
+function keepZoom(state, root, layout) {
+  const before = state.given, given = {};
+  for (const [name, axis] of Object.entries(layout)) {
+    if (!AXIS.test(name) || !axis.range) continue;
+    given[name] = [...axis.range];
+    const shown = root.layout && root.layout[name] && root.layout[name].range;
+    if (before && before[name] && shown && String(shown) !== String(before[name])) axis.range = [...shown];
+  }
+  state.given = given;
+}
 
 function plotly() {
   if (window.Plotly) return Promise.resolve(window.Plotly);
@@ -102,8 +126,11 @@ function render(Plotly, state, root, data) {
   fitTitle(figure.layout, root.clientWidth);
   fitLegend(figure, root.clientWidth);
   root.style.height = figure.layout.height + "px";
+  keepZoom(state, root, figure.layout);
   if (window.matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
-  Plotly.react(root, figure.data, figure.layout, CONFIG).then(() => {
+  const first = !root.data;
+  Plotly.react(root, figure.data, figure.layout, config(Plotly)).then(() => {
+    if (first) root.on("plotly_doubleclick", () => back(root));
     // The figure's label says what the picture shows; a reader is not led through its ticks. Its buttons stay.
     for (const svg of root.querySelectorAll("svg.main-svg")) svg.setAttribute("aria-hidden", "true");
   });

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
+from pydantic import SecretStr
 
+from gridpilot.config import Settings
 from scripts.screenshots import fill
 from tests.browser.harness.server import ROOT, Server, serve
 from tests.browser.harness.watch import ARGUMENTS, CHROMIUM, Watched
@@ -75,7 +77,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a ledger with some hours of decisions, its replay standing still."""
     folder = tmp_path_factory.mktemp("recorded")
-    fill(f"sqlite:///{folder / 'gridpilot.db'}", HOURS)
+    fill(Settings(db_url=SecretStr(f"sqlite:///{folder / 'gridpilot.db'}")), HOURS)
     return folder
 
 

@@ -100,12 +100,12 @@ def test_F54_journey__override__previewed_operated_and_ended_by_itself(
         ("gpu, of 12", "3"),
         ("Ends after, minutes of site time", "5"),
     ):
-        field = page.locator(f"input[aria-label='{label}']")
+        field = page.get_by_role("textbox", name=label, exact=True).or_(page.get_by_role("spinbutton", name=label))
         field.fill(text)
         field.press("Enter")
     page.get_by_role("button", name="Select").click()
-    expect(page.get_by_text("Grid power")).to_be_visible(timeout=WAIT_MS)
-    expect(page.get_by_text("Money per hour")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_text("Grid power").first).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_text("Money per hour").first).to_be_visible(timeout=WAIT_MS)
     page.get_by_role("button", name="Operate").click()
     _said(page, "OVERRIDE")
     expect(page.get_by_text("In force: Machines: gpu 3")).to_be_visible(timeout=WAIT_MS)

@@ -10,7 +10,7 @@ def test_ladder__one_rung_far_above_the_rest__cut_but_told() -> None:
     assert bar["y"][-1] == "gpu"
     assert bar["x"][-1] < 200.0
     assert bar["customdata"][-1] == 1367.0
-    assert "1,367 earns (bar cut)" in [a["text"] for a in figure["layout"]["annotations"]]
+    assert "1,367 earns, bar cut" in [a["text"] for a in figure["layout"]["annotations"]]
     assert figure["layout"]["xaxis"]["range"][1] > 116.0
 
 

@@ -239,7 +239,7 @@ def test_weighed__weight__is_hedged_as_the_pilot_would(snap: Snapshot) -> None:
 def test_views__newest_decision__answers_from_the_ledger(
     daily: Ledger, snap: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asked, "ledger", lambda: daily)
+    monkeypatch.setattr(asked, "records", lambda: daily)
     one, other = asked.weighed(snap, 0.5, 0.95), asked.weighed(snap, 0.5, 0.95)
     assert np.array_equal(one.then_usd, other.then_usd) and len(one.then_usd) == asked.COURSES
     assert value_at_risk(one.then_usd, 0.95) <= cvar(one.then_usd, 0.95)
