@@ -17,7 +17,6 @@ import streamlit as st
 from gridpilot import operate, views
 from gridpilot.console import format as fmt
 from gridpilot.console import signin, widgets
-from gridpilot.console.override_panel import AUTHOR
 from gridpilot.dispatch.actor import LOCAL, OPERATOR
 from gridpilot.errors import Forbidden
 from gridpilot.foreign import line
@@ -25,6 +24,7 @@ from gridpilot.monitor.alarms import ACKED, ALARM, NORMAL, RETURNED, SHELVED, UN
 from gridpilot.operate import Actor
 
 SAID: Final = "alarm_said"
+AUTHOR: Final = "alarm_author"
 WORDS: Final = {
     UNACK: "new",
     ACKED: "seen",

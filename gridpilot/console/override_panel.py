@@ -142,7 +142,8 @@ def _may(who: Actor, role: str) -> bool:
 def _identity(who: Actor) -> None:
     """Who acts, by the sign-in or by what they type."""
     if who.source == LOCAL:
-        st.session_state[AUTHOR] = st.session_state.get(signin.NAME, "")
+        # Set anew at each run, it would undo what is being typed.
+        st.session_state.setdefault(AUTHOR, st.session_state.get(signin.NAME, ""))
         help_ = "It is written down with each command."
         st.text_input("Your name", key=AUTHOR, max_chars=60, help=help_, on_change=_named)
         return

@@ -82,7 +82,7 @@ def test_health__acknowledged_and_shelved__on_record_by_whom_and_off_the_count(
         app = open_page("health")
         hot, slow = (alarm.id for alarm in listed(views.ledger()))
         assert not any("name" in expander.label for expander in app.expander), "who acts is in sight"
-        app.text_input(key="operator_name").input("anna").run()
+        app.text_input(key="alarm_author").input("anna").run()
         app.button(key=f"ack_{hot}").click().run()
         assert not app.exception
         assert "HOT is acknowledged" in words(app) or any("HOT" in s.value for s in app.success)
