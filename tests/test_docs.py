@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 import requests
@@ -253,8 +254,7 @@ def test_analysts_page__price_file_example__is_one_that_the_commands_read(
 
 
 @pytest.mark.slow
-def test_analysts_page__duckdb_example__is_run_where_duckdb_is(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    duckdb = pytest.importorskip("duckdb")
+def test_analysts_page__duckdb_example__runs(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(exported)
     (query,) = blocks("analysts.md", "sql")
     rows = duckdb.sql(query).fetchall()
