@@ -23,7 +23,7 @@ def _body() -> None:
         return
     sentence = globe.finding(fleet)
     st.markdown(f"**{widgets.inert(sentence)}**")
-    picture, numbers = st.columns([1, 1], gap="medium")
+    picture, numbers = st.columns([3, 4], gap="medium")
     with picture:
         light, dark = (globe.spec(fleet, palette) for palette in (theme.LIGHT, theme.DARK))
         clicked = live_globe.show(light, dark, "globe", f"Globe of the sites. {sentence}")

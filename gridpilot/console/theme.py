@@ -195,7 +195,10 @@ _STYLE: Final = """<style>
   padding: 0.25rem 0.4rem 0.25rem 0.8rem; }
 .st-key-moment_bar button { background: transparent; color: inherit;
   border-color: color-mix(in srgb, currentColor 45%, transparent); }
-.st-key-moment_now button { background: light-dark(__BACKGROUND__); color: light-dark(__INK__); font-weight: 700; }
+.stApp .st-key-moment_now [data-testid="stBaseButton-primary"]:not(:disabled) { background: light-dark(__BACKGROUND__);
+  color: light-dark(__INK__); font-weight: 700; }
+/* What is drawn anew every few seconds does not fade meanwhile: the strip says how old it is. */
+.stApp [data-stale="true"] { opacity: 1; transition: none; }
 .st-key-guide { background: light-dark(__PANEL__); border-radius: 0.4rem; padding: 0.5rem 0.4rem 0.5rem 0.8rem; }
 @media (min-width: 64rem) { .st-key-guide { flex-wrap: nowrap; } .st-key-guide > *:not(:first-child) { flex: none; } }
 .gp-guide { line-height: 1.4; }

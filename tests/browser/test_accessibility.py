@@ -61,6 +61,17 @@ def test_axe__page__light_dark_and_phone__no_violation(
     watched.clean()
 
 
+def test_axe__past_moment__no_violation_in_either_theme(
+    filled_console: Server, new_page: Callable[..., Watched]
+) -> None:
+    for theme in ("light", "dark"):
+        watched = new_page(theme=theme)
+        page = watched.open(f"{filled_console.url}/?at=2024-06-24T14:00Z", ".st-key-moment_bar")
+        page.locator(CONTENT["overview"]).first.wait_for(timeout=WAIT_MS)
+        assert violations(page) == [], theme
+        watched.clean()
+
+
 def _tab_to(page: Page, name: str, most: int = 60, key: str = "Tab") -> None:
     """Tab until the focus is on what has this name; on the way each stop shows that it has the focus."""
     for _ in range(most):
