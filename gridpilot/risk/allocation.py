@@ -19,7 +19,7 @@ from gridpilot.errors import DataError, PlanError
 from gridpilot.risk.measures import check_alpha, cvar
 from gridpilot.values import Array, as_array
 
-MOST_ROUNDS = 1000  # of the coordinate descent
+MOST_ROUNDS = 10_000  # of the coordinate descent
 HAIR = 1e-9  # share of the highest mean by which its own limit is widened, so that rounding leaves a point
 
 

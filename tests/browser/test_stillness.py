@@ -13,7 +13,7 @@ from tests.browser.harness.watch import CONTENT, WAIT_MS, Watched
 
 pytestmark = pytest.mark.browser
 
-LIVE = [("overview", "prices"), ("forecast", "plan"), ("auction", "risk"), ("dispatch", "health")]
+LIVE = [("overview", "prices", "auction", "dispatch"), ("forecast", "plan", "risk", "health")]  # each watched at once
 DRAWN_OVER_TIME = ("overview", "forecast")
 TICKS_MS = 10_000  # three refreshes of a page, five of the strip
 AT_A_TICK = 0.01

@@ -168,8 +168,8 @@ FAILURES = [
     ("unfinished", Turn(GOOD, finish=None), "the model's answer broke off"),
     ("no calls", Turn("", finish="tool_calls"), "called its tools in a way that cannot be read"),
     ("too long", Turn(GOOD, finish="length"), "did not finish its answer ('length')"),
-    ("silent", Turn(hold=threading.Event()), "the model did not answer within 1 s (GRIDPILOT_LLM_BUDGET_S)"),
-    ("dripping", Turn(drip_s=0.05), "the model did not answer within 1 s"),
+    ("silent", Turn(hold=threading.Event()), "the model did not answer within 3 s (GRIDPILOT_LLM_BUDGET_S)"),
+    ("dripping", Turn(drip_s=0.05), "the model did not answer within 3 s"),
 ]
 
 
