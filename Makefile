@@ -25,6 +25,7 @@ quick: lint types .venv/dev.stamp
 soak: export GRIDPILOT_SOAK_ROUNDS = 50
 soak: .venv/dev.stamp
 	$(BIN)/pytest -n auto tests/fault
+	$(BIN)/pytest -m long
 	GRIDPILOT_SOAK_ROUNDS=250 $(BIN)/pytest -n auto tests/auction/test_exact.py
 
 lint: .venv/dev.stamp
@@ -36,7 +37,7 @@ types: .venv/dev.stamp
 	$(BIN)/mypy
 
 unit: .venv/dev.stamp
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto -m "not long"
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

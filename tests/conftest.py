@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-ROUNDS = int(os.environ.get("GRIDPILOT_SOAK_ROUNDS", "5"))  # read here: a test sees no such variable
+ROUNDS = int(os.environ.get("GRIDPILOT_SOAK_ROUNDS", "3"))  # read here: a test sees no such variable
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from tests.browser.harness.provider import provide
 from tests.browser.harness.server import Server, serve
 from tests.browser.harness.watch import CONTENT, WAIT_MS, Watched
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 DARK = "getComputedStyle(document.querySelector('.stApp')).colorScheme === 'dark'"
 # The element that had the focus, where neither it nor what it stands in looks otherwise without it.

@@ -21,7 +21,7 @@ from tests.browser.harness.server import Server, serve
 from tests.browser.harness.watch import CONTENT, WAIT_MS, Watched
 from tests.explain.llm import say, scripted
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 PAGES = ("", *(name for name in CONTENT if name != "overview"))
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1ncmlkLW9wZXJhdG9y"

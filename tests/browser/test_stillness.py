@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.harness.server import Server
 from tests.browser.harness.watch import CONTENT, WAIT_MS, Watched
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 LIVE = [("overview", "prices", "auction", "dispatch"), ("forecast", "plan", "risk", "health")]  # each watched at once
 DRAWN_OVER_TIME = ("overview", "forecast")
