@@ -387,4 +387,4 @@ def _wall() -> datetime:
 
 
 def _source_now() -> datetime:
-    return views.status().at or _wall()
+    return views.source_now() or _wall()

@@ -86,7 +86,7 @@ def _only(body: Mapping[str, Any], known: set[str]) -> None:
 
 def _now() -> datetime:
     """The source's time, which events are in."""
-    at = views.status().at
+    at = views.source_now()
     if at is None:
         raise InputError("there is no decision yet: try again when the pilot runs")
     return at

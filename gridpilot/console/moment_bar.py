@@ -158,7 +158,7 @@ def link() -> None:
     with st.popover("Link", key="moment_link", help="A link to this page at this moment", on_change="rerun"):
         try:
             look = looking.current()
-            at = look.at or views.status().at
+            at = look.at or views.source_now()
         except GridPilotError as error:
             st.caption(widgets.inert(str(error)))
             return

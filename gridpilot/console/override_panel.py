@@ -285,7 +285,7 @@ def _live(snap: views.Snapshot, who: Actor) -> None:
 
 def _whose(snap: views.Snapshot, command: views.Command) -> None:
     """Its author, its reason, and until when it holds."""
-    now = views.status().at
+    now = views.source_now()
     ends = fmt.local(command.valid_until, snap.site.timezone, with_date=False)
     left = "" if now is None else f" ({fmt.duration((command.valid_until - now).total_seconds())} left)"
     st.text(f"{command.author}: {command.reason}", width="stretch")

@@ -45,6 +45,7 @@ from gridpilot.views.base import (
     records,
     reset,
     settings,
+    source_now,
 )
 from gridpilot.views.commanded import (
     Sent,
@@ -169,6 +170,7 @@ __all__ = [
     "shown",
     "site_looked_at",
     "site_names",
+    "source_now",
     "sources",
     "status",
     "stop_file",

@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 
 from gridpilot.config import FleetSite, Settings, load_fleet, load_settings
 from gridpilot.errors import LedgerError
+from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
+from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.past import until
 
 RETRY_S = 5.0  # before a ledger of another site that could not be opened is tried again
@@ -181,6 +183,25 @@ def reset() -> None:
 def wall() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
+
+
+def source_now() -> datetime | None:
+    """What time it is at the source; None before the first decision where no pilot runs."""
+    store, now = ledger(), wall()
+    alive = store.lease_holder("pilot", now) is not None
+    return source_time(PilotState.load(store), store.latest("cycle"), alive, now)
+
+
+def of_file(cycle: Entry | None) -> bool:
+    """Whether a decision is of a price file that stands still: its time is that of its newest row."""
+    return bool(cycle and cycle.body["source"] == "csv" and cycle.body["simulated"])
+
+
+def source_time(pilot: PilotState, cycle: Entry | None, alive: bool, now: datetime) -> datetime | None:
+    """The same from what was read: the clock of a pilot that is at work, else the newest decision's time."""
+    if alive and not of_file(cycle):
+        return pilot.present(now)
+    return cycle.at if cycle else None
 
 
 def moment(stamp: str) -> datetime:

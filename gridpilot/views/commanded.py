@@ -55,13 +55,13 @@ def command_log(limit: int = 100) -> list[Command]:
 
 def override_in_force() -> Command | None:
     """The override that holds now, whether a cycle has sent it yet or not; none is told of a past moment."""
-    now = None if base.look().at else _source_now()
+    now = None if base.look().at else base.source_now()
     return override.active_override(base.ledger(), now) if now else None
 
 
 def proposals() -> list[tuple[Command, datetime]]:
     """Commands that wait for a second person, newest first, each with the wall-clock time until when they do."""
-    now = _source_now()
+    now = base.source_now()
     return override.proposals(base.ledger(), now, base.wall()) if now else []
 
 
@@ -115,9 +115,3 @@ def shown() -> Shown | None:
         return None
     named = ("machines", "grid_kw", "hottest_c", "frequency_hz")
     return Shown(entry.at, **{name: entry.body[name] for name in named})
-
-
-def _source_now() -> datetime | None:
-    from gridpilot.views.standing import status
-
-    return status().at

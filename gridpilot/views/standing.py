@@ -50,14 +50,14 @@ def status() -> Status:
     cycle = store.latest("cycle")
     alive = store.lease_holder("pilot", wall) is not None
     site = current_site()
-    file = bool(cycle and cycle.body["source"] == "csv" and cycle.body["simulated"])  # its time is its newest row
-    runs_on = alive and not file
-    at = pilot.present(wall) if runs_on else (cycle.at if cycle else None)
+    at = base.source_time(pilot, cycle, alive, wall)
     price_at = datetime.fromisoformat(cycle.body["price_at"]) if cycle else None
     source = cycle.body["source"] if cycle else base.here().source.partition(":")[0]
     stop, wanting = stopped(), unseen()
     return Status(
-        mode="LIVE" if cycle and source == "csv" and not file else MODES.get(source.partition(":")[0], "LIVE"),
+        mode="LIVE"
+        if cycle and source == "csv" and not base.of_file(cycle)
+        else MODES.get(source.partition(":")[0], "LIVE"),
         source=source,
         simulated=simulated(cycle.body) if cycle else source != "mara",
         at=at,
@@ -78,7 +78,7 @@ def status() -> Status:
 
 def present() -> datetime | None:
     """The moment looked at; now, the source's time."""
-    return base.look().at or status().at
+    return base.look().at or base.source_now()
 
 
 HALTED = {

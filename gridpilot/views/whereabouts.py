@@ -9,7 +9,7 @@ from gridpilot.ledger.chain import Entry
 from gridpilot.values import iso
 from gridpilot.views import base
 from gridpilot.views.commanded import off_since
-from gridpilot.views.standing import current_site, status
+from gridpilot.views.standing import current_site
 
 SECOND, TICK = timedelta(seconds=1), timedelta(microseconds=1)
 
@@ -76,7 +76,7 @@ def shown_from(decided: datetime) -> datetime:
 
 def not_yet(at: datetime) -> str:
     """Why a moment cannot be looked at; empty where it can."""
-    now = status().at
+    now = base.source_now()
     if now is None:
         return "nothing was decided yet"
     return f"it is {iso(now)} at the source" if at > shown_from(now) else ""
