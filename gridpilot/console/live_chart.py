@@ -8,11 +8,9 @@ nothing is fetched from outside. The colours of a figure are recoloured here for
 from __future__ import annotations
 
 import json
-from typing import Any
-
-import streamlit as st
 
 from gridpilot.console.charts import Figure
+from gridpilot.console.component import registered, to_json
 from gridpilot.console.server import PLOTLY_PATH
 from gridpilot.console.theme import recolouring
 
@@ -166,7 +164,6 @@ export default function (component) {
 """
 
 _SCRIPT = _JS.replace("__DARK__", json.dumps(recolouring())).replace("__PATH__", PLOTLY_PATH)
-_component = None
 
 
 def show(figure: Figure, key: str, alt: str = "") -> None:
@@ -177,19 +174,5 @@ def show(figure: Figure, key: str, alt: str = "") -> None:
     """
     layout = figure["layout"]
     label = alt or layout.get("title", {}).get("text", "") or key
-    _mount()(key=key, data={"figure": to_json(figure), "alt": label, "height": int(layout["height"])})
-
-
-def to_json(figure: Figure) -> str:
-    """The figure as text; equal data gives equal text. A number that is not finite is a ValueError."""
-    return json.dumps(figure, separators=(",", ":"), allow_nan=False)
-
-
-def _mount() -> Any:
-    """The component, registered on first use: registering asks for Streamlit's running server."""
-    global _component  # noqa: PLW0603  one registration a process
-    if _component is None:
-        _component = st.components.v2.component(
-            "gridpilot_chart", html=_HTML, css=_CSS, js=_SCRIPT, isolate_styles=False
-        )
-    return _component
+    draw = registered("gridpilot_chart", _HTML, _CSS, _SCRIPT)
+    draw(key=key, data={"figure": to_json(figure), "alt": label, "height": int(layout["height"])})

@@ -12,8 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-import streamlit as st
-
+from gridpilot.console.component import registered, to_json
 from gridpilot.console.server import DECK_PATH
 from gridpilot.console.theme import DARK, LIGHT
 
@@ -148,26 +147,11 @@ _TIPS: Final = {
     for palette in (LIGHT, DARK)
 }
 _SCRIPT = _JS.replace("__TIPS__", json.dumps(_TIPS)).replace("__PATH__", DECK_PATH).replace("__HEIGHT__", str(HEIGHT))
-_component = None
 
 
 def show(light: Mapping[str, Any], dark: Mapping[str, Any], key: str, alt: str) -> str:
     """Draw the globe in the theme of the screen; the name of the site that was just clicked, or nothing."""
     data = {"light": to_json(light), "dark": to_json(dark), "alt": alt}
-    result = _mount()(key=key, data=data, height="content", on_site_change=lambda: None)
+    draw = registered("gridpilot_globe", _HTML, _CSS, _SCRIPT)
+    result = draw(key=key, data=data, height="content", on_site_change=lambda: None)
     return str(getattr(result, "site", None) or "")
-
-
-def to_json(spec: Mapping[str, Any]) -> str:
-    """The globe as text; equal data gives equal text. A number that is not finite is a ValueError."""
-    return json.dumps(spec, separators=(",", ":"), allow_nan=False)
-
-
-def _mount() -> Any:
-    """The component, registered on first use: registering asks for Streamlit's running server."""
-    global _component  # noqa: PLW0603  one registration a process
-    if _component is None:
-        _component = st.components.v2.component(
-            "gridpilot_globe", html=_HTML, css=_CSS, js=_SCRIPT, isolate_styles=False
-        )
-    return _component

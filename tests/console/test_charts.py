@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridpilot.console import charts, live_chart, plots, sun
+from gridpilot.console import charts, component, plots, sun
 from gridpilot.console.theme import LIGHT
 from gridpilot.domain import Site
 
@@ -65,12 +65,12 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure__any_kind__valid_for_plotly_and_the_same_each_time(name: str) -> None:
     go.Figure(FIGURES[name]())  # raises for a property that Plotly does not know
-    assert live_chart.to_json(FIGURES[name]()) == live_chart.to_json(FIGURES[name]())
+    assert component.to_json(FIGURES[name]()) == component.to_json(FIGURES[name]())
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure__any_kind__only_colours_that_can_be_recoloured(name: str) -> None:
-    text = live_chart.to_json(FIGURES[name]())
+    text = component.to_json(FIGURES[name]())
     known = {c for c in LIGHT.colours.values() if c.startswith("#")}
     used = {text[i : i + 7] for i in range(len(text)) if text[i] == "#"}
     assert used <= known
@@ -117,7 +117,7 @@ def test_time_figure__now_outside_the_window__no_line() -> None:
 
 def test_time_figure__foreign_name__no_markup() -> None:
     panel = charts.loads_panel(TIMES, {"<img src=x>": RAMP})
-    assert "<img" not in live_chart.to_json(charts.time_figure(_axis(), [panel]))
+    assert "<img" not in component.to_json(charts.time_figure(_axis(), [panel]))
 
 
 def test_battery_panel__idle_hours__neither_drawn_nor_told() -> None:
@@ -235,7 +235,7 @@ def test_ladder__price_above_a_rung__pale_and_told() -> None:
 
 def test_to_json__not_a_number__refused() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
-        live_chart.to_json({"data": [{"y": [float("nan")]}], "layout": {}})
+        component.to_json({"data": [{"y": [float("nan")]}], "layout": {}})
 
 
 def test_time_figure__marks__in_the_window_only_and_as_text() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gridpilot.console import globe, globe_parts, live_globe
+from gridpilot.console import component, globe, globe_parts
 from gridpilot.console.server import LAND
 from gridpilot.console.theme import DARK, LIGHT, Palette, rgb
 from gridpilot.domain import Units
@@ -109,7 +109,7 @@ def test_arcs__moves__from_dear_to_cheap_and_none_that_is_a_hair() -> None:
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda p: p.name)
 @pytest.mark.parametrize("sites", [[], [ROTTERDAM, AUSTIN, NEW]])
 def test_spec__either_theme__offline_with_named_layers(palette: Palette, sites: list[SiteView]) -> None:
-    text = live_globe.to_json(globe.spec(FleetView(tuple(sites), (MOVE,), (), ()), palette))
+    text = component.to_json(globe.spec(FleetView(tuple(sites), (MOVE,), (), ()), palette))
     spec = json.loads(text)
     assert [layer["id"] for layer in spec["layers"]] == ["ocean", "land", "moves", "sites"]
     assert spec["views"][0]["@@type"] == "_GlobeView"
