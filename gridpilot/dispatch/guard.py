@@ -32,10 +32,10 @@ from gridpilot.dispatch.emergency import (
     respond,
     scale_down,
 )
+from gridpilot.dispatch.reconcile import OFF
 from gridpilot.domain import DataFlag, Dispatch, Reading, Site, SiteState
 
 ORIGIN = "emergency"
-UNTOUCHED = ("estop", "failsafe")  # everything is off: there is nothing left to do
 BROKEN_KW = 1.0  # by so much the meter must be over the limit, to be more than rounding
 SETTLE_S = 15.0  # after a command the meter is believed: machines take their time
 WAIT_KW = 1e-4  # over the limit for a moment: rounding
@@ -81,7 +81,7 @@ def guard(
     site: Site, state: SiteState, decided: Dispatch, reading: Reading, memory: Memory, terms: Terms | None = None
 ) -> Guarded:
     """The protocols laid over `decided`, at the moment of `reading`."""
-    if decided.origin in UNTOUCHED:
+    if decided.origin in OFF:  # there is nothing left to do
         return Guarded(decided, (), replace(memory, heat=Heat(), unseen_kw=0.0))
     work = _Work(site, state, reading, terms or Terms(), decided)
     work.frequency()
