@@ -131,9 +131,8 @@ def acting() -> None:
         st.caption(widgets.inert(f"To acknowledge and shelve alarms: {lacking}."))
         return
     if who.source == LOCAL:
-        st.session_state.setdefault(AUTHOR, st.session_state.get(signin.NAME, ""))
         note = "It is written down with each alarm that you acknowledge or shelve."
-        st.text_input("Your name", key=AUTHOR, max_chars=80, help=note, on_change=_named)
+        signin.name_field(AUTHOR, note, 80)
     with st.expander("Shelve an alarm", key="shelf"):
         known = {a.id: f"{a.code}: {a.message}"[:80] for a in views.alarms() if a.id and a.state(wall) != SHELVED}
         if not known:
@@ -143,10 +142,6 @@ def acting() -> None:
         st.select_slider("For", list(HOURS), 1.0, format_func=lambda hours: HOURS[hours], key="shelve_hours")
         st.text_input("Reason", key="shelve_why", max_chars=500)
         st.button("Shelve", key="shelve_give", on_click=_shelve)
-
-
-def _named() -> None:
-    st.session_state[signin.NAME] = st.session_state[AUTHOR]
 
 
 # --- the past --------------------------------------------------------------------------------

@@ -142,18 +142,11 @@ def _may(who: Actor, role: str) -> bool:
 def _identity(who: Actor) -> None:
     """Who acts, by the sign-in or by what they type."""
     if who.source == LOCAL:
-        # Set anew at each run, it would undo what is being typed.
-        st.session_state.setdefault(AUTHOR, st.session_state.get(signin.NAME, ""))
-        help_ = "It is written down with each command."
-        st.text_input("Your name", key=AUTHOR, max_chars=60, help=help_, on_change=_named)
+        signin.name_field(AUTHOR, "It is written down with each command.", 60)
         return
     st.text(f"You act as {who.name}, {who.role}.", width="stretch")
     if not _may(who, OPERATOR):
         st.caption("Who may operate is in GRIDPILOT\\_OPERATORS and GRIDPILOT\\_APPROVERS.")
-
-
-def _named() -> None:
-    st.session_state[signin.NAME] = st.session_state[AUTHOR]
 
 
 def _stop_panel(stop: Mapping[str, Any], who: Actor) -> None:

@@ -65,6 +65,17 @@ def actor() -> Actor | None:
     return operate.signed_in(claims) if claims.get("is_logged_in") is True else None
 
 
+def name_field(key: str, note: str, most: int) -> None:
+    """The name of who acts on a console without sign-in, kept from page to page; `key` is the page's own."""
+    # Set anew at each run, it would undo what is being typed.
+    st.session_state.setdefault(key, st.session_state.get(NAME, ""))
+    st.text_input("Your name", key=key, max_chars=most, help=note, on_change=_keep_name, args=(key,))
+
+
+def _keep_name(key: str) -> None:
+    st.session_state[NAME] = st.session_state[key]
+
+
 def act(said: str, do: Callable[[Actor], str]) -> None:
     """Carry something out in the name of who is here now. What came of it, ("success" or "error", words), stands in the
     session under `said`."""
