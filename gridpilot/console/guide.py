@@ -56,11 +56,11 @@ def show(pages: Mapping[str, Any], page: str) -> None:
                 moment_bar.start(chapter.play_until)
                 _go(pages, page, chapter.page, here)
         for word, step in (("Back", place - 1), ("Next", place + 1)):
-            first = word == "Next"
+            onward = word == "Next"
             if st.button(
-                f"{word} chapter" if first else word,
+                f"{word} chapter" if onward else word,
                 key=f"guide_{word.lower()}",
-                type="primary" if first else "secondary",
+                type="primary" if onward else "secondary",
                 disabled=not 0 <= step < len(chapters),
             ):
                 st.session_state[_CHAPTER] = step

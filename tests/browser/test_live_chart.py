@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 
 from gridpilot.console.theme import DARK, LIGHT
 from tests.browser.harness.server import Server
-from tests.browser.harness.watch import Watched
+from tests.browser.harness.watch import Watched, drag_over
 
 pytestmark = pytest.mark.browser
 
@@ -24,23 +24,13 @@ def _chart(page: Page, expression: str) -> Any:
     )
 
 
-def _drag_over_the_price(page: Page) -> None:
-    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
-    assert box is not None
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + 0.3 * box["width"], y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.6 * box["width"], y, steps=8)
-    page.mouse.up()
-
-
 def test_live_chart__new_data_after_a_zoom__zoom_and_hidden_series_stay(
     chart_server: Server, new_page: Callable[..., Watched]
 ) -> None:
     watched = new_page()
     page = watched.open(chart_server.url, CHART)
     whole = _chart(page, "chart._fullLayout.xaxis.range")
-    _drag_over_the_price(page)
+    drag_over(page, 0.3, 0.6)
     watched.until(f"{PLOT}._fullLayout.xaxis.range[0] !== '{whole[0]}'")
     zoomed = _chart(page, "chart._fullLayout.xaxis.range")
     page.locator(".legendtoggle").last.click()

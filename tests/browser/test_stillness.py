@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.harness.server import Server
-from tests.browser.harness.watch import CONTENT, WAIT_MS, Watched
+from tests.browser.harness.watch import CONTENT, WAIT_MS, Watched, drag_over
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
@@ -61,13 +61,7 @@ def _moved(page: Page) -> tuple[float, list[Any]]:
 
 def _zoom_and_hide(page: Page) -> Any:
     """Zoom into the first chart and take its last series away, as a viewer does."""
-    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
-    assert box is not None
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + 0.5 * box["width"], y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.8 * box["width"], y, steps=8)
-    page.mouse.up()
+    drag_over(page, 0.5, 0.8)
     page.locator(".js-plotly-plot").first.locator(".legendtoggle").last.click()
     page.wait_for_timeout(800)  # a click in the legend waits whether another follows
     page.mouse.move(5, 5)

@@ -37,6 +37,17 @@ CONTENT = {
 PROBES = ("/_stcore/health", "/_stcore/host-config")
 
 
+def drag_over(page: Page, start: float, end: float) -> None:
+    """Zoom into a part of the first chart's width, as a viewer does."""
+    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + start * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end * box["width"], y, steps=8)
+    page.mouse.up()
+
+
 @dataclass
 class Watched:
     """A page and what went wrong on it."""
