@@ -14,6 +14,13 @@ HOVER = "Hover for figures, click a column or choose a row to go into a site."
 COLOURS = "Height: size of the margin. Teal earns, amber loses, grey has no data; green: work that would have paid."
 
 
+def _go(name: str) -> None:
+    """Into the site that was pressed or chosen, before anything more is drawn."""
+    if name:
+        st.session_state[GO] = name
+        st.rerun()  # a fragment cannot change the page: the run of the whole one does
+
+
 @st.fragment(run_every=REFRESH_S)
 def _body() -> None:
     try:
@@ -26,17 +33,15 @@ def _body() -> None:
     picture, numbers = st.columns([3, 4], gap="medium")
     with picture:
         light, dark = (globe.spec(fleet, palette) for palette in (theme.LIGHT, theme.DARK))
-        clicked = live_globe.show(light, dark, "globe", f"Globe of the sites. {sentence}")
+        _go(live_globe.show(light, dark, "globe", f"Globe of the sites. {sentence}"))
         st.caption(f"{HOVER} {COLOURS} {globe.LAND_CREDIT}.")
     with numbers:
-        chosen = globe_parts.show_table(fleet.sites)
+        _go(globe_parts.show_table(fleet.sites))
+        globe_parts.below_table(fleet.sites)
         if len(fleet.sites) > 1:
             globe_parts.moves(fleet)
         else:
             globe_parts.how()
-    if clicked or chosen:
-        st.session_state[GO] = clicked or chosen
-        st.rerun()  # a fragment cannot change the page: the run of the whole one does
 
 
 if GO in st.session_state:

@@ -242,9 +242,12 @@ def fleet(body: Result) -> str:
         soc = "–" if row["soc_frac"] is None else f"{row['soc_frac']:.0%}"
         pnl = "–" if row["pnl"] is None else f"{row['pnl']:.2f}"
         price = f"{row['price']:.2f} {line(row['price_unit'])}"
+        still = row["margin_per_h"] is None  # nothing of the decision is carried out
+        margin = row["control"] if still else f"{row['margin_per_h']:.2f}"
+        load = "–" if still else f"{row['load_kw']:.0f} kW"
         lines.append(
-            f"{line(row['name']):<18}{row['at'][:16] + 'Z':<19}{price:>18}{row['margin_per_h']:>12.2f}{pnl:>12}"
-            f"{row['load_kw']:>9.0f} kW{soc:>7}{row['alarms']:>8}  {row['age_s']:.0f} s"
+            f"{line(row['name']):<18}{row['at'][:16] + 'Z':<19}{price:>18}{margin:>12}{pnl:>12}"
+            f"{load:>12}{soc:>7}{row['alarms']:>8}  {row['age_s']:.0f} s"
         )
     for move in body["moves"]:
         lines.append(

@@ -30,6 +30,7 @@ Floats = npt.ArrayLike
 
 MARGIN: Final = {"l": 44, "r": 14, "t": 36, "b": 56}
 PANEL_GAP_PX: Final = 26
+NOW: Final = "now"
 LEGEND_PX: Final = 30
 
 
@@ -380,7 +381,7 @@ def _mark_time(axis: TimeAxis, layout: dict[str, Any]) -> None:
         return
     layout["annotations"].append(
         {
-            "text": "now", "x": axis.x(axis.now), "xref": "x", "y": 1, "yref": "paper", "xanchor": "left",
+            "name": NOW, "text": NOW, "x": axis.x(axis.now), "xref": "x", "y": 1, "yref": "paper", "xanchor": "left",
             "yanchor": "bottom", "showarrow": False, "font": {"size": 11, "color": LIGHT["now"]}, "yshift": 14,
             "xshift": -2,
         }

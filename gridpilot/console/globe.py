@@ -23,13 +23,16 @@ LOW_M, HIGH_M = 200_000.0, 1_200_000.0
 OCEAN: Final = {"light": (221, 227, 231), "dark": (29, 37, 43)}
 COAST: Final = {"light": (182, 190, 196), "dark": (66, 77, 84)}
 WHOLE: Final = 1.85  # zoom at which the globe fills the picture's height
+STANDS: Final = {"ESTOP": "stopped", "FAILSAFE": "fail-safe", "HOLD": "on hold"}  # no plan is carried out
 LEAST: Final = 0.02  # of the largest saving: a smaller one is counted, not drawn
 # The whole world as one opaque ring, which hides the far side; stepped, because one side may not exceed half a turn.
 _WORLD: Final = [[x, 89.9] for x in range(-180, 181, 10)] + [[x, -89.9] for x in range(180, -181, -10)]
 
 
 def word(site: SiteView) -> str:
-    """What a site does, in one word."""
+    """What a site does, in one word or two."""
+    if not site.trouble and site.control in STANDS:
+        return STANDS[site.control]
     if site.trouble or not fmt.known(site.margin_usd_per_h):
         return "no data"
     if abs(site.margin_usd_per_h) < 0.005:
@@ -37,11 +40,17 @@ def word(site: SiteView) -> str:
     return "losing" if site.margin_usd_per_h < 0.0 else "earning"
 
 
+def makes(site: SiteView) -> bool:
+    """Whether a decision is carried out there, so that it has a margin."""
+    return word(site) not in ("no data", *STANDS.values())
+
+
 def columns(sites: Sequence[SiteView], palette: Palette) -> list[dict[str, Any]]:
     """One record a site: place, height by the size of its margin, colour by earning or losing, tooltip.
 
-    Losing is the amber of a warning, earning the teal of the energy business; the tooltip and the table say it in
-    words. A site whose margin is not known is grey and low; one without a place is in the table only.
+    Losing is the amber of a warning, earning the teal of the energy business, stopped and in fail-safe the red of an
+    alarm; the tooltip and the table say it in words. A site whose margin is not known is low; one without a place is
+    in the table only.
     """
     known = [abs(s.margin_usd_per_h) for s in sites if fmt.known(s.margin_usd_per_h)]
     largest = max(known, default=0.0) or 1.0
@@ -50,8 +59,8 @@ def columns(sites: Sequence[SiteView], palette: Palette) -> list[dict[str, Any]]
         if not (fmt.known(site.latitude) and fmt.known(site.longitude)):
             continue
         said = word(site)
-        share = 0.0 if said == "no data" else abs(site.margin_usd_per_h) / largest
-        colour = {"no data": "muted", "even": "muted", "losing": "warning", "earning": "battery"}[said]
+        share = abs(site.margin_usd_per_h) / largest if fmt.known(site.margin_usd_per_h) else 0.0
+        colour = {"earning": "battery", "losing": "warning", "stopped": "alarm", "fail-safe": "alarm"}.get(said, "muted")
         records.append(
             {
                 "name": site.name,
@@ -70,10 +79,11 @@ def tip(site: SiteView) -> str:
         return f"{site.name}\n{site.trouble or 'no decision yet'}\n{site.prices}"
     lines = [
         site.name + (" (simulated machines)" if site.simulated else ""),
-        f"{word(site)}: {fmt.money(site.margin_usd_per_h, site.units.money, 'h')}",
+        word(site) + (f": {fmt.money(site.margin_usd_per_h, site.units.money, 'h')}" if makes(site) else ""),
         f"{fmt.price(site.price, site.units.energy)}: {site.prices}",
-        f"load {fmt.power(site.load_kw)} of {fmt.power(site.import_kw)}",
     ]
+    if makes(site):
+        lines.append(f"load {fmt.power(site.load_kw)} of {fmt.power(site.import_kw)}")
     if fmt.known(site.soc_frac):
         lines.append(f"battery {fmt.percent(site.soc_frac)}")
     lines.append(f"{fmt.count(site.alarms, 'alarm')}, decided {fmt.age(site.age_s)}")
@@ -176,11 +186,13 @@ def middle(sites: Sequence[SiteView]) -> Mapping[str, float]:
 
 def finding(fleet: FleetView) -> str:
     """Where we make and lose money, in one sentence."""
-    known = [s for s in fleet.sites if word(s) != "no data"]
-    silent = len(fleet.sites) - len(known)
-    rest = f" {silent} of {len(fleet.sites)} have no decision to show." if silent and known else ""
+    known = [s for s in fleet.sites if makes(s)]
+    still = [f"{s.name} ({word(s)})" for s in fleet.sites if word(s) in STANDS.values()]
+    silent = len(fleet.sites) - len(known) - len(still)
+    rest = f" No plan is carried out at {', '.join(still)}." if still else ""
     if not known:
-        return "No site has a decision yet."
+        return rest.strip() or "No site has a decision yet."
+    rest += f" {silent} of {len(fleet.sites)} have no decision to show." if silent else ""
     monies = {s.units.money for s in known}
     best, worst = (pick(known, key=lambda s: s.margin_usd_per_h) for pick in (max, min))
     if len(known) == 1:

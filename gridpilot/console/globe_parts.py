@@ -70,10 +70,14 @@ def show_table(sites: Sequence[SiteView]) -> str:
         key="sites",
         height="content",
     )
-    st.caption(widgets.inert(said_of(sites)))
-    widgets.download_csv(rows, "sites.csv", key="globe_csv")
     chosen = event.selection.rows
     return sites[chosen[0]].name if chosen else ""
+
+
+def below_table(sites: Sequence[SiteView]) -> None:
+    """What the table leaves open, and the button that saves it."""
+    st.caption(widgets.inert(said_of(sites)))
+    widgets.download_csv(table(sites), "sites.csv", key="globe_csv")
 
 
 def said_of(sites: Sequence[SiteView]) -> str:
@@ -84,6 +88,9 @@ def said_of(sites: Sequence[SiteView]) -> str:
             wanting.setdefault(site.trouble or "no decision yet", []).append(site.name)
     parts = [f"{', '.join(names)}: {why}." for why, names in wanting.items()]
     known = [s for s in sites if globe.word(s) != "no data"]
+    alone = [s.name for s in known if globe.makes(s) and not s.pilot]
+    if alone:
+        parts.append(f"No pilot at work: {', '.join(alone)}: figures of the newest decision.")
     simulated = [s.name for s in known if s.simulated]
     if simulated:
         whose = "all other sites" if wanting else "all sites"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 
-from gridpilot.console.charts import Figure
+from gridpilot.console import looking
+from gridpilot.console.charts import NOW, Figure
 from gridpilot.console.component import registered, to_json
 from gridpilot.console.server import PLOTLY_PATH
 from gridpilot.console.theme import recolouring
@@ -173,6 +174,10 @@ def show(figure: Figure, key: str, alt: str = "") -> None:
     `alt` says for a screen reader what the picture shows; empty: the figure's title.
     """
     layout = figure["layout"]
+    if looking.current().at is not None:
+        notes = [note | {"text": "then"} if note.get("name") == NOW else note for note in layout.get("annotations", ())]
+        layout = {**layout, "annotations": notes}
+        figure = {**figure, "layout": layout}
     label = alt or layout.get("title", {}).get("text", "") or key
     draw = registered("gridpilot_chart", _HTML, _CSS, _SCRIPT)
     draw(key=key, data={"figure": to_json(figure), "alt": label, "height": int(layout["height"])})

@@ -14,6 +14,7 @@ from gridpilot.market.replay import ReplayClock
 KEY = "pilot"
 
 AUTO, HOLD, OVERRIDE, FAILSAFE, ESTOP = "AUTO", "HOLD", "OVERRIDE", "FAILSAFE", "ESTOP"
+STILL = (HOLD, FAILSAFE, ESTOP)  # in these nothing of a plan is carried out
 
 
 @dataclass(frozen=True, slots=True)

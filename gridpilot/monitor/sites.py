@@ -13,14 +13,17 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import conditions, decision
 from gridpilot.monitor.alarms import WARN
 from gridpilot.monitor.decision import Snapshot
-from gridpilot.monitor.health import PilotState, in_control
+from gridpilot.monitor.health import STILL, PilotState, in_control
 
 NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A site at its newest decision. `at` is the source's time; numbers are NaN where they are not known."""
+    """A site at its newest decision. `at` is the source's time; numbers are NaN where they are not known.
+
+    Margin and loads are not known while nothing of the decision is carried out: stopped, in fail-safe or on hold.
+    """
 
     site: Site
     units: Units
@@ -41,12 +44,17 @@ class Standing:
     work: tuple[Work, ...]  # that could run elsewhere
 
 
-def standing(name: str, ledger: Ledger, wall: datetime) -> Standing | None:
-    """The newest decision of a site that the fleet calls `name`; None before the first one."""
+def standing(name: str, ledger: Ledger, wall: datetime, *, stopped: bool = False) -> Standing | None:
+    """The newest decision of a site that the fleet calls `name`; None before the first one.
+
+    `stopped` where its emergency stop is latched in a file, which the ledger does not know of.
+    """
     snap = decision.load(ledger)
     if snap is None:
         return None
     soc, pilot = snap.cycle["soc_frac"], PilotState.load(ledger)
+    control = in_control(ledger, pilot, stopped or override.stopped(ledger) is not None)
+    still = control in STILL
     wanting = [a for a in conditions.on_the_list(ledger, wall) if a.wants_an_eye(wall)]
     return Standing(
         site=snap.site,
@@ -56,16 +64,16 @@ def standing(name: str, ledger: Ledger, wall: datetime) -> Standing | None:
         source=snap.cycle["source"],
         simulated=decision.simulated(snap.cycle),
         price=float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"])),
-        margin_usd_per_h=float(snap.cycle["rate"]["profit_usd_per_h"]),
-        load_kw=float(snap.dispatch["total_power_kw"]),
-        grid_kw=float(snap.dispatch["grid_kw"]),
+        margin_usd_per_h=NAN if still else float(snap.cycle["rate"]["profit_usd_per_h"]),
+        load_kw=NAN if still else float(snap.dispatch["total_power_kw"]),
+        grid_kw=NAN if still else float(snap.dispatch["grid_kw"]),
         soc_frac=NAN if soc is None or snap.site.battery.capacity_kwh <= 0.0 else float(soc),
         step_s=snap.step_s,
-        control=in_control(ledger, pilot, override.stopped(ledger) is not None),
+        control=control,
         pilot=ledger.lease_holder("pilot", wall) is not None,
         alarms=len(wanting),
         grave=any(alarm.severity != WARN for alarm in wanting),
-        work=work(name, snap),
+        work=() if still else work(name, snap),
     )
 
 

@@ -9,7 +9,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from gridpilot.config import FleetSite, load_fleet, load_site
+from gridpilot.config import FleetSite, Settings, load_fleet, load_site
+from gridpilot.dispatch import stopfile
 from gridpilot.domain import Site, Units
 from gridpilot.errors import GridPilotError
 from gridpilot.fleet import Move, moves
@@ -26,7 +27,10 @@ SQLITE = "sqlite:///"
 
 @dataclass(frozen=True, slots=True)
 class SiteView:
-    """One site of the fleet. Numbers are NaN before its first decision, and `trouble` says what is missing."""
+    """One site of the fleet. Numbers are NaN before its first decision, and `trouble` says what is missing.
+
+    Margin and load are NaN too while nothing of its decision is carried out: `control` says why.
+    """
 
     name: str
     own: bool  # this console's own, the one that it commands
@@ -69,16 +73,17 @@ def _gathered(entries: list[tuple[str, FleetSite | None]], wall: datetime) -> Fl
     views, standings = [], {}
     for name, entry in entries:
         found, trouble, site = None, "", None
+        stopped = stopfile.pressed(_settings(entry).database_url()) is not None
         try:
             ledger = base.own_ledger() if entry is None else base.ledger_of(entry)
-            found = read.standing(name, ledger, wall)
+            found = read.standing(name, ledger, wall, stopped=stopped)
             site = found.site if found else recorded_site(ledger)
         except GridPilotError as error:
             trouble = _no_ledger(entry) or f"its ledger cannot be read: {error}"
         if found is not None:
             standings[name] = found
-        elif not trouble:
-            trouble = _wanting(entry)
+        else:
+            trouble = ("its emergency stop is pressed; " if stopped else "") + (trouble or _wanting(entry))
         views.append(_view(name, entry, found, site or _file(entry), trouble, wall))
     able = {name: standing for name, standing in standings.items() if standing.work}
     same = read.together(list(able.values()))
@@ -146,8 +151,7 @@ def _view(
     place = (NAN, NAN) if site is None else (site.latitude, site.longitude)
     if found is None:
         limit, zone = (NAN, "UTC") if site is None else (site.import_kw, site.timezone)
-        spec = (base.settings() if entry is None else entry.settings(base.settings())).source
-        units, whose = Units(), prices_of(spec)
+        units, whose = Units(), prices_of(_settings(entry).source)
         return SiteView(
             name, own, *place, NAN, NAN, NAN, limit, NAN, units, False, whose, timezone=zone, trouble=trouble
         )
@@ -187,6 +191,11 @@ def prices_of(source: str) -> str:
     return f"{first.removesuffix('/real-time').replace('/', ' ').upper()}{real_time} prices, live"
 
 
+def _settings(entry: FleetSite | None) -> Settings:
+    """Those of a site, the console's own where it is not listed."""
+    return base.settings() if entry is None else entry.settings(base.settings())
+
+
 def _file(entry: FleetSite | None) -> Site | None:
     try:
         if entry is not None:
@@ -210,9 +219,8 @@ def _no_ledger(entry: FleetSite | None) -> str:
 
 def _wanting(entry: FleetSite | None) -> str:
     """What a site needs for its first decision."""
-    ours = base.settings()
-    kind = (ours if entry is None else entry.settings(ours)).source.partition(":")[0]
-    if kind == "gridstatus" and ours.gridstatus_api_key is None:
+    kind = _settings(entry).source.partition(":")[0]
+    if kind == "gridstatus" and base.settings().gridstatus_api_key is None:
         return "no decision yet: needs the network, GRIDPILOT_GRIDSTATUS_API_KEY and a pilot"
     if kind in ("gridstatus", "energy-charts", "mara"):
         return "no decision yet: needs the network and a pilot"

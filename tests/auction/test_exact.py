@@ -103,7 +103,7 @@ def test_audit__random_auctions_of_each_shape__no_lie_pays(kind: str, rounds: in
         found = audit(bids, supply, rng, tries=6)
         assert found.best_gain_usd_per_h == 0.0, found
         tried += found.tried
-    assert tried >= 50
+    assert tried >= 4 * 3 * rounds, "few auctions have bidders that could lie"
 
 
 def test_audit__core_payments__a_lie_that_pays_is_found() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -51,6 +52,8 @@ def test_moment__deep_link_next_play_stop_and_back__all_work(
     bar = page.locator(".st-key-moment_bar")
     expect(bar).to_contain_text("Looking back: Mon 24 Jun 15:00", timeout=WAIT_MS)
     expect(page.locator(".gp-chart .main-svg").first).to_be_visible(timeout=WAIT_MS)
+    line = page.locator(".gp-chart .annotation-text", has_text=re.compile("^(now|then)$"))
+    expect(line).to_have_text("then", timeout=WAIT_MS)
     page.evaluate("document.querySelector('.gp-chart').dataset.kept = 'yes'")
 
     page.get_by_role("button", name="Next", exact=True).click()
@@ -71,6 +74,8 @@ def test_moment__deep_link_next_play_stop_and_back__all_work(
     expect(bar).to_have_count(0, timeout=WAIT_MS)
     expect(page.locator(".st-key-stop_panel")).to_be_visible(timeout=WAIT_MS)
     assert "at=" not in page.url
+    page.get_by_role("link", name="Plan").click()
+    expect(line).to_have_text("now", timeout=WAIT_MS)
     watched.clean()
 
 

@@ -85,6 +85,25 @@ def test_columns__earning_losing_unknown__colour_height_and_tooltip() -> None:
     assert unknown["tip"].splitlines()[1] == "no decision yet: needs a pilot"
 
 
+@pytest.mark.parametrize(
+    ("control", "said", "colour"),
+    [("ESTOP", "stopped", "alarm"), ("FAILSAFE", "fail-safe", "alarm"), ("HOLD", "on hold", "muted")],
+)
+def test_columns__nothing_carried_out__low_without_a_margin(control: str, said: str, colour: str) -> None:
+    site = replace(AUSTIN, control=control, margin_usd_per_h=math.nan, load_kw=math.nan)
+    (column,) = globe.columns([site], LIGHT)
+    assert column["height"] == globe.LOW_M and column["colour"][:3] == list(rgb(LIGHT[colour]))
+    assert column["tip"].splitlines()[1] == said and "load" not in column["tip"]
+    fleet = FleetView((ROTTERDAM, site), (), (), ())
+    assert globe.finding(fleet).endswith(f"No plan is carried out at Austin ({said}).")
+    assert globe.finding(FleetView((site,), (), (), ())) == f"No plan is carried out at Austin ({said})."
+
+
+def test_table__no_pilot__figures_are_of_the_newest_decision() -> None:
+    assert "No pilot at work: Rotterdam: figures of the newest decision." in globe_parts.said_of([ROTTERDAM])
+    assert "No pilot" not in globe_parts.said_of([replace(ROTTERDAM, pilot=True)])
+
+
 def test_columns__site_without_a_place__in_the_table_only() -> None:
     assert globe.columns([replace(NEW, latitude=math.nan, longitude=math.nan)], LIGHT) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 from gridpilot import operate, views
 from gridpilot.cli import main
 from gridpilot.console import globe
-from gridpilot.dispatch import reconcile
+from gridpilot.dispatch import reconcile, stopfile
 from gridpilot.dispatch.override import stopped
 from gridpilot.errors import InputError, LedgerError
 from gridpilot.fleet import Work
@@ -255,6 +256,27 @@ def test_standing__on_hold_or_stopped__says_so_at_once(ten: Open) -> None:
         found = read.standing("Rotterdam", ledger, wall)
         assert found is not None
         assert found.control == word == views.status().control
+        assert math.isnan(found.margin_usd_per_h) and math.isnan(found.load_kw) and not found.work
+
+
+def test_globe__stop_in_the_ledger_or_its_file_alone__no_margin_and_says_so(
+    ten: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Ledger.open(ledger_of("Odessa")) as ledger:
+        ledger.put_state(reconcile.ESTOP_KEY, {"latched": True})
+    stopfile.press(ledger_of("Dallas"), author="anna", reason="smoke", at=datetime.now(UTC))
+    folder = Path(os.environ["GRIDPILOT_FLEET"]).parent
+    stopfile.press(url(folder / "broken.db"), author="anna", reason="smoke", at=datetime.now(UTC))
+    app = ten("globe")
+    table = app.dataframe[0].value.set_index("site")
+    assert table.loc[["Odessa", "Dallas"], "is"].tolist() == ["stopped", "stopped"]
+    assert table.loc[["Odessa", "Dallas"], ["USD/h", "load, %"]].isna().all(axis=None)
+    assert table.loc["Broken <b>one</b>", "data"].startswith("its emergency stop is pressed; its ledger cannot")
+    assert "6 sites make" in words(app) and "No plan is carried out at Odessa (stopped), Dallas (stopped)" in words(
+        app
+    ).replace("\\", "")
+    assert main(["fleet", os.environ["GRIDPILOT_FLEET"]]) == 0
+    assert capsys.readouterr().out.count("ESTOP") == 2
 
 
 def test_together__another_moment__is_not_compared(ten: Open) -> None:
