@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def to_jsonable(value: Any) -> Any:
     """Plain JSON types of any domain object; NaN and infinity become null."""
     kind = type(value)
     if kind is float:
-        return value if math.isfinite(value) else None
+        return value if isfinite(value) else None
     if kind is str or kind is int or kind is bool or value is None:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -61,15 +61,15 @@ def to_jsonable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if np.issubdtype(value.dtype, np.datetime64):
             return [iso(to_utc(t)) for t in value]
-        return [to_jsonable(v) for v in value.tolist()]
+        return to_jsonable(value.tolist())
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, Mapping):
         return {str(k): to_jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [to_jsonable(v) for v in value]
+        return [v if type(v) is float and isfinite(v) else to_jsonable(v) for v in value]  # most are plain numbers
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value if isfinite(value) else None
     if isinstance(value, np.generic):
         return to_jsonable(value.item())
     return value

@@ -7,7 +7,22 @@ from collections.abc import Iterator
 
 import pytest
 
+# Tests of the browser keep the cores busy, tests that kill and hang processes wait: the former go to one worker, one
+# after the other, and there is one worker more than cores.
+BROWSER = "browser"
 ROUNDS = int(os.environ.get("GRIDPILOT_SOAK_ROUNDS", "3"))  # read here: a test sees no such variable
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker(BROWSER):
+            item.add_marker(pytest.mark.xdist_group(BROWSER))
 
 
 @pytest.fixture(autouse=True)
@@ -19,5 +34,5 @@ def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def rounds() -> int:
-    """How often a fault or a kind of auction is tried: 5, and more in `make soak`."""
+    """How often a fault or a kind of auction is tried: 3, and more in `make soak`."""
     return ROUNDS

@@ -24,6 +24,7 @@ OCEAN: Final = {"light": (221, 227, 231), "dark": (29, 37, 43)}
 COAST: Final = {"light": (182, 190, 196), "dark": (66, 77, 84)}
 WHOLE: Final = 1.85  # zoom at which the globe fills the picture's height
 STANDS: Final = {"ESTOP": "stopped", "FAILSAFE": "fail-safe", "HOLD": "on hold"}  # no plan is carried out
+COLOURS: Final = {"earning": "battery", "losing": "warning", "stopped": "alarm", "fail-safe": "alarm"}
 LEAST: Final = 0.02  # of the largest saving: a smaller one is counted, not drawn
 # The whole world as one opaque ring, which hides the far side; stepped, because one side may not exceed half a turn.
 _WORLD: Final = [[x, 89.9] for x in range(-180, 181, 10)] + [[x, -89.9] for x in range(180, -181, -10)]
@@ -60,7 +61,7 @@ def columns(sites: Sequence[SiteView], palette: Palette) -> list[dict[str, Any]]
             continue
         said = word(site)
         share = abs(site.margin_usd_per_h) / largest if fmt.known(site.margin_usd_per_h) else 0.0
-        colour = {"earning": "battery", "losing": "warning", "stopped": "alarm", "fail-safe": "alarm"}.get(said, "muted")
+        colour = COLOURS.get(said, "muted")
         records.append(
             {
                 "name": site.name,

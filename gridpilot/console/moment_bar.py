@@ -7,10 +7,12 @@ anew, because not all of it is live; charts keep their place and zoom (`live_cha
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from html import escape
 from typing import Final
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import streamlit as st
 
@@ -27,6 +29,9 @@ PLAY_S: Final = 1.0  # a decision each
 _PLAYING: Final = "moment_playing"  # when the newest step was taken, by the monotonic clock; absent: it stands
 _UNTIL: Final = "moment_until"  # where playing ends; None: at the newest decision
 _BACK: Final = "Back to now"
+AROUND: Final = 24  # decisions on each side of the one that is looked at, on the slider
+_SLIDER: Final = "moment_slider"
+_ASKED: Final = "moment_asked"
 
 
 def show(page: str) -> None:
@@ -149,24 +154,62 @@ def commands_act_now() -> bool:
     return True
 
 
-# --- the link ------------------------------------------------------------------------------
+# --- another moment, and the link ----------------------------------------------------------
 
 
 @st.fragment
-def link() -> None:
-    """The address of what is shown: site, page and moment, to send to somebody else."""
-    with st.popover("Link", key="moment_link", help="A link to this page at this moment", on_change="rerun"):
+def choose() -> None:
+    """Another moment to look at, and the address of what is shown: site, page and moment, to send to somebody else."""
+    box = st.popover("Time", key="moment_choose", help="Look at another moment; a link to this one", on_change="rerun")
+    if not box.open:
+        return
+    with box:
         try:
-            look = looking.current()
-            at = look.at or views.source_now()
+            look, now, site = looking.current(), views.source_now(), views.current_site()
+            moments = views.around(AROUND)
         except GridPilotError as error:
             st.caption(widgets.inert(str(error)))
             return
-        if at is None:
-            st.caption("Nothing was decided yet, so there is no moment to link to.")
+        if now is None or not moments:
+            st.caption("Nothing was decided yet, so there is no moment to look at.")
             return
+        _slider(moments, look, site.timezone)
+        _any_moment(look.at or now, now, site.timezone)
         st.caption("This page as it is at this moment. It stays so, whatever comes later.")
-        st.code(link_to(views.Look(look.site, shown_from(at))), language=None, wrap_lines=True)
+        st.code(link_to(views.Look(look.site, look.at or shown_from(now))), language=None, wrap_lines=True)
+
+
+def _slider(moments: Sequence[datetime | None], look: views.Look, zone: str) -> None:
+    """The decisions around the one that is looked at."""
+    then = [one for one in moments if one is not None and look.at is not None and one <= look.at]
+    st.session_state[_SLIDER] = then[-1] if then else moments[0] if look.at is not None else moments[-1]
+    st.select_slider(
+        "Decisions",
+        moments,
+        key=_SLIDER,
+        format_func=lambda one: "now" if one is None else fmt.local(one, zone),
+        on_change=_slid,
+    )
+
+
+def _slid() -> None:
+    _step(views.Look(looking.current().site, st.session_state[_SLIDER]))
+
+
+def _any_moment(shown: datetime, now: datetime, zone: str) -> None:
+    local = ZoneInfo(zone)
+    st.session_state[_ASKED] = shown.astimezone(local).replace(tzinfo=None, second=0, microsecond=0)
+    most = now.astimezone(local).replace(tzinfo=None)
+    st.datetime_input(
+        f"Any moment, {zone.replace('_', ' ')}", key=_ASKED, max_value=most, on_change=_asked, args=(zone,), step=3600
+    )
+
+
+def _asked(zone: str) -> None:
+    asked = st.session_state[_ASKED]
+    if asked is not None:
+        moment = shown_from(asked.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC))
+        _step(views.Look(looking.current().site, moment))
 
 
 def link_to(look: views.Look) -> str:

@@ -102,7 +102,7 @@ def main() -> None:
             looking.picker()
             with st.container(width="stretch"):
                 _strip()
-            moment_bar.link()
+            moment_bar.choose()
         moment_bar.show(name)
     guide.show(pages, name)
     if trouble:

@@ -86,7 +86,7 @@ from gridpilot.views.system import (
     today,
 )
 from gridpilot.views.tour import Chapter, tour
-from gridpilot.views.whereabouts import Whereabouts, whereabouts
+from gridpilot.views.whereabouts import Whereabouts, around, whereabouts
 
 if TYPE_CHECKING:
     from gridpilot.explain.explainer import Explanation as Explanation
@@ -124,6 +124,7 @@ __all__ = [
     "alarm_counts",
     "alarm_history",
     "alarms",
+    "around",
     "ask",
     "bid_rows",
     "closed_days",

@@ -59,6 +59,21 @@ def whereabouts() -> Whereabouts | None:
     )
 
 
+def around(each: int) -> tuple[datetime | None, ...]:
+    """Moments of up to `each` decisions before and after the one looked at, oldest first.
+
+    None stands for now: after the newest decision, where that is among them. Empty before the first decision.
+    """
+    at, store = base.look().at, base.ledger()
+    upto = None if at is None else at + TICK
+    earlier = store.entries("cycle", until=upto, limit=each + 1)
+    later = [] if upto is None else store.entries("cycle", since=upto, limit=each, newest_first=False)
+    found: list[datetime | None] = [shown_from(entry.at) for entry in [*reversed(earlier), *later]]
+    if found and len(later) < each:
+        found.append(None)
+    return tuple(dict.fromkeys(found))
+
+
 def _over(decision: Entry) -> tuple[str, datetime | None]:
     """What ended a decision by the moment looked at, and when: everything was sent off, or its set points expired."""
     off = off_since(decision)

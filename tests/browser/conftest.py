@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 from pydantic import SecretStr
 
@@ -24,45 +24,74 @@ HARNESS = Path(__file__).parent / "harness"
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all tests."""
+def chromium() -> Iterator[BrowserType]:
+    """The browser to start."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"{CHROMIUM} is not installed: the browser tests need Chromium (apt-get install chromium)")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield chromium
-        chromium.close()
+        yield playwright.chromium
 
 
-def _keep(contexts: list[BrowserContext], name: str) -> None:
+@pytest.fixture(scope="session")
+def profile(chromium: BrowserType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """One Chromium for all tests, with a profile on disk: it keeps compiled scripts."""
+    folder = tmp_path_factory.mktemp("profile")
+    context = chromium.launch_persistent_context(folder, executable_path=CHROMIUM, args=list(ARGUMENTS))
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: BrowserType) -> Iterator[Browser]:
+    """Another Chromium, for the pages of a second person."""
+    with chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS)) as found:
+        yield found
+
+
+def _keep(pages: list[Page], name: str) -> None:
     """A picture of where each page of a journey ended, for looking at: artifacts/ is not in the repository."""
     folder = ROOT / "artifacts" / "journeys"
     folder.mkdir(parents=True, exist_ok=True)
-    for number, page in enumerate(page for context in contexts for page in context.pages):
+    for number, page in enumerate(pages):
         file = folder / f"{re.sub('[^A-Za-z0-9_-]+', '-', name)}{f'-{number + 1}' if number else ''}.png"
         with suppress(PlaywrightError):  # a page that is gone has no picture
             page.screenshot(path=str(file), timeout=5000)
 
 
+def _forget(profile: BrowserContext) -> None:
+    """Close what a test opened, and what its pages kept: the next test begins as a new visitor."""
+    for page in profile.pages[1:]:  # the first is the one that a browser starts with
+        with suppress(PlaywrightError):
+            page.evaluate("localStorage.clear()")
+        page.close()
+    profile.clear_cookies()
+
+
 @pytest.fixture
-def new_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Watched]]:
-    """`new_page(width=1440, height=900, theme="light")`: a fresh, watched page in its own session.
+def new_page(profile: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Callable[..., Watched]]:
+    """`new_page(width=1440, height=900, theme="light")`: a fresh, watched page of a new visitor.
 
-    Nothing on it moves by itself, unless `motion`.
+    Nothing on it moves by itself, unless `motion`. `apart` is for another person, with cookies of their own.
     """
-    contexts: list[BrowserContext] = []
+    pages: list[Page] = []
+    others: list[BrowserContext] = []
 
-    def make(width: int = 1440, height: int = 900, theme: Any = "light", motion: bool = False) -> Watched:
-        reduced: Any = "no-preference" if motion else "reduce"
-        size: Any = {"width": width, "height": height}
-        context = browser.new_context(viewport=size, color_scheme=theme, reduced_motion=reduced)
-        contexts.append(context)
-        return Watched(context.new_page())
+    def make(
+        width: int = 1440, height: int = 900, theme: Any = "light", motion: bool = False, apart: bool = False
+    ) -> Watched:
+        if apart:
+            others.append(request.getfixturevalue("browser").new_context())
+        page = (others[-1] if apart else profile).new_page()
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=theme, reduced_motion="no-preference" if motion else "reduce")
+        pages.append(page)
+        return Watched(page)
 
     yield make
     if "journey" in request.node.name:
-        _keep(contexts, request.node.name)
-    for context in contexts:
+        _keep(pages, request.node.name)
+    _forget(profile)
+    for context in others:
         context.close()
 
 

@@ -79,13 +79,32 @@ def test_moment__deep_link_next_play_stop_and_back__all_work(
     watched.clean()
 
 
+def test_moment__slider_and_field__lead_into_the_past_and_back_to_now(
+    recorded: tuple[Server, str], new_page: Callable[..., Watched]
+) -> None:
+    server, _ = recorded
+    watched = new_page(420)
+    page = watched.open(f"{server.url}/plan", ".gp-strip")
+    page.get_by_role("button", name="Time").click()
+    body, bar = page.locator("[data-testid='stPopoverBody']"), page.locator(".st-key-moment_bar")
+    slider = body.get_by_role("slider")
+    expect(slider).to_have_attribute("aria-valuetext", "now", timeout=WAIT_MS)
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(bar).to_contain_text("Looking back: Mon 24 Jun", timeout=WAIT_MS)
+    expect(slider).not_to_have_attribute("aria-valuetext", "now")
+    body.get_by_role("textbox").first.click()
+    watched.clean()
+
+
 def test_moment__link__gives_the_page_and_the_moment(
     recorded: tuple[Server, str], new_page: Callable[..., Watched]
 ) -> None:
     server, _ = recorded
     watched = new_page(420)
     page = watched.open(f"{server.url}/prices?at=2024-06-24T13:00Z", ".st-key-moment_bar")
-    page.get_by_role("button", name="Link").click()
+    page.get_by_role("button", name="Time").click()
     expect(page.locator("[data-testid='stPopoverBody'] code")).to_have_text(
         f"{server.url}/prices?at=2024-06-24T13:00Z", timeout=WAIT_MS
     )

@@ -85,7 +85,7 @@ def test_gate__nobody_signed_in__nothing_but_the_way_in(signed: Server, new_page
 def test_F55_viewer__sees_all_and_a_forced_press_does_nothing(
     signed: Server, ledger: Ledger, new_page: Callable[..., Watched]
 ) -> None:
-    operator, viewer = new_page(), new_page()
+    operator, viewer = new_page(), new_page(apart=True)
     sign_in(operator.page, signed, "ola")
     battery(operator.page, -50)
     expect(operator.page.locator(STRIP)).to_contain_text("OVERRIDE", timeout=WAIT_MS)
@@ -112,7 +112,7 @@ def test_F55_viewer__sees_all_and_a_forced_press_does_nothing(
 def test_approval__above_the_threshold__takes_effect_only_by_another_person(
     signed: Server, ledger: Ledger, new_page: Callable[..., Watched]
 ) -> None:
-    operator, approver = new_page(), new_page()
+    operator, approver = new_page(), new_page(apart=True)
     page = sign_in(operator.page, signed, "ola")
     battery(page, -230)
     expect(page.get_by_text("waits for another person")).to_be_visible(timeout=WAIT_MS)

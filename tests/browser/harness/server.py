@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,22 @@ class Server:
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
 
-def free_port() -> int:
+_idle: list[int] = []  # ports of servers that have ended
+
+
+def free_port(port: int = 0) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
         return int(probe.getsockname()[1])
+
+
+def _port() -> int:
+    """A free port, if possible one that served before: the browser keeps compiled scripts by the address."""
+    while _idle:
+        with suppress(OSError):  # somebody else has it by now
+            return free_port(_idle.pop())
+    return free_port()
 
 
 @contextmanager
@@ -44,7 +56,7 @@ def serve(folder: Path, script: Path = ROOT / "app.py", env: Mapping[str, str] |
 
     Give `env={"GRIDPILOT_NO_PILOT": "1"}` for a console without a pilot.
     """
-    port = free_port()
+    port = _port()
     log_file = folder / "server.log"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GRIDPILOT_", "OPENAI_", "STREAMLIT_"))}
     environment = inherited | {
@@ -63,6 +75,7 @@ def serve(folder: Path, script: Path = ROOT / "app.py", env: Mapping[str, str] |
         yield server
     finally:
         stop(server)
+        _idle.append(port)
 
 
 def stop(server: Server) -> int:
