@@ -7,7 +7,7 @@ anew, because not all of it is live; charts keep their place and zoom (`live_cha
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Final
@@ -19,6 +19,7 @@ import streamlit as st
 from gridpilot import views
 from gridpilot.console import format as fmt
 from gridpilot.console import looking, widgets
+from gridpilot.console.charts import NOW
 from gridpilot.errors import GridPilotError
 from gridpilot.views.whereabouts import shown_from
 
@@ -181,19 +182,14 @@ def choose() -> None:
 
 def _slider(moments: Sequence[datetime | None], look: views.Look, zone: str) -> None:
     """The decisions around the one that is looked at."""
-    then = [one for one in moments if one is not None and look.at is not None and one <= look.at]
-    st.session_state[_SLIDER] = then[-1] if then else moments[0] if look.at is not None else moments[-1]
-    st.select_slider(
-        "Decisions",
-        moments,
-        key=_SLIDER,
-        format_func=lambda one: "now" if one is None else fmt.local(one, zone),
-        on_change=_slid,
-    )
+    options = {NOW if one is None else fmt.local(one, zone): one for one in moments}
+    then = [name for name, one in options.items() if one is not None and look.at is not None and one <= look.at]
+    st.session_state[_SLIDER] = then[-1] if then else next(iter(options)) if look.at is not None else NOW
+    st.select_slider("Decisions", list(options), key=_SLIDER, on_change=_slid, args=(options,))
 
 
-def _slid() -> None:
-    _step(views.Look(looking.current().site, st.session_state[_SLIDER]))
+def _slid(options: Mapping[str, datetime | None]) -> None:
+    _step(views.Look(looking.current().site, options[st.session_state[_SLIDER]]))
 
 
 def _any_moment(shown: datetime, now: datetime, zone: str) -> None:
