@@ -37,7 +37,7 @@ types: .venv/dev.stamp
 	$(BIN)/mypy
 
 unit: .venv/dev.stamp
-	$(BIN)/pytest -n auto --dist loadgroup -m "not long"
+	$(BIN)/pytest -n auto --no-loadscope-reorder -m "not long"
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

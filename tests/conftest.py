@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-# Tests of the browser keep the cores busy, tests that kill and hang processes wait: the former go to one worker, one
-# after the other, and there is one worker more than cores.
+# Side by side go whole files, so that what a file prepares is prepared once. Browser tests keep the cores busy, tests that
+# kill and hang processes wait: the former all go to one worker, and there is one worker more than cores.
 BROWSER = "browser"
 ROUNDS = int(os.environ.get("GRIDPILOT_SOAK_ROUNDS", "3"))  # read here: a test sees no such variable
 
@@ -18,11 +20,14 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker(BROWSER):
-            item.add_marker(pytest.mark.xdist_group(BROWSER))
+class _OneBrowser(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return BROWSER if nodeid.startswith("tests/browser/") else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _OneBrowser(config, log)
 
 
 @pytest.fixture(autouse=True)
