@@ -32,7 +32,7 @@ _UNTIL: Final = "moment_until"  # where playing ends; None: at the newest decisi
 _BACK: Final = "Back to now"
 AROUND: Final = 24  # decisions on each side of the one that is looked at, on the slider
 _SLIDER: Final = "moment_slider"
-_ASKED: Final = "moment_asked"
+_ASKED: Final = "moment_asked_"
 
 
 def show(page: str) -> None:
@@ -158,9 +158,11 @@ def commands_act_now() -> bool:
 # --- another moment, and the link ----------------------------------------------------------
 
 
-@st.fragment
 def choose() -> None:
-    """Another moment to look at, and the address of what is shown: site, page and moment, to send to somebody else."""
+    """Another moment to look at, and the address of what is shown: site, page and moment, to send to somebody else.
+
+    No fragment: what is chosen here runs the whole page anew.
+    """
     box = st.popover("Time", key="moment_choose", help="Look at another moment; a link to this one", on_change="rerun")
     if not box.open:
         return
@@ -193,16 +195,14 @@ def _slid(options: Mapping[str, datetime | None]) -> None:
 
 
 def _any_moment(shown: datetime, now: datetime, zone: str) -> None:
-    local = ZoneInfo(zone)
-    st.session_state[_ASKED] = shown.astimezone(local).replace(tzinfo=None, second=0, microsecond=0)
-    most = now.astimezone(local).replace(tzinfo=None)
-    st.datetime_input(
-        f"Any moment, {zone.replace('_', ' ')}", key=_ASKED, max_value=most, on_change=_asked, args=(zone,), step=3600
-    )
+    """A field for any moment; its key has the moment that is shown, so that it begins there."""
+    value, most = (at.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for at in (shown, now))
+    key, label = f"{_ASKED}{value:%Y%m%d%H%M%S}", f"Any moment, {zone.replace('_', ' ')}"
+    st.datetime_input(label, value, max_value=most, key=key, on_change=_asked, args=(key, zone), step=3600)
 
 
-def _asked(zone: str) -> None:
-    asked = st.session_state[_ASKED]
+def _asked(key: str, zone: str) -> None:
+    asked = st.session_state[key]
     if asked is not None:
         moment = shown_from(asked.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC))
         _step(views.Look(looking.current().site, moment))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
+from gridpilot.console import download
 from gridpilot.console import format as fmt
 from gridpilot.console.format import Quantity
 from gridpilot.console.theme import HUE, hue_name
@@ -195,7 +196,7 @@ def csv_text(table: pd.DataFrame) -> str:
 
 def download_csv(table: pd.DataFrame, file_name: str, key: str, label: str = "Download CSV") -> None:
     """A button that saves the table."""
-    st.download_button(label, csv_text(table), file_name, "text/csv", key=key, on_click="ignore", type="tertiary")
+    download.csv(csv_text(table), file_name, key, label)
 
 
 def table(

@@ -87,6 +87,7 @@ def test_F53_journey__two_tabs_double_clicks_and_reloads__each_command_once(
         _select(page)
     one.get_by_role("button", name="Operate").dblclick()
     expect(one.get_by_text("was accepted")).to_be_visible(timeout=WAIT_MS)
+    expect(two.get_by_text("In force: Machines: gpu 3")).to_be_visible(timeout=WAIT_MS)  # nothing moves any more
     two.get_by_role("button", name="Operate").dblclick()
     expect(two.get_by_text("somebody acted in between").first).to_be_visible(timeout=WAIT_MS)
     for page in (one, two):

@@ -94,7 +94,17 @@ def test_moment__slider_and_field__lead_into_the_past_and_back_to_now(
     page.keyboard.press("ArrowLeft")
     expect(bar).to_contain_text("Looking back: Mon 24 Jun", timeout=WAIT_MS)
     expect(slider).not_to_have_attribute("aria-valuetext", "now")
-    body.get_by_role("textbox").first.click()
+    page.locator(".gp-chart .annotation-text", has_text=re.compile("^then$")).wait_for(timeout=WAIT_MS)
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    expect(bar).to_have_count(0, timeout=WAIT_MS)
+
+    hour = body.get_by_role("spinbutton", name="hour")
+    hour.click()
+    page.keyboard.type("14")
+    page.keyboard.press("Enter")
+    expect(bar).to_contain_text("Looking back: Mon 24 Jun 14:", timeout=WAIT_MS)
+    expect(body.locator("code")).to_contain_text("/plan?at=2024-06-24T12:", timeout=WAIT_MS)
     watched.clean()
 
 

@@ -77,5 +77,9 @@ def test_F57_table__own_download_of_streamlit__hidden_and_ours_offered(
         tables.nth(k).locator("[aria-label^='Fullscreen']").wait_for()
         expect(tables.nth(k).locator("[aria-label^='Download as CSV']")).to_have_count(1, timeout=WAIT_MS)
     expect(watched.page.locator("[aria-label^='Download as CSV']:visible")).to_have_count(0, timeout=WAIT_MS)
-    expect(watched.page.locator("[data-testid='stDownloadButton']:visible").first).to_be_visible(timeout=WAIT_MS)
+    with watched.page.expect_download() as saved:
+        watched.page.get_by_role("button", name="Download CSV").first.click()
+    assert saved.value.suggested_filename.endswith(".csv")
+    head = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()[0]
+    assert head.count(",") >= 2, head
     watched.clean()
