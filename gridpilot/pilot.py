@@ -55,6 +55,8 @@ def one_cycle(settings: Settings, wall: datetime, *, dry_run: bool = False) -> C
         owner = _owner()
         token = None if dry_run else _acquire(ledger, owner, wall)
         try:
+            if not dry_run:
+                stopfile.absorb(ledger, settings.database_url())
             engine = open_engine(settings, ledger)
             _resume_clock(engine, settings, ledger, wall)
             result = run_cycle(engine, wall, token=token, dry_run=dry_run)

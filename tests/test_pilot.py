@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from gridpilot.config import Settings
-from gridpilot.dispatch import override
+from gridpilot.dispatch import override, stopfile
 from gridpilot.dispatch.actor import local
 from gridpilot.dispatch.override import Command
 from gridpilot.errors import LeaseHeld
@@ -105,6 +105,16 @@ def test_pilot__second_process__refuses_with_one_line(url: str) -> None:
         with pytest.raises(LeaseHeld):
             one_cycle(Settings(db_url=url), datetime.now(UTC))
         assert one_cycle(Settings(db_url=url), datetime.now(UTC), dry_run=True).dispatch.status == "dry-run"
+
+
+def test_one_cycle__stop_latched_in_its_file__becomes_the_ledgers_and_nothing_is_on(url: str) -> None:
+    settings = Settings(db_url=SecretStr(url), refit=False)
+    assert sum(one_cycle(settings, datetime.now(UTC)).dispatch.machines.values()) > 0
+    stopfile.press(url, author="anna", reason="smoke", at=datetime.now(UTC))
+    assert sum(one_cycle(settings, datetime.now(UTC)).dispatch.machines.values()) == 0
+    assert stopfile.pressed(url) is None
+    with Ledger.open(url) as ledger:
+        assert override.stopped(ledger) is not None
 
 
 def test_pilot__clock_stands_still__beats_on_after_a_good_cycle_only(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

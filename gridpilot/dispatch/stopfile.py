@@ -28,6 +28,9 @@ from gridpilot.foreign import shown
 from gridpilot.values import iso
 
 
+MOST_BYTES = 64 * 1024  # of a file that anything may have put there
+
+
 def press(url: str, *, author: str, reason: str, at: datetime) -> Path:
     """Latch the stop of the ledger at `url` in a file; the first press stays. LedgerError where none can be written."""
     there = next(_found(url), None)
@@ -55,16 +58,19 @@ def pressed(url: str) -> Mapping[str, Any] | None:
     if path is None:
         return None
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-        at = datetime.fromisoformat(body["at"])
+        with path.open("rb") as file:
+            body = json.loads(file.read(MOST_BYTES))
+        at = iso(datetime.fromisoformat(body["at"]))
+        if not "1970" <= at[:4] <= "2200":
+            raise ValueError("no time at which anybody pressed it")
         author, reason = str(body["author"]), str(body["reason"])
-    except (OSError, ValueError, LookupError, TypeError):
-        at, author, reason = _written(path), "unknown", f"the file {path.name} is there"
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        at, author, reason = iso(_written(path)), "unknown", f"the file {path.name} is there"
     return {
         "latched": True,
         "author": shown(author) or "unknown",
         "reason": shown(reason) or "none given",
-        "at": iso(at),
+        "at": at,
     }
 
 
@@ -77,8 +83,17 @@ def absorb(ledger: CommandStore, url: str) -> bool:
     command = override.Command(at, body["author"], body["reason"], "estop", {}, at, 0)
     override.submit(ledger, command, Actor(body["author"], VIEWER, LOCAL), wall=at)
     for path in _found(url):
-        path.unlink(missing_ok=True)
+        _remove(path)
     return True
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    except OSError as error:
+        raise LedgerError(
+            f"the stop file {path} cannot be removed ({error.strerror}): the site stays stopped, remove it by hand"
+        ) from None
 
 
 def _found(url: str) -> Iterator[Path]:
@@ -86,10 +101,7 @@ def _found(url: str) -> Iterator[Path]:
 
 
 def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
+    return os.path.lexists(path)  # a link that leads nowhere is a stop, too
 
 
 def _written(path: Path) -> datetime:
@@ -105,7 +117,7 @@ def _places(url: str) -> list[Path]:
         parsed = make_url(url).set(query={})
         name = parsed.render_as_string(hide_password=True)
         beside = parsed.database if parsed.get_backend_name() == "sqlite" else None
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         name, beside = "unknown", None
     mark = hashlib.sha256(name.encode()).hexdigest()[:16]
     elsewhere = Path(platformdirs.user_data_dir("gridpilot")) / f"{mark}.estop"

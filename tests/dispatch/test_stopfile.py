@@ -70,13 +70,42 @@ def test_press__nowhere_to_write__one_clear_line(monkeypatch: pytest.MonkeyPatch
         stopfile.press("sqlite:////proc/ledger.db", **SAID)
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"author": 3, "reason": "", "at": "soon"}'])
+ODD = b'{"author": "x", "reason": "y", "at": "%s"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"[1]", b"\xff\xfe", b'{"author": 3, "reason": "", "at": "soon"}', b"[" * 60_000, b"[" * 200_000,
+     ODD % b"0001-01-01T00:00:00+14:00", ODD % b"9999-12-31T23:59:59-14:00", ODD % b"0001-01-02T00:00:00+00:00"],
+)  # fmt: skip
 def test_pressed__whatever_is_in_the_file__still_means_stop(url: str, tmp_path: Path, body: bytes) -> None:
     (tmp_path / "ledger.db.estop").write_bytes(body)
     said = stopfile.pressed(url)
     assert said is not None and said["latched"] and said["author"] == "unknown"
     with Ledger.open(url) as ledger:
         assert stopfile.absorb(ledger, url)
+        assert override.stopped(ledger) is not None
+
+
+@pytest.mark.parametrize("kind", ["folder", "link that leads nowhere", "link to itself"])
+def test_pressed__no_file_but_its_name_is_taken__stop_until_it_is_released(url: str, tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "ledger.db.estop"
+    if kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(place if kind == "link to itself" else tmp_path / "none")
+    assert stopfile.pressed(url) is not None
+    with Ledger.open(url) as ledger:
+        assert stopfile.absorb(ledger, url)
+        assert override.stopped(ledger) is not None
+    assert stopfile.pressed(url) is None
+
+
+def test_absorb__folder_with_something_in_it__site_stays_stopped_and_says_what_to_do(url: str, tmp_path: Path) -> None:
+    (tmp_path / "ledger.db.estop" / "more").mkdir(parents=True)
+    with Ledger.open(url) as ledger:
+        with pytest.raises(LedgerError, match="cannot be removed .*remove it by hand"):
+            stopfile.absorb(ledger, url)
         assert override.stopped(ledger) is not None
 
 
