@@ -195,9 +195,15 @@ def fleet(file: Path, port: int) -> tuple[Program, ...]:
 
 
 def console(port: int) -> Program:
-    """The console's server, without a pilot of its own."""
+    """The console's server, without a pilot of its own. ConfigError where its port is taken."""
     if not (ROOT / "app.py").is_file():
         raise ConfigError(f"{ROOT / 'app.py'} is missing: run `up` from a whole copy of the repository")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(f"port {port} cannot be used ({error.strerror}): give another --port") from None
     words = ("streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port))
     return Program("console", _python(*words), {"GRIDPILOT_NO_PILOT": "1"})
 

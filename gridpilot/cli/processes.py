@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from datetime import datetime
@@ -92,12 +93,14 @@ def _up(args: argparse.Namespace) -> None:
 def _demo(args: argparse.Namespace) -> None:
     from gridpilot import demo, supervise
 
+    console = supervise.console(args.port)  # what is in its way is said before the recording
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the recording, too, and deletes the folder
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="gridpilot-demo-") as folder:
         os.environ |= demo.environment(Path(folder))
         chapters = demo.record(load_settings(), _recording)
         where = f"http://localhost:{args.port}"
         _told(f"\nA tour of {len(chapters)} chapters is on {where} (Ctrl-C ends it and deletes the record)\n")
-        supervise.run((supervise.console(args.port), *supervise.engine()))
+        supervise.run((console, *supervise.engine()))
 
 
 def _recording(done: int, of: int, at: datetime) -> None:

@@ -96,11 +96,11 @@ def _asked(at: str, site: str) -> tuple[views.Look, str]:
         moment = _moment(at)
         why = not_yet(moment)
     except (ValueError, OverflowError):
-        return views.Look(site), f"The address asks for at={at}: expected a time like 2024-06-24T18:00Z. Shown is now."
+        return views.Look(site), f"The address asks for at={at[:60]}: expected a time like 2024-06-24T18:00Z."
     except GridPilotError:
         return views.Look(site), ""  # the strip says what is wrong with the ledger
     if why:
-        return views.Look(site), f"The address asks for {at}, which is not over: {why}. Shown is now."
+        return views.Look(site), f"The address asks for {at[:60]}, which is not over: {why}."
     return views.Look(site, moment), ""
 
 
@@ -127,8 +127,10 @@ def _known(site: str) -> tuple[str, str]:
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus in an address arrives as a space
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return shown_from(moment.astimezone(UTC))
+    moment = shown_from((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC))
+    if not 1970 <= moment.year <= 2200:
+        raise ValueError("no year of which anything can be on record")
+    return moment
 
 
 def _write(look: views.Look) -> None:

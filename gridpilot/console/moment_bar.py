@@ -184,7 +184,10 @@ def choose() -> None:
 
 def _slider(moments: Sequence[datetime | None], look: views.Look, zone: str) -> None:
     """The decisions around the one that is looked at."""
-    options = {NOW if one is None else fmt.local(one, zone): one for one in moments}
+    options: dict[str, datetime | None] = {}
+    for one in moments:
+        name = NOW if one is None else fmt.local(one, zone)
+        options[f"{name}, {one:%H:%M:%S} UTC" if one is not None and name in options else name] = one
     then = [name for name, one in options.items() if one is not None and look.at is not None and one <= look.at]
     st.session_state[_SLIDER] = then[-1] if then else next(iter(options)) if look.at is not None else NOW
     st.select_slider("Decisions", list(options), key=_SLIDER, on_change=_slid, args=(options,))

@@ -27,7 +27,6 @@ from gridpilot.errors import LedgerError
 from gridpilot.foreign import shown
 from gridpilot.values import iso
 
-
 MOST_BYTES = 64 * 1024  # of a file that anything may have put there
 
 

@@ -17,6 +17,7 @@ from gridpilot.ledger import history as price_rows
 from gridpilot.ledger.chain import Entry, Head
 from gridpilot.ledger.history import StoredPrices
 from gridpilot.ledger.store import Ledger, Stored
+from gridpilot.ledger.verify import PRUNED
 from gridpilot.monitor import market
 from gridpilot.monitor.decision import SITE
 from gridpilot.values import iso
@@ -99,7 +100,10 @@ def _row(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _site(past: Past) -> Any:
     newest = past.latest(SITE)
-    return None if newest is None else newest.body
+    if newest is not None:
+        return newest.body
+    pruned = past.whole.latest(PRUNED)  # its entry tells the site that the first decision that was kept had
+    return None if pruned is None else pruned.body.get("site")
 
 
 def _market(past: Past) -> Any:

@@ -123,12 +123,13 @@ def site_names() -> tuple[str, ...]:
 
 
 def own_name() -> str:
-    """What the fleet calls the console's own site, or else its own name."""
+    """What the fleet calls the console's own site, or else its own name: told apart from a site of the fleet."""
     entry = next((site for site in base.fleet() if base.is_own(site)), None)
     if entry is not None:
         return entry.name
     with base.looking(base.Look()):
-        return current_site().name
+        name = current_site().name
+    return f"{name} (this console)" if any(site.name == name for site in base.fleet()) else name
 
 
 def site_looked_at() -> str:

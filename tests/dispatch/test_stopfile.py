@@ -104,7 +104,7 @@ def test_pressed__no_file_but_its_name_is_taken__stop_until_it_is_released(url: 
 def test_absorb__folder_with_something_in_it__site_stays_stopped_and_says_what_to_do(url: str, tmp_path: Path) -> None:
     (tmp_path / "ledger.db.estop" / "more").mkdir(parents=True)
     with Ledger.open(url) as ledger:
-        with pytest.raises(LedgerError, match="cannot be removed .*remove it by hand"):
+        with pytest.raises(LedgerError, match=r"cannot be removed .*remove it by hand"):
             stopfile.absorb(ledger, url)
         assert override.stopped(ledger) is not None
 

@@ -21,9 +21,10 @@ from gridpilot.cycle import open_engine, run_cycle
 from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.curtailment import Curtailment
 from gridpilot.errors import LedgerError
+from gridpilot.ledger.prune import prune
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplaySource
-from gridpilot.monitor import market, revenue
+from gridpilot.monitor import decision, market, revenue
 from gridpilot.monitor.health import AUTO, PilotState
 from gridpilot.monitor.past import Past, until
 from gridpilot.values import iso, to_jsonable, to_utc
@@ -201,6 +202,25 @@ def test_past__writing__is_refused(at_ledger: Ledger) -> None:
     assert until(at_ledger, None) is at_ledger
     with pytest.raises(LedgerError, match="zone"):
         until(at_ledger, datetime(2024, 6, 24, 12))
+
+
+def test_past__what_came_before_was_pruned__the_site_is_the_one_that_prune_kept(tmp_path: Path) -> None:
+    wall = datetime.now(UTC)
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        engine = open_engine(Settings(source="replay", refit=False), ledger)
+        source = engine.source
+        assert isinstance(source, ReplaySource)
+        for _ in range(7):
+            clock = source.clock.with_speed(wall, 0.0)
+            source.clock = dataclasses.replace(clock, replay=clock.replay + timedelta(hours=12))
+            run_cycle(engine, wall)
+        newest = decision.load(ledger)
+        prune(ledger, 2, wall, tmp_path)
+        kept = [entry.at for entry in ledger.entries("cycle")]
+        assert newest is not None and 3 <= len(kept) < 7 and ledger.latest("site") is None
+        for at in kept:
+            seen = decision.load(until(ledger, shown_from(at)))
+            assert seen is not None and seen.at == at and seen.site == newest.site
 
 
 def test_past__state__is_what_entries_tell(at_ledger: Ledger) -> None:

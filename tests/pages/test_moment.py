@@ -100,7 +100,9 @@ def test_bar__play__turns_to_pause(full: OpenPage) -> None:
     assert app.button(key="moment_play").label == "Play"
 
 
-@pytest.mark.parametrize("at", ["yesterday", "2024-13-01T00:00Z", "9999-12-31T23:59:59.5Z", "2024-06-24"])
+@pytest.mark.parametrize(
+    "at", ["yesterday", "2024-13-01T00:00Z", "9999-12-31T23:59:59.5Z", "0001-01-01T00:00Z", "x" * 3000, "2024-06-24"]
+)
 def test_look__malformed_or_impossible__one_line_and_now(full: OpenPage, at: str) -> None:
     app = look(at)
     assert not app.exception
@@ -108,7 +110,7 @@ def test_look__malformed_or_impossible__one_line_and_now(full: OpenPage, at: str
         assert "Nothing was decided yet at this moment" in words(app)
         return
     assert len(app.warning) == 1
-    assert "Shown is now" in app.warning[0].value
+    assert "The address asks for" in app.warning[0].value and "Looking back" not in words(app)
     assert "at" not in app.query_params
     assert len(app.metric) == 5
 
