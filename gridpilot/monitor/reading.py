@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from gridpilot.domain import Site
+from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
-from gridpilot.monitor.decision import Change, Snapshot, gross, load_values, times, values
+from gridpilot.monitor.decision import GUARD, Change, Snapshot, gross, load_values, times, values
 from gridpilot.values import Array, Times, as_array, as_times, to_stamp, to_utc
 
 SET = ("applied", "mismatch")  # of a dispatch: the site took the set points, or some of them
@@ -30,8 +31,8 @@ class Track:
 
     timestamp (N,); loads_kw: machine types, jobs, tenants and cooling -> (N,); battery_kw (N,) charging
     positive; grid_kw (N,) import positive; soc_frac (N,) at the decision, so near the START of the interval,
-    NaN where none was made. An interval without a decision has the last set points while they are valid, and
-    then nothing on, as the settlement counts it.
+    NaN where none was made. Powers are means over an interval, of the running one what is in force now. Where nothing
+    was sent the last set points hold while they are valid, and then nothing is on, as the settlement counts it.
     """
 
     timestamp: Times
@@ -42,31 +43,56 @@ class Track:
 
 
 def track(ledger: Ledger, snap: Snapshot, hours: float) -> Track:
-    """The recorded set points of the last hours; the newest decision of an interval holds."""
+    """The recorded set points of the last hours: what was sent within an interval counts by its time in it."""
     last = to_stamp(datetime.fromisoformat(snap.cycle["price_at"]))
-    entries = ledger.entries("cycle", since=snap.at - timedelta(hours=hours), limit=5000)
-    bodies = {to_stamp(datetime.fromisoformat(e.body["price_at"])): e.body for e in reversed(entries)}
-    own = {at: b for at, b in bodies.items() if b["source"] == snap.cycle["source"] and at <= last}
+    cycles = ledger.entries("cycle", since=snap.at - timedelta(hours=hours), limit=5000, newest_first=False)
+    own = [e for e in cycles if e.body["source"] == snap.cycle["source"]]
+    own = [e for e in own if to_stamp(datetime.fromisoformat(e.body["price_at"])) <= last]
+    decided = {to_stamp(datetime.fromisoformat(e.body["price_at"])): e.body for e in own}
     step = np.timedelta64(snap.step_s, "s")
-    stamps = as_times(np.arange(min(own, default=last), last + step, step))
+    stamps = as_times(np.arange(min(decided, default=last), last + step, step))
+    spans = _spans(ledger, snap.site, own)
     names = [*(m.type for m in snap.site.machines), *(j.name for j in snap.site.jobs)]
     names += [*(t.name for t in snap.site.tenants), "cooling"]
-    rows: dict[str, list[float]] = {name: [] for name in (*names, "=battery", "=grid")}
-    soc: list[float | None] = []
-    force: dict[str, float] = {}
-    until = stamps[0]
-    for stamp in stamps:
-        body = own.get(stamp)
-        soc.append(body["soc_frac"] if body else None)
-        if body and body["dispatch"]["status"] in SET:
-            force = _set_kw(snap.site, body["dispatch"])
-            until = to_stamp(datetime.fromisoformat(body["dispatch"]["valid_until"]))
-        elif stamp >= until:
-            force = {}
-        for name, row in rows.items():
-            row.append(force.get(name, 0.0))
-    arrays = {name: as_array(row) for name, row in rows.items()}
+    arrays = {name: as_array(np.zeros(len(stamps))) for name in (*names, "=battery", "=grid")}
+    weights = _weights(stamps, snap.step_s, spans)
+    for name in arrays:
+        arrays[name] = as_array(weights @ np.array([kw.get(name, 0.0) for _, _, kw in spans]))
+    soc = [decided[stamp]["soc_frac"] if stamp in decided else None for stamp in stamps]
     return Track(stamps, {name: arrays[name] for name in names}, arrays["=battery"], arrays["=grid"], values(soc))
+
+
+_Span = tuple[datetime, datetime, Mapping[str, float]]  # from, to, kW by name
+
+
+def _spans(ledger: Ledger, site: Site, cycles: list[Entry]) -> list[_Span]:
+    """What was in force one after the other: each decision's set points, and what was sent between two of them."""
+    if not cycles:
+        return []
+    ids = {entry.cycle_id for entry in cycles}
+    between = ledger.entries(GUARD, since=cycles[0].at, limit=5000, newest_first=False)
+    sent = sorted([*cycles, *(e for e in between if e.cycle_id in ids)], key=lambda entry: entry.seq)
+    taken = [(e.at, e.body["dispatch"]) for e in sent if e.body["dispatch"]["status"] in SET]
+    ends = [*(at for at, _ in taken[1:]), datetime.max.replace(tzinfo=UTC)]
+    return [
+        (at, min(end, datetime.fromisoformat(body["valid_until"])), _set_kw(site, body))
+        for (at, body), end in zip(taken, ends, strict=True)
+    ]
+
+
+def _weights(stamps: Times, step_s: int, spans: list[_Span]) -> Array:
+    """Share of each interval (N,) that each span (K,) has: (N, K). Before the first span nothing is known, so that the
+    first interval counts from there; of the running interval what is in force now counts alone."""
+    if not spans:
+        return as_array(np.zeros((len(stamps), 0)))
+    first = stamps.astype("datetime64[s]").astype(np.float64)
+    begin, end = np.array([(since.timestamp(), until.timestamp()) for since, until, _ in spans]).T
+    inside = np.minimum(first[:, None] + step_s, end) - np.maximum(first[:, None], begin)
+    known = np.minimum(step_s, first + step_s - begin[0])
+    share = np.clip(inside, 0.0, None) / np.where(known > 0.0, known, step_s)[:, None]
+    share[-1] = 0.0
+    share[-1, -1] = float(inside[-1, -1] > 0.0)
+    return as_array(share)
 
 
 def _set_kw(site: Site, sent: Mapping[str, Any]) -> dict[str, float]:

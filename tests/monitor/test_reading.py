@@ -46,6 +46,35 @@ def test_track__missed_cycles__held_while_valid_then_off(tmp_path: Path) -> None
     assert track.grid_kw[5] == pytest.approx(snap.dispatch["grid_kw"])
 
 
+def test_track__sent_anew_within_an_interval__counts_by_its_time_in_it(tmp_path: Path) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path / 'l.db'}") as ledger:
+        first = decided(ledger, [0])
+        anew = {**first.dispatch, "battery_kw": first.dispatch["battery_kw"] - 200.0, "grid_kw": 55.0}
+        ledger.append("guard", {"dispatch": anew}, at=START + timedelta(minutes=45), cycle_id=first.cycle_id)
+        now = reading.track(ledger, first, 8.0)
+        assert now.grid_kw.tolist() == [55.0], "of the running interval what is in force"
+        track = reading.track(ledger, decided(ledger, [1]), 8.0)
+    sent = first.dispatch
+    assert track.battery_kw[0] == pytest.approx(sent["battery_kw"] - 50.0)
+    assert track.grid_kw[0] == pytest.approx(0.75 * sent["grid_kw"] + 0.25 * 55.0)
+
+
+def test_track__first_decision_within_an_interval__no_time_before_it_is_counted(tmp_path: Path) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path / 'l.db'}") as ledger:
+        engine = open_engine(Settings(source="replay"), ledger)
+        source = engine.source
+        assert isinstance(source, ReplaySource)
+        for minutes in (40, 60):
+            source.clock = type(source.clock)(WALL, START + timedelta(minutes=minutes), 0.0)
+            run_cycle(engine, WALL)
+            if minutes == 40:
+                first = decision.load(ledger)
+        snap = decision.load(ledger)
+        assert first is not None and snap is not None
+        track = reading.track(ledger, snap, 8.0)
+    assert track.grid_kw[0] == pytest.approx(first.dispatch["grid_kw"])
+
+
 def test_why__load_over_its_break_even__names_it(tmp_path: Path) -> None:
     with Ledger.open(f"sqlite:///{tmp_path / 'l.db'}") as ledger:
         snap = decided(ledger, [0])
