@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from html import escape
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -210,10 +211,14 @@ def plan_title(snap: views.Snapshot) -> str:
 
 
 def clock(snap: views.Snapshot, moment: datetime) -> str:
-    """ "at 20:00", or "now" for the running interval."""
+    """ "at 20:00", "tomorrow at 20:00", the date from then on, or "now" for the running interval."""
     if moment <= snap.at:
         return "now"
-    return f"at {fmt.local(moment, snap.site.timezone, with_date=False)}"
+    zone = ZoneInfo(snap.site.timezone)
+    days = (moment.astimezone(zone).date() - snap.at.astimezone(zone).date()).days
+    if days > 1:
+        return f"on {fmt.local(moment, snap.site.timezone)}"
+    return ("tomorrow " if days else "") + f"at {fmt.local(moment, snap.site.timezone, with_date=False)}"
 
 
 # --- next changes --------------------------------------------------------------------------

@@ -127,10 +127,12 @@ def percent(fraction: float | None, decimals: int = 0, sign: bool = False) -> st
 
 
 def duration(seconds: float | None) -> str:
-    """A length of time in its one fitting unit: "40 s", "2 min", "3 h", "4 d"; a negative one counts as 0."""
+    """A length of time: "40 s", "2 min", "1 h 24 min", from ten hours on "12 h", "4 d"; a negative one counts as 0."""
     if seconds is None or not math.isfinite(seconds):
         return DASH
     whole = max(0, int(seconds))
+    if 3600 <= whole < 36_000 and whole % 3600 >= 60:
+        return f"{whole // 3600}{NBSP}h {whole % 3600 // 60}{NBSP}min".replace(" ", NBSP)
     for limit, size, unit in ((60, 1, "s"), (3600, 60, "min"), (2 * 86400, 3600, "h")):
         if whole < limit:
             return f"{whole // size}{NBSP}{unit}"

@@ -20,6 +20,7 @@ from gridpilot.errors import GridPilotError
 from gridpilot.foreign import line
 from gridpilot.views.whereabouts import not_yet, shown_from
 
+NOW: Final = "now"  # in an address, where a moment was before
 _LOOK: Final = "look"
 _PICKER: Final = "site_picker"
 _KEPT: Final = (_LOOK, _PICKER, signin.NAME)  # of a session, when it looks at another site
@@ -77,7 +78,9 @@ def follow() -> str:
     """Take what the address asks for and keep the address true; what in it cannot be followed, in one line."""
     views.look_by(current)
     site, at, look, said = st.query_params.get("site"), st.query_params.get("at"), current(), ""
-    if at is not None and {"at": at}.items() <= address(look).items():
+    if at == NOW:
+        look, at = views.Look(look.site), None
+    elif at is not None and {"at": at}.items() <= address(look).items():
         at = None  # what is looked at already
     if site is not None:
         known, said = _known(site)
@@ -135,6 +138,8 @@ def _moment(text: str) -> datetime:
 
 def _write(look: views.Look) -> None:
     wanted = address(look)
+    if not wanted and not {"site", "at"}.isdisjoint(st.query_params):
+        wanted = {"at": NOW}  # Streamlit does not tell the browser of an address that has nothing left
     for name in ("site", "at"):
         if name not in wanted and name in st.query_params:
             del st.query_params[name]

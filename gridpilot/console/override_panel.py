@@ -24,6 +24,7 @@ from gridpilot.operate import Actor
 REASON, MINUTES, KIND = "override_reason", "override_minutes", "override_kind"
 VOID = "The selection is void after 30 s: select again."
 SELECTED, SAID, AUTHOR, DONE = "override_selected", "override_said", "operator_name", "override_done"
+STOPPED = "override_stopped"  # whether the page drawn before showed a stop
 
 
 # --- acts ------------------------------------------------------------------------------------
@@ -127,6 +128,9 @@ def panel(snap: views.Snapshot | None) -> None:
         return
     _identity(who)
     stop, hold = views.stopped(), views.on_hold()
+    if stop is not None and not st.session_state.get(STOPPED):
+        st.session_state.pop(SAID, None)  # what was said before the stop is over
+    st.session_state[STOPPED] = stop is not None
     if stop is not None:
         _stop_panel(stop, who)
     elif hold is not None:

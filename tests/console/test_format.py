@@ -92,9 +92,11 @@ def test_percent__fraction__in_percent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(40, "40 s"), (120, "2 min"), (3 * 3600, "3 h"), (50 * 3600, "2 d"), (-5, "0 s")]
-)
-def test_duration__any_length__one_fitting_unit(seconds: float, text: str) -> None:
+    ("seconds", "text"),
+    [(40, "40 s"), (120, "2 min"), (3 * 3600, "3 h"), (5040, "1 h 24 min"), (3659, "1 h"), (12.6 * 3600, "12 h"),
+     (50 * 3600, "2 d"), (-5, "0 s")],
+)  # fmt: skip
+def test_duration__any_length__as_exact_as_it_is_read(seconds: float, text: str) -> None:
     assert fmt.duration(seconds) == text.replace(" ", NBSP)
 
 

@@ -87,7 +87,7 @@ def test_bar__previous_next_and_back__step_through_the_decisions(full: OpenPage)
     assert address(app) == link(stamps[0])
     assert app.button(key="moment_previous").disabled
     app.button(key="moment_now").click().run()
-    assert "at" not in app.query_params
+    assert address(app) == "now"
     assert "Looking back" not in words(app)
 
 
@@ -111,7 +111,7 @@ def test_look__malformed_or_impossible__one_line_and_now(full: OpenPage, at: str
         return
     assert len(app.warning) == 1
     assert "The address asks for" in app.warning[0].value and "Looking back" not in words(app)
-    assert "at" not in app.query_params
+    assert address(app) == "now"
     assert len(app.metric) == 5
 
 
