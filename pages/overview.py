@@ -35,7 +35,7 @@ def _beside(snap: views.Snapshot, shown: now_parts.Next | None) -> None:
         st.html(day_parts.alarms_html(alarms[:2]))
         if len(alarms) > 2:
             st.caption(f"and {len(alarms) - 2} more: see Health")
-    widgets.limit_bar("Grid", grid, "kW", limits, scale=scale, thing="import" if grid >= 0.0 else "export")
+    widgets.limit_bar("Grid, as sent", grid, "kW", limits, scale=scale, thing="import" if grid >= 0.0 else "export")
     if battery.capacity_kwh > 0.0:
         percent = None if soc is None else 100.0 * soc
         bounds = (100.0 * battery.soc_min, 100.0 * battery.soc_max)

@@ -132,8 +132,8 @@ def _load(snap: views.Snapshot) -> None:
     side = "import" if sent["grid_kw"] >= 0.0 else "export"
     limit = curtailment_panel.most_kw(snap.site.import_kw) if side == "import" else snap.site.export_kw
     reference = f"{side} {fmt.number(abs(sent['grid_kw']))} of {fmt.number(limit)} kW"
-    note = "As sent, with cooling, without the battery."
-    widgets.tile("Load", fmt.power(sent["total_power_kw"]), before(snap) or reference, note=note)
+    note = "With cooling, without the battery. Dispatch has what the meter reads."
+    widgets.tile("Load, as sent", fmt.power(sent["total_power_kw"]), before(snap) or reference, note=note)
 
 
 def _charge(snap: views.Snapshot) -> None:

@@ -25,7 +25,7 @@ def test_overview__full_ledger__five_tiles_with_their_references(full: OpenPage)
     assert not app.exception
     assert not app.error
     labels = [metric.label.replace("\\", "") for metric in app.metric]
-    assert labels[:4] == ["Price", "Load", "State of charge", "Margin per hour"]
+    assert labels[:4] == ["Price", "Load, as sent", "State of charge", "Margin per hour"]
     assert re.fullmatch(r"P&L since \d\d:\d\d", labels[4])
     assert all(metric.delta for metric in app.metric)
     assert "Prices are stale" not in words(app)
