@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from gridpilot import supervise
+from gridpilot.errors import ConfigError
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import AUTO, PilotState
 from gridpilot.monitor.latch import Latch
@@ -50,6 +53,15 @@ def supervised(*programs: Program, retry_s: float = 0.05) -> Iterator[Supervisor
         yield supervisor
     finally:
         supervisor.stop()
+
+
+def test_console__port_is_taken__one_line_before_anything_starts() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"port {port} cannot be used .*give another --port"):
+            supervise.console(port)
 
 
 def test_supervisor__program_crashes__started_again_ever_more_seldom_until_stopped(tmp_path: Path) -> None:
