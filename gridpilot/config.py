@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +16,10 @@ from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gridpilot import address
 from gridpilot.domain import (
     AuctionTerms,
     Battery,
@@ -62,12 +63,12 @@ class Settings(BaseSettings):
     fleet: Path | None = None  # a fleet file: the sites that the console shows beside its own; None: no fleet
     db_url: SecretStr = SecretStr("")  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
     head_file: Path | None = None  # where the ledger's newest hash is published; None: see docs/ledger.md
-    mara_url: str = MARA_URL
+    mara_url: str = Field(default=MARA_URL, repr=False)
     mara_api_key: SecretStr | None = None
     gridstatus_api_key: SecretStr | None = None
-    energy_charts_url: str = ENERGY_CHARTS_URL
-    gridstatus_url: str = GRIDSTATUS_URL
-    mempool_url: str = MEMPOOL_URL
+    energy_charts_url: str = Field(default=ENERGY_CHARTS_URL, repr=False)
+    gridstatus_url: str = Field(default=GRIDSTATUS_URL, repr=False)
+    mempool_url: str = Field(default=MEMPOOL_URL, repr=False)
     curtail_secret: SecretStr | None = None  # of signed curtailment calls; None: there is no such door
     alarm_webhook: SecretStr | None = None  # https address that alarms are told to; its path may be a secret
     alarm_webhook_secret: SecretStr | None = None  # what those messages are signed with
@@ -79,6 +80,12 @@ class Settings(BaseSettings):
     llm_budget_s: float = Field(default=20.0, ge=0.1, le=300.0)  # for a whole answer
     replay_start: datetime | None = None  # where the replay clock begins; None: the built-in day
     replay_speed: float = Field(default=60.0, ge=0.0, le=3600.0)  # replayed seconds per second; 0: by hand
+
+    @field_validator("mara_url", "energy_charts_url", "gridstatus_url", "mempool_url")
+    @classmethod
+    def _server(cls, value: str, about: ValidationInfo) -> str:
+        """It may have a password, so that no message repeats it."""
+        return address.server(_variable(about.field_name), value)
 
     def database_url(self) -> str:
         """The SQLAlchemy URL in force, with its password; creates the folder of the default SQLite file."""
@@ -100,6 +107,11 @@ class Settings(BaseSettings):
         if self.site is not None:
             return self.site
         return DATA / ("site-mara.toml" if self.source == "mara" else "site-default.toml")
+
+
+def _variable(*names: object) -> str:
+    """The environment's variable of a setting."""
+    return "GRIDPILOT_" + "_".join(str(name) for name in names).upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,18 +223,12 @@ class LanguageModel:
     """A language model on an OpenAI-compatible server."""
 
     name: str
-    base_url: str  # empty: OpenAI's own
+    base_url: str = field(repr=False)  # empty: OpenAI's own; it may have a password
     api_key: SecretStr
     budget_s: float
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.address)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if not good:  # it is not repeated: some have a password in it
-            raise ConfigError("OPENAI_BASE_URL is no address of a server: expected one as http://127.0.0.1:8080/v1")
+        address.server("OPENAI_BASE_URL", self.address, "one as http://127.0.0.1:8080/v1")
 
     @property
     def address(self) -> str:
@@ -273,7 +279,7 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "GRIDPILOT_" + "_".join(str(part) for part in first["loc"]).upper()
+        name = _variable(*first["loc"])
         raise ConfigError(f"{name} is {first.get('input')!r}: {first['msg'].lower()}; correct or unset it") from None
 
 

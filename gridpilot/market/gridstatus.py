@@ -199,5 +199,7 @@ def _checked(key: SecretStr | None, url: str) -> str:
         )
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in LOOPBACK:
-        raise ConfigError(f"gridstatus address is {parts.scheme}://{parts.hostname}: the key is sent over https alone")
+        raise ConfigError(
+            f"GRIDPILOT_GRIDSTATUS_URL is {parts.scheme}://{parts.hostname}: the key is sent over https alone"
+        )
     return text
