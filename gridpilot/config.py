@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -40,6 +40,7 @@ from gridpilot.domain import (
     Tenant,
 )
 from gridpilot.errors import ConfigError, DataError
+from gridpilot.values import YEARS, usable
 
 DATA = Path(__file__).parent / "data"
 OPENAI_URL = "https://api.openai.com/v1"
@@ -80,6 +81,21 @@ class Settings(BaseSettings):
     llm_budget_s: float = Field(default=20.0, ge=0.1, le=300.0)  # for a whole answer
     replay_start: datetime | None = None  # where the replay clock begins; None: the built-in day
     replay_speed: float = Field(default=60.0, ge=0.0, le=3600.0)  # replayed seconds per second; 0: by hand
+
+    @field_validator("source", "site", "fleet", "head_file", mode="before")
+    @classmethod
+    def _given(cls, value: object, about: ValidationInfo) -> object:
+        """An empty path would be the folder that we run in."""
+        if isinstance(value, str) and not value.strip():
+            raise ConfigError(f"{_variable(about.field_name)} is empty: give it a value, or unset it")
+        return value
+
+    @field_validator("replay_start")
+    @classmethod
+    def _start(cls, value: datetime | None) -> datetime | None:
+        if value is not None and not usable(value.replace(tzinfo=value.tzinfo or UTC)):
+            raise ConfigError(f"GRIDPILOT_REPLAY_START is {value.isoformat()}: expected a time of {YEARS}")
+        return value
 
     @field_validator("mara_url", "energy_charts_url", "gridstatus_url", "mempool_url")
     @classmethod

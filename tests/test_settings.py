@@ -11,8 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from gridpilot.config import Settings, language_model, load_settings
+from gridpilot.domain import Site
 from gridpilot.errors import ConfigError
 from gridpilot.market.http import Http
+from gridpilot.market.source import open_source
 from gridpilot.monitor.courier import receiver
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +64,26 @@ def test_webhook_and_language_model__no_address__not_repeated(url: str, monkeypa
         with pytest.raises(ConfigError, match=f"^{name}.* is no (https )?address") as caught:
             what()
         assert "SECRET" not in str(caught.value) and "PW" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["SOURCE", "SITE", "FLEET", "HEAD_FILE"])
+def test_setting__empty__refused_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"GRIDPILOT_{name}", " ")
+    with pytest.raises(ConfigError, match=f"^GRIDPILOT_{name} is empty: give it a value, or unset it"):
+        load_settings()
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T00:00:00Z", "0001-01-01T00:00:00+14:00", "2021-01-01T00:00:00Z"])
+def test_replay_start__not_recorded__refused_by_name(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDPILOT_REPLAY_START", at)
+    with pytest.raises(ConfigError, match="GRIDPILOT_REPLAY_START"):
+        open_source("replay", load_settings(), Site())
+
+
+@pytest.mark.parametrize("spec", ["banana", "csv"])
+def test_source__no_such_one__refused_by_name(spec: str) -> None:
+    with pytest.raises(ConfigError, match="GRIDPILOT_SOURCE"):
+        open_source(spec, Settings(), Site())
 
 
 @pytest.mark.slow
