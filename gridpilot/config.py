@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
+import unicodedata
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +41,7 @@ from gridpilot.domain import (
     StressCase,
     Tenant,
 )
-from gridpilot.errors import ConfigError, DataError
+from gridpilot.errors import ConfigError, DataError, InputError, LedgerError
 from gridpilot.values import YEARS, usable
 
 DATA = Path(__file__).parent / "data"
@@ -165,6 +167,7 @@ class FleetSite:
 
 FLEET_KEYS = {"name", "site", "source", "ledger", "run"}
 LONGEST_NAME = 40
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def load_fleet(path: Path) -> tuple[FleetSite, ...]:
@@ -178,10 +181,8 @@ def load_fleet(path: Path) -> tuple[FleetSite, ...]:
     if start is not None and not (isinstance(start, datetime) and start.tzinfo is not None):
         raise ConfigError(f"{path}: replay_start is {start!r}, expected a time with a zone, as 2022-12-23T20:00:00Z")
     sites = tuple(_fleet_site(row, f"[[sites]] number {i}", path, start) for i, row in enumerate(rows, 1))
-    for what, found in (
-        ("name", [site.name for site in sites]),
-        ("ledger", [site.ledger.get_secret_value() for site in sites]),
-    ):
+    names: list[Any] = [unicodedata.normalize("NFKC", site.name).casefold() for site in sites]
+    for what, found in (("name", names), ("ledger", [_identity(site) for site in sites])):
         twice = [sites[i].name for i, value in enumerate(found) if found.index(value) < i]
         if twice:
             raise ConfigError(f"{path}: site {twice[0]!r} has the {what} of another: give each site one of its own")
@@ -203,26 +204,65 @@ def _fleet_site(row: dict[str, Any], where: str, path: Path, start: datetime | N
     if said != name:
         raise ConfigError(f"{path}: site {name!r}: its site file is of {said!r}; give both the same name")
     url = SecretStr(_fleet_ledger(row.get("ledger", ""), name, path))
+    _check_source(row, file, start, f"{path}: site {name!r}")
     return FleetSite(name, url, file, row.get("source", ""), row.get("run", True), start)
 
 
-def _fleet_ledger(given: str, name: str, path: Path) -> str:
-    """A URL, with ${NAME} from the environment; a file beside the fleet file; or one in the user's data folder.
+def _check_source(row: dict[str, Any], file: Path | None, start: datetime | None, where: str) -> None:
+    """Refuse a source that no pilot could open, whatever keys this process has."""
+    from gridpilot.market.source import open_source  # here, for it needs the settings
 
-    A URL may have a password: no message repeats it.
+    if "source" not in row:
+        return
+    site = load_site(file or DATA / "site-default.toml")
+    try:
+        open_source(
+            row["source"], Settings.model_construct(gridstatus_api_key=SecretStr("-"), replay_start=start), site
+        )
+    except InputError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _fleet_ledger(given: str, name: str, path: Path) -> str:
+    """A URL or a file beside the fleet file, with ${NAME} from the environment; or one in the user's data folder.
+
+    A URL may have a password: no message repeats it, and a $ alone is a part of it.
     """
-    if "://" in given:
-        url = os.path.expandvars(given)
-        if "${" in url:
-            raise ConfigError(
-                f"{path}: site {name!r}: its ledger names a variable that is not set: set it, or write the URL"
-            )
-        return url
-    if given:
-        return f"sqlite:///{(path.parent / given).absolute()}"
-    folder = Path(platformdirs.user_data_dir("gridpilot")) / "fleet"
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / (re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'site')}.db"
+    from gridpilot.ledger.engine import SQLITE, parsed_url, sqlite_path  # here: most commands open no fleet
+
+    if not given:
+        folder = Path(platformdirs.user_data_dir("gridpilot")) / "fleet"
+        folder.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{folder / (re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'site')}.db"
+    called, rest = f"{path}: site {name!r}: its ledger", VARIABLE.sub("", given)
+    if not all(os.environ.get(variable) for variable in VARIABLE.findall(given)):
+        raise ConfigError(f"{called} names a variable that is not set: set it, or write the URL")
+    if "${" in rest or ("$" in rest and "@" not in rest):
+        raise ConfigError(f"{called} has a $ that begins no variable: write one as ${{NAME}}")
+    told = VARIABLE.sub(lambda found: os.environ[found[1]], given)
+    url = told if ":" in told or "@" in told else f"sqlite:///{(path.parent / told).absolute()}"
+    try:
+        parsed = parsed_url(url, called)
+        if parsed.drivername in SQLITE:
+            mode = sqlite_path(parsed).stat().st_mode
+            if not stat.S_ISREG(mode):
+                raise ConfigError(f"{called} is a folder or a device: expected a SQLite file")
+    except LedgerError as error:
+        raise ConfigError(str(error) if called in str(error) else f"{called}: {error}") from None
+    except (FileNotFoundError, PermissionError):  # the first is not there yet, the second is told on the screen
+        pass
+    except OSError as error:
+        raise ConfigError(f"{called} cannot be read: {error.strerror}") from None
+    except ValueError:  # a NUL
+        raise ConfigError(f"{called} has a character that no file's name has") from None
+    return url
+
+
+def _identity(site: FleetSite) -> tuple[str, ...]:
+    """What tells its ledger from others."""
+    from gridpilot.ledger.engine import identity, parsed_url
+
+    return identity(parsed_url(site.ledger.get_secret_value()))
 
 
 class _ModelServer(BaseSettings):
@@ -332,6 +372,10 @@ def _read(path: Path, what: str = "site file") -> dict[str, Any]:
         raise ConfigError(f"{what} {path} does not exist: give the path of a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply: expected tables and lists of a few levels") from None
+    except ValueError as error:  # a NUL in the name, a number of thousands of digits
+        raise ConfigError(f"{what} {str(path)!r} cannot be read: {error}") from None
     except OSError as error:
         raise ConfigError(f"{what} {path} cannot be read: {error.strerror}") from None
 
