@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
-from dataclasses import MISSING, dataclass, fields
-from datetime import datetime
+import unicodedata
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gridpilot import address
 from gridpilot.domain import (
     AuctionTerms,
     Battery,
@@ -38,7 +41,8 @@ from gridpilot.domain import (
     StressCase,
     Tenant,
 )
-from gridpilot.errors import ConfigError, DataError
+from gridpilot.errors import ConfigError, DataError, InputError, LedgerError
+from gridpilot.values import YEARS, usable
 
 DATA = Path(__file__).parent / "data"
 OPENAI_URL = "https://api.openai.com/v1"
@@ -62,12 +66,12 @@ class Settings(BaseSettings):
     fleet: Path | None = None  # a fleet file: the sites that the console shows beside its own; None: no fleet
     db_url: SecretStr = SecretStr("")  # SQLAlchemy URL; empty: a SQLite file in the user's data folder
     head_file: Path | None = None  # where the ledger's newest hash is published; None: see docs/ledger.md
-    mara_url: str = MARA_URL
+    mara_url: str = Field(default=MARA_URL, repr=False)
     mara_api_key: SecretStr | None = None
     gridstatus_api_key: SecretStr | None = None
-    energy_charts_url: str = ENERGY_CHARTS_URL
-    gridstatus_url: str = GRIDSTATUS_URL
-    mempool_url: str = MEMPOOL_URL
+    energy_charts_url: str = Field(default=ENERGY_CHARTS_URL, repr=False)
+    gridstatus_url: str = Field(default=GRIDSTATUS_URL, repr=False)
+    mempool_url: str = Field(default=MEMPOOL_URL, repr=False)
     curtail_secret: SecretStr | None = None  # of signed curtailment calls; None: there is no such door
     alarm_webhook: SecretStr | None = None  # https address that alarms are told to; its path may be a secret
     alarm_webhook_secret: SecretStr | None = None  # what those messages are signed with
@@ -79,6 +83,27 @@ class Settings(BaseSettings):
     llm_budget_s: float = Field(default=20.0, ge=0.1, le=300.0)  # for a whole answer
     replay_start: datetime | None = None  # where the replay clock begins; None: the built-in day
     replay_speed: float = Field(default=60.0, ge=0.0, le=3600.0)  # replayed seconds per second; 0: by hand
+
+    @field_validator("source", "site", "fleet", "head_file", mode="before")
+    @classmethod
+    def _given(cls, value: object, about: ValidationInfo) -> object:
+        """An empty path would be the folder that we run in."""
+        if isinstance(value, str) and not value.strip():
+            raise ConfigError(f"{_variable(about.field_name)} is empty: give it a value, or unset it")
+        return value
+
+    @field_validator("replay_start")
+    @classmethod
+    def _start(cls, value: datetime | None) -> datetime | None:
+        if value is not None and not usable(value.replace(tzinfo=value.tzinfo or UTC)):
+            raise ConfigError(f"GRIDPILOT_REPLAY_START is {value.isoformat()}: expected a time of {YEARS}")
+        return value
+
+    @field_validator("mara_url", "energy_charts_url", "gridstatus_url", "mempool_url")
+    @classmethod
+    def _server(cls, value: str, about: ValidationInfo) -> str:
+        """It may have a password, so that no message repeats it."""
+        return address.server(_variable(about.field_name), value)
 
     def database_url(self) -> str:
         """The SQLAlchemy URL in force, with its password; creates the folder of the default SQLite file."""
@@ -100,6 +125,11 @@ class Settings(BaseSettings):
         if self.site is not None:
             return self.site
         return DATA / ("site-mara.toml" if self.source == "mara" else "site-default.toml")
+
+
+def _variable(*names: object) -> str:
+    """The environment's variable of a setting."""
+    return "GRIDPILOT_" + "_".join(str(name) for name in names).upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +167,7 @@ class FleetSite:
 
 FLEET_KEYS = {"name", "site", "source", "ledger", "run"}
 LONGEST_NAME = 40
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def load_fleet(path: Path) -> tuple[FleetSite, ...]:
@@ -150,10 +181,8 @@ def load_fleet(path: Path) -> tuple[FleetSite, ...]:
     if start is not None and not (isinstance(start, datetime) and start.tzinfo is not None):
         raise ConfigError(f"{path}: replay_start is {start!r}, expected a time with a zone, as 2022-12-23T20:00:00Z")
     sites = tuple(_fleet_site(row, f"[[sites]] number {i}", path, start) for i, row in enumerate(rows, 1))
-    for what, found in (
-        ("name", [site.name for site in sites]),
-        ("ledger", [site.ledger.get_secret_value() for site in sites]),
-    ):
+    names: list[Any] = [unicodedata.normalize("NFKC", site.name).casefold() for site in sites]
+    for what, found in (("name", names), ("ledger", [_identity(site) for site in sites])):
         twice = [sites[i].name for i, value in enumerate(found) if found.index(value) < i]
         if twice:
             raise ConfigError(f"{path}: site {twice[0]!r} has the {what} of another: give each site one of its own")
@@ -175,26 +204,65 @@ def _fleet_site(row: dict[str, Any], where: str, path: Path, start: datetime | N
     if said != name:
         raise ConfigError(f"{path}: site {name!r}: its site file is of {said!r}; give both the same name")
     url = SecretStr(_fleet_ledger(row.get("ledger", ""), name, path))
+    _check_source(row, file, start, f"{path}: site {name!r}")
     return FleetSite(name, url, file, row.get("source", ""), row.get("run", True), start)
 
 
-def _fleet_ledger(given: str, name: str, path: Path) -> str:
-    """A URL, with ${NAME} from the environment; a file beside the fleet file; or one in the user's data folder.
+def _check_source(row: dict[str, Any], file: Path | None, start: datetime | None, where: str) -> None:
+    """Refuse a source that no pilot could open, whatever keys this process has."""
+    from gridpilot.market.source import open_source  # here, for it needs the settings
 
-    A URL may have a password: no message repeats it.
+    if "source" not in row:
+        return
+    site = load_site(file or DATA / "site-default.toml")
+    try:
+        open_source(
+            row["source"], Settings.model_construct(gridstatus_api_key=SecretStr("-"), replay_start=start), site
+        )
+    except InputError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _fleet_ledger(given: str, name: str, path: Path) -> str:
+    """A URL or a file beside the fleet file, with ${NAME} from the environment; or one in the user's data folder.
+
+    A URL may have a password: no message repeats it, and a $ alone is a part of it.
     """
-    if "://" in given:
-        url = os.path.expandvars(given)
-        if "${" in url:
-            raise ConfigError(
-                f"{path}: site {name!r}: its ledger names a variable that is not set: set it, or write the URL"
-            )
-        return url
-    if given:
-        return f"sqlite:///{(path.parent / given).absolute()}"
-    folder = Path(platformdirs.user_data_dir("gridpilot")) / "fleet"
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / (re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'site')}.db"
+    from gridpilot.ledger.engine import SQLITE, parsed_url, sqlite_path  # here: most commands open no fleet
+
+    if not given:
+        folder = Path(platformdirs.user_data_dir("gridpilot")) / "fleet"
+        folder.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{folder / (re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'site')}.db"
+    called, rest = f"{path}: site {name!r}: its ledger", VARIABLE.sub("", given)
+    if not all(os.environ.get(variable) for variable in VARIABLE.findall(given)):
+        raise ConfigError(f"{called} names a variable that is not set: set it, or write the URL")
+    if "${" in rest or ("$" in rest and "@" not in rest):
+        raise ConfigError(f"{called} has a $ that begins no variable: write one as ${{NAME}}")
+    told = VARIABLE.sub(lambda found: os.environ[found[1]], given)
+    url = told if ":" in told or "@" in told else f"sqlite:///{(path.parent / told).absolute()}"
+    try:
+        parsed = parsed_url(url, called)
+        if parsed.drivername in SQLITE:
+            mode = sqlite_path(parsed).stat().st_mode
+            if not stat.S_ISREG(mode):
+                raise ConfigError(f"{called} is a folder or a device: expected a SQLite file")
+    except LedgerError as error:
+        raise ConfigError(str(error) if called in str(error) else f"{called}: {error}") from None
+    except (FileNotFoundError, PermissionError):  # the first is not there yet, the second is told on the screen
+        pass
+    except OSError as error:
+        raise ConfigError(f"{called} cannot be read: {error.strerror}") from None
+    except ValueError:  # a NUL
+        raise ConfigError(f"{called} has a character that no file's name has") from None
+    return url
+
+
+def _identity(site: FleetSite) -> tuple[str, ...]:
+    """What tells its ledger from others."""
+    from gridpilot.ledger.engine import identity, parsed_url
+
+    return identity(parsed_url(site.ledger.get_secret_value()))
 
 
 class _ModelServer(BaseSettings):
@@ -211,18 +279,12 @@ class LanguageModel:
     """A language model on an OpenAI-compatible server."""
 
     name: str
-    base_url: str  # empty: OpenAI's own
+    base_url: str = field(repr=False)  # empty: OpenAI's own; it may have a password
     api_key: SecretStr
     budget_s: float
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.address)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if not good:  # it is not repeated: some have a password in it
-            raise ConfigError("OPENAI_BASE_URL is no address of a server: expected one as http://127.0.0.1:8080/v1")
+        address.server("OPENAI_BASE_URL", self.address, "one as http://127.0.0.1:8080/v1")
 
     @property
     def address(self) -> str:
@@ -273,7 +335,7 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "GRIDPILOT_" + "_".join(str(part) for part in first["loc"]).upper()
+        name = _variable(*first["loc"])
         raise ConfigError(f"{name} is {first.get('input')!r}: {first['msg'].lower()}; correct or unset it") from None
 
 
@@ -310,6 +372,10 @@ def _read(path: Path, what: str = "site file") -> dict[str, Any]:
         raise ConfigError(f"{what} {path} does not exist: give the path of a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply: expected tables and lists of a few levels") from None
+    except ValueError as error:  # a NUL in the name, a number of thousands of digits
+        raise ConfigError(f"{what} {str(path)!r} cannot be read: {error}") from None
     except OSError as error:
         raise ConfigError(f"{what} {path} cannot be read: {error.strerror}") from None
 

@@ -18,6 +18,28 @@ Index = npt.NDArray[np.int64]
 Times = npt.NDArray[np.datetime64]
 
 
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+YEARS = "the years 1970 to 2199"
+
+
+def usable(moment: datetime) -> bool:
+    """Whether an aware time is of the years in which prices are taken: what is computed around it is a time, too."""
+    return EARLIEST <= moment < LATEST
+
+
+def written_plainly(text: str) -> bool:
+    """Whether a number is written as people do, not as Python reads it too: 1_000, or digits of other scripts, which a
+    spreadsheet would take for text."""
+    return text.isascii() and "_" not in text
+
+
+def plain_number(text: str) -> float:
+    """A number written plainly; ValueError for anything else."""
+    if not written_plainly(text):
+        raise ValueError(f"{text!r} is not a plain number")
+    return float(text)
+
+
 def as_array(values: Any) -> Array:
     """A read-only float64 copy of `values`."""
     out = np.array(values, dtype=np.float64)

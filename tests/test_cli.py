@@ -61,7 +61,21 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return seen.err
 
 
+@pytest.mark.parametrize("since", ["2024-06-01garbage", "2024-06-01T12:00:00+02:00", "20240601T", "0001-01-01"])
+def test_day__anything_behind_it_or_no_year_of_prices__refused(
+    since: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "export-ledger", "--out", str(tmp_path / "x"), "--since", since)
+    assert f"argument --since: {since} is not" in said
+    assert not (tmp_path / "x").exists()
+
+
 # --- backtest --------------------------------------------------------------------------------
+
+
+def test_backtest__days_and_start__refused_for_each_says_where_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "backtest", "--days", "2", "--start", "2024-02-01")
+    assert "--days and --start both say where it begins: give one of them" in said
 
 
 def test_backtest__json_has_the_public_keys_and_the_steps_are_written(

@@ -21,9 +21,81 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+BAD_LEDGERS = [
+    ("${NOT_SET}", "names a variable that is not set"),
+    ("sqlite:///${NOT_SET}/a.db", "names a variable that is not set"),
+    ("sqlite:///$NOT_SET/a.db", r"has a \$ that begins no variable: write one as \$\{NAME\}"),
+    ("$HOME/a.db", r"has a \$ that begins no variable"),
+    ("${HOME", r"has a \$ that begins no variable"),
+    ("postgresql://me:SECRETPW${HOME@db/x", r"has a \$ that begins no variable"),
+    ("postgresql+psycopg:/me:SECRETPW@db/x", "is not a database URL"),
+    ("postgresql+psycopg//me:SECRETPW@db/x", "is not a database URL"),
+    ("postgresql+psycopg://me:SECRETPW@db:notaport/x", "is not a database URL"),
+    ("mysql://me:SECRETPW@db/x", "is not a database URL"),
+    ("postgresql://me:SECRET@PW@db/x", "has an @ inside its password"),
+    ("sqlite://", "a ledger in memory"),
+    ("a" * 5000, "cannot be read: File name too long"),
+    ("a\\u0000b.db", "a character that no file's name has"),
+    ("/dev/null", "is a folder or a device"),
+    (".", "is a folder or a device"),
+]
+
+
+@pytest.mark.parametrize(("ledger", "says"), BAD_LEDGERS)
+def test_fleet_file__ledger_that_is_none__refused_by_the_site_s_name_without_a_secret(
+    ledger: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    with pytest.raises(ConfigError, match=rf"site 'A': its ledger.* {says}|site 'A': its ledger: {says}") as caught:
+        load_fleet(write(tmp_path, f'[[sites]]\nname = "A"\nledger = "{ledger}"'))
+    said = str(caught.value)
+    assert "\n" not in said and len(said) < 400 and "SECRET" not in said and "PW" not in said
+
+
+def test_fleet_file__dollar_within_a_password__left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "p$HOME")
+    site = load_fleet(write(tmp_path, '[[sites]]\nname = "A"\nledger = "postgresql://me:a$HOME${SECRET}@db/x"'))[0]
+    assert site.ledger.get_secret_value() == "postgresql://me:a$HOMEp$HOME@db/x"
+
+
+def test_fleet_file__one_ledger_in_two_spellings__refused(tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    (folder / "link.db").symlink_to(folder / "a.db")
+    (tmp_path / "way").symlink_to(folder)
+    for other in ("../f/a.db", f"sqlite:////{folder}//a.db", "link.db", "../way/a.db", "./a.db"):
+        text = f'[[sites]]\nname = "A"\nledger = "a.db"\n[[sites]]\nname = "B"\nledger = "{other}"'
+        with pytest.raises(ConfigError, match="site 'B' has the ledger of another"):
+            load_fleet(write(folder, text))
+    servers = ("postgresql://me:SECRETPW@db/x", "postgresql+psycopg://you@DB:5432/x")
+    text = "".join(f'[[sites]]\nname = "{n}"\nledger = "{url}"\n' for n, url in zip("AB", servers, strict=True))
+    with pytest.raises(ConfigError, match="site 'B' has the ledger of another") as caught:
+        load_fleet(write(folder, text))
+    assert "SECRETPW" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("replay:NOPE", "replay:NOPE is not recorded"),
+        ("banana:xyz", "is 'banana:xyz': expected one of"),
+        ("", "is '': expected one of"),
+        ("energy-charts:nowhere at all", "expected a bidding zone"),
+        ("gridstatus:mars/HB", "expected gridstatus:ISO/LOCATION"),
+    ],
+)
+def test_fleet_file__source_that_is_none__refused_as_cycle_does(tmp_path: Path, source: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"site 'A': .*{says}"):
+        load_fleet(write(tmp_path, f'[[sites]]\nname = "A"\nsource = "{source}"\nledger = "a.db"'))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (f"a = {'[' * 5000}", "is nested too deeply"),
+        (f"a = {'1' * 5000}", "cannot be read: Exceeds the limit"),
+        ('[[sites]]\nname = "A"\nsite = "a\\u0000b.toml"', "cannot be read: embedded null byte"),
+        ('[[sites]]\nname = "A"\n[[sites]]\nname = "\uff41"\nledger = "a.db"', "has the name of another"),
         ("", r"at least one \[\[sites\]\] table"),
         ("sites = 3", r"at least one \[\[sites\]\] table"),
         ("[[sites]]", "number 1: name is ''"),

@@ -18,7 +18,7 @@ from gridpilot.auction.book import POWER, Book, Bools
 from gridpilot.domain import Bid
 from gridpilot.errors import DataError
 from gridpilot.foreign import shown, unquoted
-from gridpilot.values import Array
+from gridpilot.values import Array, written_plainly
 
 COLUMNS = ("bidder", "service", "kw", "price_usd_per_kwh")
 OPTIONAL = ("divisible", "min_kw", "house")  # and uses_RESOURCE, what a kW of the row takes of it
@@ -294,7 +294,7 @@ def _used(names: Sequence[str], number: Any) -> tuple[list[str], Any]:
 
 def _floats(texts: Sequence[str], blank: float | None = None) -> Array:
     """Numbers of a column; ValueError where one is not plainly a number."""
-    if not _plain_number("".join(texts)):
+    if not written_plainly("".join(texts)):
         raise ValueError("not plain")
     return np.array([float(text) for text in texts] if blank is None else [float(text or blank) for text in texts])
 
@@ -303,11 +303,6 @@ def _flags(texts: Sequence[str], *, blank: bool) -> Bools:
     """True or false of a column; KeyError where one is neither."""
     known = {text: _YES[text.strip().lower()] if text.strip() else blank for text in set(texts)}
     return np.array([known[text] for text in texts], dtype=bool)
-
-
-def _plain_number(text: str) -> bool:
-    """Not 1_000, nor in digits of another script: a spreadsheet would take them for text."""
-    return text.isascii() and "_" not in text
 
 
 def _plain_name(name: str) -> bool:
@@ -345,7 +340,7 @@ def _bid(row: Mapping[str, Any]) -> Bid:
 def _number(row: Mapping[str, Any], name: str) -> float:
     value = row.get(name)
     try:
-        number = float(value) if _plain_number(str(value)) else None  # type: ignore[arg-type]
+        number = float(value) if written_plainly(str(value)) else None  # type: ignore[arg-type]
     except (TypeError, ValueError):
         number = None
     if number is None:

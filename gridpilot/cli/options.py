@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from gridpilot.errors import InputError
+from gridpilot.values import EARLIEST, LATEST, YEARS, written_plainly
 
 Result = dict[str, Any]
 Command = Callable[..., argparse.ArgumentParser]  # name, what it runs, help, its text for people
@@ -48,7 +49,7 @@ def from_zero(text: str) -> float:
 
 def _plain(text: str) -> str:
     """A number as people write it, not as Python does: no 1_000, no digits of other scripts."""
-    if "_" in text or not text.isascii():
+    if not written_plainly(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, as 1000 or 0.5")
     return text
 
@@ -79,11 +80,14 @@ def fraction(text: str) -> float:
 
 
 def day(text: str) -> date:
-    """A day."""
+    """A day of the years that prices are of, and nothing behind it."""
     try:
-        return date.fromisoformat(text[:10])
+        found = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is not a day, as 2024-01-01") from None
+    if not EARLIEST.date() <= found < LATEST.date():
+        raise argparse.ArgumentTypeError(f"{text} is not of {YEARS}")
+    return found
 
 
 def alpha(text: str) -> float:

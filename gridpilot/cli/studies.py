@@ -227,6 +227,8 @@ def _evaluate(args: argparse.Namespace) -> Result:
 
 
 def _backtest(args: argparse.Namespace) -> Result:
+    if args.days and args.start:
+        raise InputError("--days and --start both say where it begins: give one of them")
     with _progress(args.progress) as told:
         told("starting", 0.0)  # before the imports, which take seconds
         return _backtested(args, told)

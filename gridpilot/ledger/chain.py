@@ -11,6 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,12 +81,13 @@ class HeadFile:
     def read(self) -> Head | None:
         """The published head; None where nothing was published; LedgerError where it cannot be understood."""
         try:
-            text = self.path.read_text("ascii")
+            with self._opened(os.O_RDONLY) as handle:
+                text = os.pread(handle, HEAD_LINE + 1, 0).decode("ascii")
             if not text:
                 return None
             seq, hash_ = text.split()
-            if len(hash_) != len(GENESIS):
-                raise ValueError(hash_)
+            if len(hash_) != len(GENESIS) or len(text) > HEAD_LINE:
+                raise ValueError(text)
             return Head(int(seq), hash_)
         except FileNotFoundError:
             return None
@@ -99,11 +103,19 @@ class HeadFile:
         line = f"{head.seq:019d} {head.hash}\n".encode("ascii")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
+            with self._opened(os.O_RDWR | os.O_CREAT) as handle:
                 if os.pread(handle, 19, 0) < line[:19]:
                     os.pwrite(handle, line, 0)
-            finally:
-                os.close(handle)
         except OSError as error:
             raise LedgerError(f"{self.path} cannot be written ({error.strerror}): make it writable") from None
+
+    @contextmanager
+    def _opened(self, flags: int) -> Iterator[int]:
+        """The file's descriptor. LedgerError for what is no file: a device has no end, a pipe waits for a reader."""
+        handle = os.open(self.path, flags | os.O_NONBLOCK, 0o644)
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise LedgerError(f"head file {self.path} is not a regular file: correct GRIDPILOT_HEAD_FILE")
+            yield handle
+        finally:
+            os.close(handle)

@@ -75,7 +75,7 @@ class Database:
 
 def open_database(url: str, *, read_only: bool, busy_timeout_s: float) -> Database:
     """The database at a SQLAlchemy URL; LedgerError, without the URL's password, where there can be none."""
-    parsed = _parsed(url)
+    parsed = parsed_url(url)
     head = parsed.query.get(HEAD_FILE)
     parsed = parsed.difference_update_query([HEAD_FILE])
     if parsed.drivername in SQLITE:
@@ -86,18 +86,26 @@ def open_database(url: str, *, read_only: bool, busy_timeout_s: float) -> Databa
     return Database(engine, name, Path(str(head)) if head else _usual_head(parsed), None)
 
 
-def _parsed(url: str) -> URL:
+def parsed_url(url: str, called: str = "GRIDPILOT_DB_URL") -> URL:
+    """A SQLAlchemy URL that a ledger can have; LedgerError, without the URL, for another."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise LedgerError(f"GRIDPILOT_DB_URL is not a database URL: {EXPECTED}") from None
+        raise LedgerError(f"{called} is not a database URL: {EXPECTED}") from None
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername=POSTGRES)
     if parsed.drivername not in (*SQLITE, POSTGRES):
-        raise LedgerError(f"GRIDPILOT_DB_URL is not a database URL that a ledger knows: {EXPECTED}")
+        raise LedgerError(f"{called} is not a database URL that a ledger knows: {EXPECTED}")
     if "@" in (parsed.host or ""):
-        raise LedgerError("GRIDPILOT_DB_URL has an @ inside its password: write it as %40")
+        raise LedgerError(f"{called} has an @ inside its password: write it as %40")
     return parsed
+
+
+def identity(url: URL) -> tuple[str, ...]:
+    """What two URLs of one ledger have in common, however they spell it: the file, or server and database."""
+    if url.drivername in SQLITE:
+        return (str(sqlite_path(url).resolve()),)
+    return (_host(url).lower(), str(url.port or 5432), url.database or "", str(url.query.get("options", "")))
 
 
 # --- SQLite ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from gridpilot.domain import DataFlag, PriceHistory, Site, Units
 from gridpilot.errors import DataError
 from gridpilot.market.beside import Companion, overlay, service, site_beside
 from gridpilot.market.quality import Rows, known_ahead, known_at, on_grid, plausibility, regularise, staleness
-from gridpilot.values import Array, as_array, as_times
+from gridpilot.values import YEARS, Array, as_array, as_times, plain_number, usable
 
 MAX_BYTES = 100_000_000
 ENERGY = "energy_price"
@@ -174,7 +174,8 @@ def _numeric(columns: Mapping[str, Array], energy: str) -> tuple[dict[str, Array
 
 
 def _seconds(path: Path, number: int, text: str) -> int | None:
-    """Seconds since 1970 of an ISO 8601 time with a zone; None where it is no time. A naive time is refused."""
+    """Seconds since 1970 of an ISO 8601 time with a zone; None where it is no time. A naive time is refused, and one
+    of other years than prices are of."""
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -183,11 +184,13 @@ def _seconds(path: Path, number: int, text: str) -> int | None:
         raise DataError(
             f"{path} row {number}: time {text.strip()!r} has no zone; write UTC with a Z, as {moment.isoformat()}Z"
         )
-    return int(moment.astimezone(UTC).timestamp())
+    if not usable(moment):
+        raise DataError(f"{path} row {number}: time {text.strip()!r} is not of {YEARS}; correct or drop the row")
+    return int(moment.timestamp())
 
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        return plain_number(text)
     except ValueError:
         return np.nan

@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -32,7 +32,7 @@ from gridpilot.market.feed import ENERGY, Batch, FedSource, Terms
 from gridpilot.market.http import LOOPBACK, Http, Policy, Reply
 from gridpilot.market.kept import number
 from gridpilot.market.quality import Rows
-from gridpilot.values import as_array, as_times, iso
+from gridpilot.values import as_array, as_times, iso, to_stamp, usable
 
 NAME = "gridstatus"
 SETTING = "GRIDPILOT_GRIDSTATUS_API_KEY"
@@ -187,7 +187,7 @@ class GridStatus:
             raise DataError(
                 f"{self.terms.name}: time {value!r} has no zone, expected UTC as interval_start_utc gives it"
             )
-        return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "s")
+        return to_stamp(moment) if usable(moment) else np.datetime64("NaT")
 
 
 def _checked(key: SecretStr | None, url: str) -> str:
@@ -199,5 +199,7 @@ def _checked(key: SecretStr | None, url: str) -> str:
         )
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in LOOPBACK:
-        raise ConfigError(f"gridstatus address is {parts.scheme}://{parts.hostname}: the key is sent over https alone")
+        raise ConfigError(
+            f"GRIDPILOT_GRIDSTATUS_URL is {parts.scheme}://{parts.hostname}: the key is sent over https alone"
+        )
     return text

@@ -21,7 +21,8 @@ import requests
 import urllib3
 from pydantic import SecretStr
 
-from gridpilot.errors import ConfigError, DataError, GridPilotError, RateLimited, Refused, Unreachable
+from gridpilot import address
+from gridpilot.errors import DataError, GridPilotError, RateLimited, Refused, Unreachable
 
 CHUNK = 65_536
 MAX_REDIRECTS = 3
@@ -74,15 +75,13 @@ class _TryAgain(Exception):
 class Http:
     """Calls to one server. `secret` is blanked wherever a server's words enter a message."""
 
-    base_url: str
+    base_url: str = field(repr=False)  # it may have a password
     policy: Policy = field(default_factory=Policy)
     secret: SecretStr | None = None
     stats: Stats = field(default_factory=Stats)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"API address is {self.base_url!r}: expected http://HOST or https://HOST")
+        address.server("the API's address", self.base_url)
 
     def call(
         self,
@@ -180,6 +179,9 @@ class Http:
             raise _TryAgain(_cause(error)) from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Unreachable(f"{method} {self._shown(path)}: {type(error).__name__}; check the address") from None
+        except ValueError:  # of requests, for a redirect to http://[::1
+            said = "redirects to what is no address; check the address"
+            raise Unreachable(f"{method} {self._shown(path)} {said}") from None
         raise Refused(f"{method} {self._shown(path)}: more than {MAX_REDIRECTS} redirects; check the address", 310)
 
     def _read(self, response: requests.Response, path: str, end: float) -> bytes:
@@ -205,7 +207,8 @@ class Http:
         target = urljoin(url, response.headers.get("Location", ""))
         old, new = urlsplit(url), urlsplit(target)
         if method != "GET" or old.netloc != new.netloc or new.scheme not in (old.scheme, "https"):
-            said = f"redirects to {new.scheme}://{new.netloc}, which is not followed; check the address"
+            there = f"{new.scheme}://{new.netloc.rpartition('@')[2]}"  # without a password
+            said = f"redirects to {there}, which is not followed; check the address"
             raise Refused(f"{method} {self._shown(old.path)} {said}", response.status_code)
         return target
 

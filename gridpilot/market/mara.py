@@ -19,7 +19,7 @@ from gridpilot.errors import ConfigError, DataError, Refused
 from gridpilot.market.http import Http, Policy, Reply, Stats
 from gridpilot.market.kept import Kept, future_flag, number, skew_flag
 from gridpilot.market.quality import Rows, known_at, plausibility, regularise
-from gridpilot.values import as_array, as_times, iso
+from gridpilot.values import as_array, as_times, iso, to_stamp, usable
 
 MACHINE_KEYS = {
     "air": "air_miners",
@@ -262,14 +262,13 @@ def _rows(raw: Sequence[Mapping[str, Any]]) -> Rows:
 
 
 def _time(value: Any) -> np.datetime64:
-    """An ISO 8601 time; the API's are naive and mean UTC. NaT for anything else."""
+    """An ISO 8601 time; the API's are naive and mean UTC. NaT for anything else, and for other years."""
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         return np.datetime64("NaT")
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return np.datetime64(moment, "s")
+    moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+    return to_stamp(moment) if usable(moment) else np.datetime64("NaT")
 
 
 def _simulated_clock(reply: Reply) -> SimulatedClock | None:

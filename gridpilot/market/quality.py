@@ -30,6 +30,7 @@ from gridpilot.values import Array, Times, iso, to_stamp, to_utc
 
 MAX_BAD_FRAC = 0.20  # share of rows that may be dropped or filled
 MAX_AHEAD_S = 14 * 86400  # exogenous values further ahead than this are not kept
+LONGEST_S = 31 * 86400  # an interval longer than this is none of a market
 MIN_AFTER_GAP = 48  # rows after a long gap that still make a history
 WINDOW_S = 30 * 86400  # plausibility compares with the last 30 days
 MIN_REFERENCE = 12  # values before plausibility says anything
@@ -276,7 +277,10 @@ def _step(rows: Rows, source: str, given: int | None) -> int:
             raise DataError(f"{source}: one usable row alone does not tell the interval; give at least two")
         return given
     steps, counts = np.unique(np.diff(rows.timestamp).astype(np.int64), return_counts=True)
-    return int(steps[np.argmax(counts)])
+    step = int(steps[np.argmax(counts)])
+    if step > LONGEST_S:
+        raise DataError(f"{source}: its interval is {step / 86400:,.0f} days, expected at most 31; give nearer times")
+    return step
 
 
 def _drop_between(rows: Rows, step: int) -> tuple[Rows, list[DataFlag]]:

@@ -137,7 +137,8 @@ class ReplaySource:
         self.clock = clock
         self.lookback = lookback
         if not self.first <= clock.replay < self.last + timedelta(seconds=STEP_S):
-            raise ConfigError(f"replay starts at {iso(clock.replay)}: expected {iso(self.first)} to {iso(self.last)}")
+            known = f"{iso(self.first)} to {iso(self.last)}"
+            raise ConfigError(f"replay starts at {iso(clock.replay)} (GRIDPILOT_REPLAY_START): expected {known}")
 
     @property
     def first(self) -> datetime:

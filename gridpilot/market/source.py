@@ -124,10 +124,10 @@ def _one(spec: str, settings: Settings, site: Site, companion: Companion | None)
     name, _, rest = spec.partition(":")
     if name not in SOURCES or (rest and name not in _SPECS):
         choices = ", ".join(_SPECS.get(known, known) for known in SOURCES)
-        raise ConfigError(f"source is {spec!r}: expected one of {choices}")
+        raise ConfigError(f"source (GRIDPILOT_SOURCE) is {spec!r}: expected one of {choices}")
     if name in _SPECS and name != "replay" and not rest.strip():
         what = "file" if name == "csv" else "folder" if name == "folder" else "place"
-        raise ConfigError(f"source is {name!r} without a {what}: write {_SPECS[name]}")
+        raise ConfigError(f"source (GRIDPILOT_SOURCE) is {name!r} without a {what}: write {_SPECS[name]}")
     return SOURCES[name](rest.strip(), settings, site, companion)
 
 

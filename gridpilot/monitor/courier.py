@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from gridpilot import address
 from gridpilot.config import Settings
 from gridpilot.errors import ConfigError, GridPilotError
 from gridpilot.ledger import alarm_rows
@@ -39,9 +40,8 @@ class Receiver:
     secret: SecretStr
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url.get_secret_value())
-        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
-        if not safe or not parts.hostname or parts.username:
+        parts = address.parts(self.url.get_secret_value())
+        if parts is None or "@" in parts.netloc or (parts.scheme == "http" and parts.hostname not in LOOPBACK):
             raise ConfigError(f"{URL} is no https address: expected https://HOST/PATH (http on this machine alone)")
         sign(self.secret.get_secret_value(), "", 0, b"", SECRET)  # says what is wrong with it
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from gridpilot.errors import DataError
-from gridpilot.values import Array, as_array
+from gridpilot.values import Array, as_array, plain_number
 
 COLUMN = "pnl_usd"
 
@@ -43,7 +43,7 @@ def _number(row: dict[str | None, str | None], line: int, path: Path) -> float:
     if None in row:  # a decimal comma, for one, makes two fields of a number
         raise DataError(f"{path} line {line}: has more fields than the header; write numbers as 1234.56")
     try:
-        value = float(text or "")
+        value = plain_number(text or "")
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -379,6 +379,26 @@ def test_open__bad_url_is_said(url: str, said: str) -> None:
         Ledger.open(url)
 
 
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder", "endless"])
+def test_head_file__not_a_file_of_its_length__refused_at_once(kind: str, tmp_path: Path) -> None:
+    url, head = f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "head"
+    with Ledger.open(url) as ledger:
+        ledger.append("reading", {}, at=T0)
+    if kind == "device":
+        head = Path("/dev/full")
+    elif kind == "pipe":
+        os.mkfifo(head)
+    elif kind == "folder":
+        head.mkdir()
+    else:
+        with head.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(
+        LedgerError, match=r"is not a regular file|\(Is a directory\)|does not hold a number and a hash"
+    ):
+        Ledger.open(f"{url}?head_file={head}")
+
+
 def test_open__read_only_reads_and_never_writes(url: str) -> None:
     with pytest.raises(LedgerError, match=r"does not exist: run a cycle first|is empty: run a cycle first"):
         Ledger.open(url, read_only=True)

@@ -99,6 +99,37 @@ def test_read__useless_file_is_one_clear_line(tmp_path: Path, content: str | byt
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "when",
+    ["0001-01-01T00:00:00+14:00", "1969-12-31T23:00:00Z", "2199-12-31T23:00:00-01:00", "9999-12-31T22:00:00Z"],
+)
+def test_read__time_at_the_edge_of_the_calendar__refused_with_its_row_and_the_years(tmp_path: Path, when: str) -> None:
+    with pytest.raises(DataError, match=r"row 74: time .* is not of the years 1970 to 2199") as caught:
+        read_prices(write(tmp_path, f"{hours(72)}{when},40\n"), Site())
+    assert when in str(caught.value)
+
+
+@pytest.mark.parametrize("first", [datetime(1970, 1, 1, tzinfo=UTC), datetime(2199, 12, 31, 22, tzinfo=UTC)])
+def test_read__first_and_last_hours_that_are_taken__read(tmp_path: Path, first: datetime) -> None:
+    rows = "".join(f"{iso(first + timedelta(hours=i))},{i}\n" for i in range(2))
+    assert read_prices(write(tmp_path, f"timestamp,energy_price\n{rows}"), Site()).last == first + timedelta(hours=1)
+
+
+def test_read__two_rows_that_are_lifetimes_apart__no_interval(tmp_path: Path) -> None:
+    text = "timestamp,energy_price\n1970-01-01T00:00:00Z,1\n2199-01-01T00:00:00Z,2\n"
+    with pytest.raises(DataError, match="interval is 83,641 days, expected at most 31"):
+        read_prices(write(tmp_path, text), Site())
+
+
+@pytest.mark.parametrize("cell", ["1_000", "٣", "１"])
+def test_read__number_not_written_plainly__dropped_and_named_as_text_is(tmp_path: Path, cell: str) -> None:
+    text = hours(60) + f"{iso(START + timedelta(hours=60))},{cell}\n{iso(START + timedelta(hours=61))},50\n"
+    history = read_prices(write(tmp_path, text), Site())
+    assert [f.code for f in history.flags] == ["DROPPED", "GAP_FILLED"]
+    assert history.flags[0].message.startswith("row 62:")
+    assert history.energy_usd_per_mwh.max() < 100.0
+
+
 def test_read__missing_file_folder_and_too_large_file_are_data_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

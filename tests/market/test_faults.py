@@ -254,6 +254,15 @@ def test_F07__redirect_to_another_host_is_refused(server: MaraServer, source: Ma
     assert len(server.requests) == 1
 
 
+def test_F07__redirect_with_a_password_or_to_no_address__refused_without_it(server: MaraServer) -> None:
+    client = MaraClient(server.url.replace("://", "://u:SECRETPW@"), policy=QUICK)
+    for target in ("https://u:SECRETPW@elsewhere.example/prices", "http://[::1"):
+        server.faults.redirect = target
+        with pytest.raises((Refused, Unreachable), match=r"redirects to .*check the address") as caught:
+            client.prices()
+        assert "SECRETPW" not in str(caught.value)
+
+
 def test_F07__redirect_loop_on_the_same_host_ends(server: MaraServer, source: MaraSource) -> None:
     server.faults.redirect = "/prices"
     with pytest.raises(Refused, match="more than 3 redirects"):

@@ -45,6 +45,18 @@ def test_fetch__newest_first_naive_rows_become_ascending_index_prices(server: Ma
     assert (history.units.money, history.units.energy, history.step_s) == ("index", "index/W", 300)
 
 
+def test_fetch__rows_at_the_edge_of_the_calendar__left_out_as_rows_without_a_time(
+    server: MaraServer, site: Site
+) -> None:
+    minutes = [f"2025-06-21T12:{5 * i:02d}:00" for i in range(9)]
+    server.faults.prices = [
+        {"energy_price": 2.5, "hash_price": 1.5, "token_price": 0.5, "timestamp": when}
+        for when in ("9999-12-31T23:59:59", "0001-01-01T00:00:00+14:00", *minutes[::-1])
+    ]
+    history = MaraSource(MaraClient(server.url, policy=QUICK), site).fetch(datetime(2025, 6, 21, 12, 41, tzinfo=UTC))
+    assert len(history) == 9 and "DROPPED" in [flag.code for flag in history.flags]
+
+
 def test_money__our_rates_equal_what_the_machines_report(server: MaraServer, site: Site) -> None:
     client = MaraClient(server.url, policy=QUICK)
     client.create_site(site.name)

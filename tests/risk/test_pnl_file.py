@@ -30,6 +30,8 @@ def test_read_pnl__spreadsheet_export_with_more_columns(tmp_path: Path) -> None:
         (b"pnl_usd,pnl_usd\n1,2\n", "one column"),
         (b"pnl_usd\n", "no rows"),
         (b"pnl_usd\n1\ntwelve\n", "line 3: pnl_usd is 'twelve'"),
+        (b"pnl_usd\n1_000\n", "line 2: pnl_usd is '1_000', expected a number"),
+        ("pnl_usd\n٣\n".encode(), "line 2: pnl_usd is '٣', expected a number"),
         (b"pnl_usd\nnan\n", "line 2: pnl_usd is 'nan'"),
         (b"pnl_usd\n-inf\n", "line 2"),
         (b"day,pnl_usd\nmonday\n", "line 2: pnl_usd is None"),
