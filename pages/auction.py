@@ -64,9 +64,8 @@ def _result() -> None:
             rows = parts.result_table(snap.auction, snap.units.money)
             widgets.table(rows, "auction", parts.numbers(rows))
             st.caption("A payment covers the power of the cooling too. The site's own alternatives pay nothing.")
-            rejected = snap.auction["rejected"]
-            if rejected:
-                st.caption("Not served: " + widgets.inert(parts.unserved(rejected)))
+            if said := parts.unserved(snap.auction):
+                st.caption("Not served: " + widgets.inert(said))
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
 

@@ -19,10 +19,9 @@ DAYS = (30, 90, 180, 365)
 def _result(result: Mapping[str, Any], money: str, key: str) -> None:
     share, added = result["percent_of_perfect"], result["percent_of_added"]
     with widgets.tile_row(4):
-        text = "nothing to earn" if share is None else f"{share:.1f} % of all money"
+        text = "nothing to earn" if share is None else f"{share:.1f} % of perfect foresight"
         value = fmt.DASH if added is None else fmt.Quantity(f"{added:.0f}", "%")
-        note = "What the engine added to a battery at rest, of what perfect foresight would have added in these days."
-        widgets.tile("Of perfect foresight", value, text, note=note)
+        widgets.tile("Of what could be added", value, text, note=backtest_parts.SHARES)
         earned = fmt.money(result["revenue_usd"], money)
         rest = fmt.money(result["resting_usd"], money).value
         widgets.tile("Earned", earned, f"battery at rest {rest}", note="Loads less energy bought, plus energy sold.")

@@ -20,6 +20,7 @@ from gridpilot.values import Array
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Coded = tuple[Collection[str], NDArray[np.integer]]  # different names, and the number of each row's name among them
+NOTHING = "asks for 0 kW"  # why such a row takes no part
 POWER = "power"  # the resource that every auction sells: kW of site power
 KW = 1e-9  # a millionth of a watt: below this an amount is rounding
 
@@ -183,7 +184,7 @@ def admit(book: Book, supply: Supply) -> tuple[Bools, list[Refused]]:
     refused = []
     for i in np.flatnonzero(out).tolist():
         if zero[i]:
-            reason = "asks for 0 kW"
+            reason = NOTHING
         elif negative[i]:
             reason = f"bids {book.price[i]:g} $/kWh: below zero"
         elif below[i]:

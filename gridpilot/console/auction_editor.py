@@ -11,6 +11,7 @@ import streamlit as st
 
 from gridpilot import report, views
 from gridpilot.auction.bids import OTHERS, Refusal, read_rows
+from gridpilot.auction.book import NOTHING
 from gridpilot.auction.proof import Outcome
 from gridpilot.console import auction_parts as parts
 from gridpilot.console import format as fmt
@@ -156,7 +157,11 @@ def _answer(snap: views.Snapshot, result: Mapping[str, Any]) -> None:
         widgets.tile("Method", exact, result["method"])
     table = parts.result_table(result, money)
     widgets.table(table, "cleared", parts.numbers(table))
-    _warn([(row["bidder"], row["reason"]) for row in result["rejected"]])
+    if said := parts.unserved({**result, "rejected": ()}):
+        st.caption("Not served: " + widgets.inert(said))
+    # why bids take no part, but not of who asks for nothing in the recorded auction either
+    idle = {(row["bidder"], NOTHING) for row in views.bid_rows(snap.auction) if row["kw"] <= 0.0}
+    _warn([told for row in result["rejected"] if (told := (row["bidder"], row["reason"])) not in idle])
 
 
 def _otherwise(snap: views.Snapshot, question: views.Question) -> None:

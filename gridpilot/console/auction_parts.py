@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from gridpilot import views
+from gridpilot.auction.book import NOTHING
 from gridpilot.console import charts, plots
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
@@ -113,10 +114,23 @@ def result_table(auction: Mapping[str, Any], money: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def unserved(rejected: Sequence[Mapping[str, Any]]) -> str:
-    """Bids that took no part and why, the first of them."""
-    first = "; ".join(f"{row['bidder']} {row['reason']}" for row in rejected[:MOST_SHOWN])
-    return first + (f"; and {len(rejected) - MOST_SHOWN:,} more" if len(rejected) > MOST_SHOWN else "")
+def unserved(auction: Mapping[str, Any]) -> str:
+    """Who asked for power and got none or less, who lacks most first, and why where its bid took no part."""
+    why = {row["bidder"]: row["reason"] for row in auction["rejected"] if row["reason"] != NOTHING}
+    asked: dict[str, float] = {}
+    got: dict[str, float] = {}
+    for row in auction["allocation"]:
+        if row["bidder"] not in REST:
+            asked[row["bidder"]] = asked.get(row["bidder"], 0.0) + row["asked_kw"]
+            got[row["bidder"]] = got.get(row["bidder"], 0.0) + row["kw"]
+    short = sorted((n for n in asked if asked[n] - got[n] >= 0.05), key=lambda name: got[name] - asked[name])
+    said = [
+        f"{name} got {fmt.power(got[name])} of {fmt.power(asked[name])}" + (f" ({why[name]})" if name in why else "")
+        for name in short
+    ]
+    said += [f"{name}: {reason}" for name, reason in why.items() if name not in asked]
+    more = f"; and {len(said) - MOST_SHOWN:,} more" if len(said) > MOST_SHOWN else ""
+    return "; ".join(said[:MOST_SHOWN]) + more
 
 
 def externality_table(snap: views.Snapshot, payment: Mapping[str, Any]) -> pd.DataFrame:

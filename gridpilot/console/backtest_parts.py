@@ -35,6 +35,10 @@ FORECASTERS: Final = {
 TAKES: Final = {
     "ridge": "about half a minute", "ensemble": "some minutes", "seasonal naive": "a few seconds"
 }  # fmt: skip
+SHARES: Final = (
+    "What the engine added to a battery at rest, of what perfect foresight would have added in these days. Of perfect "
+    "foresight: all money, that of the loads too, against all that perfect foresight would have made."
+)
 PARTS: Final = {
     "horizon": "ends of days",
     "forecast": "forecast error",
@@ -73,7 +77,7 @@ def live_words(days: Sequence[Day], money: str) -> str:
         return text
     share = math.fsum(day.profit_usd + day.stored_usd for day in known) / math.fsum(day.perfect_usd for day in known)
     whole = fmt.count(len(known), "closed day")
-    return f"{text}; over {whole} {fmt.percent(share)} of what perfect foresight earns"
+    return f"{text}; over {whole} {fmt.percent(share)} of perfect foresight"
 
 
 def money_figure(body: Mapping[str, Any], money: str) -> Figure:

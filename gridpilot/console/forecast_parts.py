@@ -17,12 +17,14 @@ from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.price_parts import KINDS, series_of, shown, unit_of
 from gridpilot.console.theme import LIGHT
 from gridpilot.errors import GridPilotError
-from gridpilot.values import as_times, to_stamp, to_utc
+from gridpilot.values import as_array, as_times, to_stamp, to_utc
 
 MEMBER_HUES: Final = ("other_1", "other_2", "other_3", "tenants", "jobs", "cooling")
 MODELS: Final = {"in force": "forecast in force", "mix": "forecast in force"}
 IN_FORCE: Final = "Forecast in force"
 ALL: Final = "All models"
+PROMISED: Final = 0.8  # share of prices inside the band that is shown
+NEAR: Final = 0.05  # of it
 DAY_S: Final = 86_400
 ERRORS_SAID: Final = (
     "Unseen days: mean absolute error of day-ahead forecasts on {days} past days, none of them seen in fitting. "
@@ -75,7 +77,8 @@ def tiles(snap: views.Snapshot, kind: str, live: Sequence[views.LiveScore], days
             widgets.tile(f"Error live, {days_live:.0f} days", fmt.quantity(force.mae, unit), against, note=note)
             inside = fmt.percent(force.coverage_frac).removesuffix(f"{fmt.NBSP}%")
             note = "Each interval is forecast many times, so a few surprises count often while the record is short."
-            widgets.tile("In the 80 % band, live", fmt.Quantity(inside, "%"), "80 % promised", note=note)
+            told = f"80 % promised; {verdict(force.coverage_frac, force.intervals)}"
+            widgets.tile("In the 80 % band, live", fmt.Quantity(inside, "%"), told, note=note)
 
 
 def forecast_figure(
@@ -242,13 +245,24 @@ def calibration_figure(snap: views.Snapshot, kind: str, live: Sequence[views.Liv
 
 
 def calibration_title(snap: views.Snapshot, kind: str, live: Sequence[views.LiveScore]) -> str:
-    """Whether the 80 % band holds what it promises."""
-    covered, _, whose = coverage(snap, kind, live)
-    inside = covered.get(0.8, float("nan"))
-    gap = inside - 0.8
-    word = "as promised" if abs(gap) < 0.05 else "too narrow so far" if gap < 0.0 else "too wide so far"
-    held = f": {fmt.percent(inside)} of the prices inside the 80 % band" if fmt.known(inside) else ""
-    return f"{whose}, the bands are {word}{held}"
+    """Whether the 80 % band holds what it promises, as far as the prices behind it tell."""
+    covered, n, whose = coverage(snap, kind, live)
+    inside = covered.get(PROMISED, float("nan"))
+    if not fmt.known(inside):
+        return f"{whose}, it is not known how many of the prices came inside the 80 % band"
+    return f"{whose}, {fmt.percent(inside)} of the prices came inside the 80 % band: {verdict(inside, n)}"
+
+
+def verdict(inside: float, n: int) -> str:
+    """What a share inside the 80 % band tells of the bands, n different prices being behind it.
+
+    It fails where what was promised is further off than two standard errors; it holds where that is near and the
+    errors are small, from 64 prices on.
+    """
+    gap, error = inside - PROMISED, float(plots.two_errors(as_array([PROMISED]), n)[0])
+    if abs(gap) > max(error, NEAR):
+        return f"too {'narrow' if gap < 0.0 else 'wide'} so far"
+    return "as promised" if abs(gap) <= NEAR and error <= 2.0 * NEAR else f"too few to tell ({n:,})"
 
 
 def coverage(
@@ -262,7 +276,8 @@ def coverage(
     trial = snap.forecast.get("trials", {}).get(kind)
     week = 7 * DAY_S // snap.step_s
     if trial and trial["coverage"] and (force is None or force.intervals < week):
-        return {float(band): share for band, share in trial["coverage"].items()}, int(trial["values"]), "On past days"
+        whose = f"On {fmt.count(len(trial['origin']), 'past day')}"
+        return {float(band): share for band, share in trial["coverage"].items()}, int(trial["values"]), whose
     if force is not None and np.isfinite(force.coverage_frac):
-        return force.coverage, force.intervals, "Live"
+        return force.coverage, force.intervals, f"Live, in {fmt.count(force.intervals, 'interval')}"
     return {}, 0, ""

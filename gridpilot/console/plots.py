@@ -25,7 +25,7 @@ MOST_POINTS: Final = 1000  # of a curve
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One bar of the ladder: `value` is the break-even price, `hue` a thing whose colour it takes."""
+    """One bar of the ladder: `value` is the break-even price, NaN if not known; `hue` a thing whose colour it takes."""
 
     name: str
     value: float
@@ -34,10 +34,11 @@ class Rung:
 
 def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") -> Figure:
     """Break-even price of each consumer as a bar against the price now; what does not earn is pale."""
-    ordered = sorted(rungs, key=lambda r: (r.value, r.name))
+    ordered = sorted(rungs, key=lambda r: (-math.inf if math.isnan(r.value) else r.value, r.name))
     on = [r.value > price_now for r in ordered]
     names = [escape(r.name) for r in ordered]
-    top = _reach([r.value for r in ordered], price_now)
+    known = [r.value for r in ordered if not math.isnan(r.value)]
+    top = _reach(known, price_now)
     colours = [hue(r.hue or r.name) for r in ordered]
     bars = {
         "type": "bar",
@@ -54,21 +55,28 @@ def ladder(rungs: Sequence[Rung], price_now: float, unit: str, title: str = "") 
     }
     layout = base_layout(ROW_PX * max(2, len(rungs)) + 70, title)
     layout |= {"bargap": 0.28, "hovermode": "closest"}
-    low = min([r.value for r in ordered] + [price_now, 0.0])
+    low = min([*known, price_now, 0.0])
     span = (top - low) or 1.0
     layout["xaxis"] = value_axis(title=axis_title(unit), range=[low - 0.02 * span, top + 0.55 * span], fixedrange=True)
     layout["yaxis"] = value_axis(gridcolor="rgba(0,0,0,0)", fixedrange=True, tickfont={"color": LIGHT["ink"]})
     layout["annotations"] += [
         {
-            "text": f"{fmt.price(r.value, unit).value} {'earns' if earns else 'does not earn'}"
-            + (", bar cut" if r.value > top else ""), "x": 1,
+            "text": _told(r.value, price_now, top), "x": 1,
             "xref": "paper", "xanchor": "right", "y": escape(r.name), "yref": "y", "showarrow": False,
             "font": {"size": 12}, "bgcolor": LIGHT["background"],
         }
-        for r, earns in zip(ordered, on, strict=True)
+        for r in ordered
     ]  # fmt: skip
     mark_x(layout, price_now, f"price now {fmt.price(price_now, unit).value}", LIGHT["now"])
     return {"data": [bars], "layout": layout}
+
+
+def _told(value: float, price_now: float, top: float) -> str:
+    """What stands beside a bar."""
+    if math.isnan(value):
+        return "not known"
+    word = "earns" if value > price_now else "does not earn"
+    return f"{fmt.price(value).value} {word}" + (", bar cut" if value > top else "")
 
 
 def _reach(values: Sequence[float], price_now: float) -> float:
@@ -234,7 +242,7 @@ def _edges(sample: Array, at: float) -> Array:
 def calibration(nominal: Floats, covered: Floats, n: int, title: str = "") -> Figure:
     """Share of outcomes inside each band against the share promised (fractions), with two standard errors."""
     promised, came = np.asarray(nominal, dtype=np.float64), np.asarray(covered, dtype=np.float64)
-    spread = 2.0 * np.sqrt(np.clip(promised * (1.0 - promised), 0.0, None) / max(1, n))
+    spread = two_errors(promised, n)
     points = {
         "type": "scatter",
         "mode": "markers",
@@ -255,6 +263,11 @@ def calibration(nominal: Floats, covered: Floats, n: int, title: str = "") -> Fi
     layout["xaxis"] = value_axis(title=axis_title("band promises, %"), range=[0, 100], fixedrange=True)
     layout["yaxis"] = value_axis(title=axis_title("outcomes inside, %"), range=[0, 102], fixedrange=True)
     return {"data": [ideal, points], "layout": layout}
+
+
+def two_errors(promised: Array, n: int) -> Array:
+    """Two standard errors of a share of n outcomes that keep what is promised (a fraction)."""
+    return as_array(2.0 * np.sqrt(np.clip(promised * (1.0 - promised), 0.0, None) / max(1, n)))
 
 
 def errors(values: Mapping[str, float], unit: str, reference: str = "", title: str = "") -> Figure:

@@ -141,12 +141,28 @@ def day_spark(prices: views.Prices, kind: str, hours: int = 24) -> list[float]:
 def ladder_figure(snap: views.Snapshot) -> Figure:
     """Break-even of each machine type against the price now."""
     now = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
-    return plots.ladder([plots.Rung(s.type, s.strike) for s in views.strikes(snap)], now, snap.units.energy)
+    rungs = [plots.Rung(s.type, s.strike if s.known else np.nan) for s in views.strikes(snap)]
+    return plots.ladder(rungs, now, snap.units.energy)
 
 
 def ladder_title(snap: views.Snapshot) -> str:
-    """Who would burn money at the price now."""
-    found = views.strikes(snap)
+    """Who would burn money at the price now, and of whom that is not known."""
+    every = views.strikes(snap)
+    found, unknown = [s for s in every if s.known], [s.type for s in every if not s.known]
+    if not unknown:
+        return _earn_words(snap, found)
+    now = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
+    earning, losing = [s.type for s in found if s.strike > now], [s.type for s in found if s.strike <= now]
+    parts = [f"{_listed(earning)} earn{'s' if len(earning) == 1 else ''}"] if earning else []
+    parts += [f"{_listed(losing)} would burn money"] if losing else []
+    told = f"At {fmt.price(now, snap.units.energy)} {', '.join(parts)}" if parts else ""
+    price = " and ".join(sorted({s.product for s in every if not s.known}))
+    said = f"what {_listed(unknown)} earn{'s' if len(unknown) == 1 else ''} is not known without a {price} price"
+    return f"{told}; {said}" if told else f"{said[:1].upper()}{said[1:]}"
+
+
+def _earn_words(snap: views.Snapshot, found: Sequence[views.Strike]) -> str:
+    """Who would burn money at the price now, where every break-even is known."""
     now = float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))
     losing, price = [s.type for s in found if s.strike <= now], fmt.price(now, snap.units.energy)
     if not found:
@@ -163,13 +179,15 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def strike_table(snap: views.Snapshot) -> pd.DataFrame:
-    """Who earns and who burns, by machine type."""
+    """Who earns and who burns, by machine type; NaN where the price of what it makes is not known."""
     found, unit = views.strikes(snap), snap.units.energy
     return pd.DataFrame(
         {
             "machines": [s.type for s in found],
-            f"break-even, {unit}": [s.strike for s in found],
-            f"margin now, {unit}": [float(snap.shown(1000.0 * s.margin_usd_per_kwh)) for s in found],
+            f"break-even, {unit}": [s.strike if s.known else np.nan for s in found],
+            f"margin now, {unit}": [
+                float(snap.shown(1000.0 * s.margin_usd_per_kwh)) if s.known else np.nan for s in found
+            ],
             "on": [f"{s.running} of {s.count}" for s in found],
         }
     )

@@ -173,6 +173,7 @@ class Strike:
     running: int
     count: int
     note: str
+    known: bool = True  # whether the price of what it makes is; without one it counts as worth nothing
 
 
 def strikes(snap: Snapshot) -> list[Strike]:
@@ -193,6 +194,7 @@ def strikes(snap: Snapshot) -> list[Strike]:
                 running,
                 machine.count,
                 machine.note,
+                known=now[machine.product] is not None,
             )
         )
     return sorted(out, key=lambda strike: -strike.strike)

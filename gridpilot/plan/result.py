@@ -12,7 +12,7 @@ from gridpilot.plan.loads import CUSTOMER, JOB, Load
 from gridpilot.plan.problem import Problem
 from gridpilot.values import Array, as_array
 
-SHORT_KWH = 0.01  # below what a meter can tell
+SHORT_KWH = 0.05  # less is told as 0.0
 RESERVE, DEMAND, DEPTH, ROOM = "reserve", "demand charge", "wear by depth", "warmth left in the room"
 
 
@@ -154,7 +154,8 @@ def _broken(problem: Problem, found: Solution) -> Iterator[DataFlag]:
         kw, most_kw = found.loads_kw[run.load], next(load.max_kw for load in problem.loads if load.name == run.load)
         missing, could = (run.least_kwh - float(run.mask * problem.hours @ power) for power in (kw, most_kw))
         if run.cause == JOB and could > SHORT_KWH:
-            text = f"{run.load} can't have {could:,.1f} kWh before its deadline: {run.least_kwh - could:,.1f} kWh fit"
+            needs, fits = f"{run.least_kwh:,.1f}", f"{run.least_kwh - could:,.1f}"
+            text = f"{run.load} needs {needs} kWh before its deadline: {fits} kWh fit, {could:,.1f} don't"
             yield DataFlag("JOB_LATE", text, "warn", "plan")
         elif missing > SHORT_KWH and (run.cause == CUSTOMER or run.short_usd_per_kwh):
             what = "of its service level" if run.cause == CUSTOMER else "at its deadline"

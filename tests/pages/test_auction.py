@@ -5,6 +5,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from gridpilot import views
+from gridpilot.console import auction_parts
 from tests.pages.conftest import OpenPage, words
 
 pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
@@ -36,6 +37,38 @@ def test_auction__chosen_bidder__rows_sum_to_its_payment(full: OpenPage) -> None
     app.selectbox(key="payment_of").set_value(payment["bidder"]).run()
     rows = app.dataframe[1].value
     assert rows["adds, USD/h"].sum() == pytest.approx(payment["usd_per_h"], abs=1e-9)
+
+
+def test_unserved__who_asked_and_lacks_most_first__nobody_who_asked_for_nothing() -> None:
+    def row(bidder: str, asked_kw: float, kw: float) -> dict[str, object]:
+        return {"bidder": bidder, "service": "x", "asked_kw": asked_kw, "kw": kw}
+
+    auction = {
+        "allocation": [
+            row("gpu", 300.0, 300.0), row("cold-store", 40.0, 0.0), row("training", 0.0, 0.0),
+            row("hydro", 200.0, 50.0), row("hydro", 10.0, 10.0), row("render-farm", 60.0, 0.0), row("grid", 0.0, 50.0),
+        ],
+        "rejected": [
+            {"bidder": "training", "reason": "asks for 0 kW"},
+            {"bidder": "cold-store", "reason": "bids 0.01 $/kWh: below the reserve of 0.05"},
+            {"bidder": "late", "reason": "uses cranes, of which nothing is for sale"},
+        ],
+    }  # fmt: skip
+    assert auction_parts.unserved(auction).replace("\u00a0", " ") == (
+        "hydro got 60.0 kW of 210 kW; render-farm got 0.0 kW of 60.0 kW; cold-store got 0.0 kW of 40.0 kW "
+        "(bids 0.01 $/kWh: below the reserve of 0.05); late: uses cranes, of which nothing is for sale"
+    )
+
+
+def test_auction__clear_the_recorded_bids__no_warning_of_who_asks_for_nothing(full: OpenPage) -> None:
+    app = full("auction")
+    snap = views.snapshot()
+    assert snap is not None
+    app.button(key="bids_clear").click().run()
+    assert not [box.value for box in app.warning if "asks for 0 kW" in box.value.replace("\\", "")]
+    short = auction_parts.unserved(snap.auction)
+    assert words(app).count("Not served: ") == (2 if short else 0)
+    assert "asks for 0 kW" not in words(app)
 
 
 def tables(app: AppTest) -> list[pd.DataFrame]:

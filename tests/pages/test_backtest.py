@@ -94,7 +94,7 @@ def test_live_words__days_on_record__earned_against_always_on_and_perfect_foresi
     said = backtest_parts.live_words([running, closed], "USD").replace("\u00a0", " ")
     assert said == (
         "On record it earned 2,500 USD in 30 settled hours, 400.00 USD more than with every machine always on; "
-        "over 1 closed day 95 % of what perfect foresight earns"
+        "over 1 closed day 95 % of perfect foresight"
     )
     assert "100.00 USD less" in backtest_parts.live_words([running], "USD").replace("\u00a0", " ")
     assert backtest_parts.live_words([], "USD") == ""

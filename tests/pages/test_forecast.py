@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -105,3 +107,32 @@ def test_forecast__stale_prices__strip_says_so_and_the_page_works(stale: OpenPag
     assert not app.exception
     assert "Prices are stale" in words(app)
     assert len(app.metric) == 4
+
+
+@pytest.mark.parametrize(
+    ("inside", "n", "said"),
+    [
+        (1.0, 1, "too few to tell (1)"),
+        (0.69, 40, "too few to tell (40)"),
+        (0.8, 63, "too few to tell (63)"),
+        (0.8, 64, "as promised"),
+        (0.76, 672, "as promised"),
+        (0.69, 168, "too narrow so far"),
+        (1.0, 168, "too wide so far"),
+    ],
+)
+def test_verdict__only_where_enough_prices_are_behind_it(inside: float, n: int, said: str) -> None:
+    assert forecast_parts.verdict(inside, n) == said
+
+
+def test_calibration__few_live_prices__names_its_span_and_gives_no_verdict(full: OpenPage) -> None:
+    app = full("forecast")
+    snap = views.snapshot()
+    assert snap is not None
+    live = views.live_scores("energy")
+    score = next(score for score in live if score.member == "in force")
+    bare = replace(snap, forecast={**snap.forecast, "trials": {}})
+    title = forecast_parts.calibration_title(bare, "energy", live)
+    assert title.startswith("Live, in 4 intervals, ") and title.endswith("80 % band: too few to tell (4)")
+    tile = next(metric for metric in app.metric if metric.label == "In the 80 % band, live")
+    assert tile.delta.replace("\\", "").endswith("too few to tell (4)") and score.intervals == 4

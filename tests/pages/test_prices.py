@@ -145,3 +145,21 @@ def test_sources__stale_ledger__age_is_by_now(stale: OpenPage) -> None:
     (standing,) = views.sources()
     assert standing.age_s == views.status().price_age_s
     assert standing.age_s is not None and standing.age_s >= 3 * 3600
+
+
+def test_ladder__no_hash_price__said_as_not_known_and_not_as_worth_nothing(full: OpenPage) -> None:
+    full("prices")
+    snap = views.snapshot()
+    assert snap is not None
+    prices = {**snap.cycle["prices"], "hash": None, "energy_usd_per_mwh": 89.0}
+    bare = replace(snap, cycle={**snap.cycle, "prices": prices})
+    title = price_parts.ladder_title(bare).replace("\u00a0", " ")
+    assert title == ("At 89.00 USD/MWh gpu earns; what air, immersion and hydro earn is not known without a hash price")
+    table = price_parts.strike_table(bare).set_index("machines")
+    assert (
+        table.loc[["air", "immersion", "hydro"], ["break-even, USD/MWh", "margin now, USD/MWh"]].isna().to_numpy().all()
+    )
+    assert table.loc["gpu", "break-even, USD/MWh"] > 89.0
+    dark = replace(snap, cycle={**snap.cycle, "prices": {**prices, "token": None}})
+    assert price_parts.ladder_title(dark).endswith("is not known without a hash and token price")
+    assert price_parts.ladder_title(dark).startswith("What ")

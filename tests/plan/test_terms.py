@@ -130,7 +130,15 @@ def test_job__that_cannot_meet_its_deadline__is_planned_as_far_as_it_goes_and_sa
     assert total(made.loads_kw["late"]) == pytest.approx(200.0)
     assert made.extras_usd["job shortfall"] == pytest.approx(-30.0)
     assert [flag.code for flag in made.flags] == ["JOB_LATE"]
-    assert "300.0 kWh" in made.flags[0].message
+    assert made.flags[0].message == "late needs 500.0 kWh before its deadline: 200.0 kWh fit, 300.0 don't"
+
+
+@pytest.mark.parametrize(("energy_kwh", "codes"), [(200.04, []), (200.06, ["JOB_LATE"])])
+def test_job__lacks_less_than_is_shown__no_alarm(energy_kwh: float, codes: list[str]) -> None:
+    job = Job("late", energy_kwh, 50.0, 0.5, deadline=START + timedelta(hours=4), shortfall_usd_per_kwh=0.1)
+    site = replace(ALONE, jobs=(job,))
+    made = solve.plan(site, state(site), outlook([50.0] * 6))
+    assert [flag.code for flag in made.flags] == codes
 
 
 GPU = MachineType("gpu", 10, 10000.0, 5000.0, "token")  # 100 kW, worth 1.08 $/kWh at 0.6 $/Mtok
