@@ -7,13 +7,13 @@ is said to be out of its reach.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts
 from gridpilot.explain.recall import dated
 from gridpilot.explain.sentences import Say, Sentence, listed
-from gridpilot.explain.when import MOST_HOURS, When
+from gridpilot.explain.when import When
 
 ORIGINS = {
     "override": "an operator's override",
@@ -22,12 +22,20 @@ ORIGINS = {
     "estop": "the emergency stop",
 }
 
+LAPSED = {
+    "failsafe": "the site was in its fail-safe state since",
+    "estop": "the emergency stop had switched everything off at",
+    "expired": "the set points of the last one had expired at",
+}
+NOT_YET = "That time has not come yet: nothing of it has happened."
 
-def about(facts: Facts, asked: When, now: datetime) -> list[Sentence]:
-    """What is on record, or planned, for that time."""
+
+def about(facts: Facts, asked: When, now: datetime, *, happened: bool = False) -> list[Sentence]:
+    """What is on record, or planned, for that time; `happened` where the question takes it for past."""
     if asked.past(now):
         return _decision(facts) if asked.moment else _past(facts, asked, now)
-    return at_hour(facts, asked.start) if asked.moment else _ahead(facts, asked)
+    said = at_hour(facts, asked.start) if asked.moment else _ahead(facts, asked)
+    return [Sentence(NOT_YET), *said] if happened and asked.start > now else said
 
 
 # --- the past --------------------------------------------------------------------------------
@@ -48,13 +56,13 @@ def _decision(facts: Facts) -> list[Sentence]:
 
 
 def _past(facts: Facts, asked: When, now: datetime) -> list[Sentence]:
-    if now - asked.start > timedelta(hours=MOST_HOURS):
+    if asked.too_old(now):
         return [Sentence("I look back a week at the most: the Prices page and the ledger itself go further back.")]
     out = []
     if "past.price_mean" in facts:
         out.append(_prices(facts, "past", f"{asked.said} power cost"))
     if "past.decisions" not in facts:
-        return [*out, _not_on_record(facts)]
+        return [*out, *_decision(facts)]
     say = Say(facts)
     if "past.profit" in facts:
         text = f"The site made {say('past.profit')} in {say('past.hours')} settled"
@@ -70,6 +78,13 @@ def _past(facts: Facts, asked: When, now: datetime) -> list[Sentence]:
 
 def _not_on_record(facts: Facts) -> Sentence:
     say = Say(facts)
+    if "lapse.why" in facts:
+        say("lapse.why")
+        text = f"No decision was in force then: {LAPSED[facts.word('lapse.why')]} {say.clock('lapse.why')}"
+        text += f". The last decision before was that of {say.clock('lapse.decision')}"
+        return say.close(
+            f"{text}, the next was made at {say.clock('lapse.next')}." if "lapse.next" in facts else f"{text}."
+        )
     text = "No decision of that time is on record"
     if "record.first" in facts:
         text += f": the oldest is of {say.clock('record.first')}"

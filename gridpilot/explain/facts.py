@@ -88,6 +88,10 @@ class Book:
         kept = value if isinstance(value, str) else float(value)
         self.facts[fact_id] = Fact(fact_id, label, kept, unit, moment, f"{self.kind} {self.snap.cycle_id}")
 
+    def cite(self, fact_id: str, label: str, value: str, at: datetime, source: str) -> None:
+        """Add a word of another ledger entry than this decision's."""
+        self.facts[fact_id] = Fact(fact_id, label, value, "", at.astimezone(self.zone), source)
+
     def name(self, group: str, name: str) -> str:
         """Add the name fact of a group's member and return the short name that stands in ids."""
         short = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-").lower()[:40] or "unnamed"

@@ -17,10 +17,11 @@ import numpy as np
 
 from gridpilot.explain.fact import Facts
 from gridpilot.explain.facts import Book, decided
-from gridpilot.explain.when import MOST_HOURS, When, when
+from gridpilot.explain.when import When, when
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.decision import Snapshot, times, values
+from gridpilot.monitor.lapse import lapse
 from gridpilot.values import Array, Times, as_array, to_utc
 
 ON: Final = 0.5  # of one machine's power; more is running
@@ -31,7 +32,7 @@ def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
     """The facts, with those about the time that the question names."""
     asked = None if facts.at is None else when(question, facts.at)
     snap = None if asked is None else decision.load(ledger, facts.cycle_id)
-    if asked is None or facts.at is None or snap is None:
+    if not isinstance(asked, When) or facts.at is None or snap is None:
         return facts
     book = Book(snap)
     _reach(book, ledger)
@@ -40,9 +41,11 @@ def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
         if not asked.moment:
             _ahead(book, asked)
     elif asked.moment:
-        earlier = _in_force(ledger, asked)
-    elif asked.start.astimezone(UTC) >= snap.at - timedelta(hours=MOST_HOURS):
+        earlier = _in_force(book, ledger, asked.start)
+    elif not asked.too_old(facts.at):
         _past(book, ledger, asked)
+        if "past.decisions" not in book.facts:
+            earlier = _in_force(book, ledger, asked.start)
     found = dict(facts.by_id) | book.facts
     if earlier is not None and earlier.at is not None:
         found |= {dated(fact.id, earlier): replace(fact, id=dated(fact.id, earlier)) for fact in earlier.values()}
@@ -63,16 +66,24 @@ def _reach(book: Book, ledger: Ledger) -> None:
     book.put("plan.end", "end of the plan in force", f"{end:%Y-%m-%dT%H:%MZ}", "", end)
 
 
-def _in_force(ledger: Ledger, asked: When) -> Facts | None:
-    """What the decision that was in force at a moment was made of."""
-    until = asked.start + timedelta(seconds=1)
-    newest = ledger.entries("cycle", since=market.since(ledger), until=until.astimezone(UTC), limit=1)
+def _in_force(book: Book, ledger: Ledger, moment: datetime) -> Facts | None:
+    """What the decision that was in force at a moment was made of; where none was, what had ended the last one."""
+    first, until = market.since(ledger), (moment + timedelta(seconds=1)).astimezone(UTC)
+    newest = ledger.entries("cycle", since=first, until=until, limit=1)
     if not newest:
         return None
-    snap = decision.load(ledger, newest[0].cycle_id)
-    if snap is None or datetime.fromisoformat(snap.dispatch["valid_until"]) <= asked.start:
-        return None
-    return decided(snap)
+    over = lapse(ledger, newest[0], moment.astimezone(UTC))
+    if over is None:
+        snap = decision.load(ledger, newest[0].cycle_id)
+        return None if snap is None else decided(snap)
+    after = ledger.entries("cycle", since=until, limit=1, newest_first=False)
+    told = [("decision", "last decision before that time", newest[0])]
+    told += [("next", "next decision after it", entry) for entry in after]
+    for name, label, entry in told:
+        book.cite(f"lapse.{name}", label, f"{entry.at:%Y-%m-%dT%H:%MZ}", entry.at, f"cycle {entry.cycle_id}")
+    source = f"{over.entry.kind} entry {over.entry.seq}"
+    book.cite("lapse.why", "what had ended the last decision", over.why, over.since, source)
+    return None
 
 
 # --- a stretch of time -----------------------------------------------------------------------

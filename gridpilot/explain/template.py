@@ -13,7 +13,7 @@ from gridpilot.explain import course
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
-from gridpilot.explain.when import when
+from gridpilot.explain.when import FORMS, SEVERAL, Unclear, When, in_the_past, when
 
 __all__ = ["SUGGESTIONS", "Answer", "Sentence", "answer", "inert"]
 
@@ -31,6 +31,7 @@ SUGGESTIONS = (
     "How old are the data, and is anything wrong?",
 )
 LONGEST_QUESTION = 2000
+ANY = r"\w"  # a topic whose reply itself knows whether it has something to say
 
 ACT = (
     "I can only explain; I cannot switch, set or send anything. To act, open the Dispatch page: select an "
@@ -180,11 +181,28 @@ def _spread(facts: Facts, asked: str) -> list[Sentence]:
 
 def _at_time(facts: Facts, asked: str) -> list[Sentence]:
     """What was or will be at the time that the question names, where it is about the site."""
-    time = None if facts.at is None else when(asked, facts.at)
-    if re.search(r"\bcompare|\bversus\b|\bvs\b", asked, re.IGNORECASE):
-        return []  # two times are a model's to compare
+    time = _time(facts, asked)
+    if isinstance(time, Unclear):
+        return [Sentence(f"{time.why} {FORMS}")]
+    if time is None or facts.at is None:
+        return []
+    return course.about(facts, time, facts.at, happened=in_the_past(asked))
+
+
+def _no_time(facts: Facts, asked: str) -> list[Sentence]:
+    """What is not understood of the time that the question names; several times are a model's to tell apart."""
+    time = _time(facts, asked)
+    return _at_time(facts, asked) if isinstance(time, Unclear) and time.why != SEVERAL else []
+
+
+def _time(facts: Facts, asked: str) -> When | Unclear | None:
+    """The time that a question about the site names."""
+    if facts.at is None or re.search(r"\bcompare|\bversus\b|\bvs\b", asked, re.IGNORECASE):
+        return None  # two times are a model's to compare
+    topics = (pattern for _, pattern, _ in TOPICS if pattern != ANY)
     known = _ABOUT.search(asked) or any(_named(facts, group, asked) for group in ("machine", "bidder"))
-    return course.about(facts, time, facts.at) if time is not None and facts.at is not None and known else []
+    known = known or any(re.search(pattern, asked, re.IGNORECASE) for pattern in topics)
+    return when(asked, facts.at) if known else None
 
 
 def _money(facts: Facts, asked: str) -> list[Sentence]:
@@ -335,7 +353,8 @@ Reply = Callable[[Facts, str], list[Sentence]]
 TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("help", r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example", _help),
     ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would", _what_if),
-    ("at", r"\w", _at_time),
+    ("when", ANY, _no_time),
+    ("at", ANY, _at_time),
     (
         "source",
         r"\bfrom where\b|where (do|does|are|is)\b.*\b(from|come)|credit|licen[cs]e|attribution|data source",
@@ -376,8 +395,8 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("price", r"\bprices?\b|\bcosts?\b|expensive|cheap|hashprice|electricity", _price),
     ("battery", r"batter|\bcharg|discharg|\bhold|\bidle|\brest", _battery),
     ("plan", r"\bplan(ned|s)?\b|optimal|optimi|solver|objective", _plan),
-    ("bidder", r"\w", _bidder),
-    ("machine", r"\w", _machine),
+    ("bidder", ANY, _bidder),
+    ("machine", ANY, _machine),
     ("next", r"\bwhen\b|\bsoon\b", _next),
     ("now", r"\bdoing\b|\bstatus\b|what is (it|happening|going)|going on|summary|\bnow\b|\bwhy\b|\bsite\b", _now),
 )

@@ -126,6 +126,13 @@ def test_explain__no_model_or_a_refusal__the_template_and_no_reason(ledger_of: M
     assert server.bodies == []
 
 
+def test_explain__time_that_does_not_exist__no_model_is_asked(ledger_of: Make) -> None:
+    """It would be given the facts of now."""
+    found, _, server = asked(ledger_of(), say(GOOD), "What did power cost on 31 Feb?")
+    assert found.text.startswith("There is no such day in the calendar.")
+    assert server.bodies == []
+
+
 def connected(**settings: Any) -> LanguageModel | None:
     return language_model(Settings(_env_file=None, **settings))  # type: ignore[call-arg]
 

@@ -20,6 +20,7 @@ from gridpilot.explain.template import ACT, SUGGESTIONS, Answer, answer
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
 from gridpilot.pilot import one_cycle
+from tests.explain.conftest import Story
 
 Make = Callable[..., Ledger]
 
@@ -261,3 +262,78 @@ def test_answer__facts_are_values__no_question_changes_them(ledger_of: Make) -> 
     before = dict(facts.by_id)
     answer("what is it doing?", replace(facts))
     assert dict(facts.by_id) == before
+
+
+def told(ledger: Ledger, question: str) -> Answer:
+    """The answer about the time that a question names."""
+    facts = recall(question, gather(ledger), ledger)
+    found = answer(question, facts)
+    assert loose(facts, found) == []
+    return found
+
+
+NOW_COSTS = "96 USD/MWh"  # what power costs now in these ledgers
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("What did it cost 300 hours ago?", "the oldest is of 19:12"),
+        ("Why were the miners off 200 hours ago?", "the oldest is of 19:12"),
+        ("What was the price last week?", "a week at the most"),
+        ("What did power cost in the last 169 hours?", "a week at the most"),
+        ("What will the price be in 500 hours?", "beyond the plan in force, which ends at 19:00 tomorrow"),
+        ("What did power cost on 31 Feb?", "no such day"),
+        ("What did power cost at 25:00?", "no such time of day"),
+        ("What was the SOC on 2024-06-31?", "no such day"),
+        ("What happened on 0001-01-01 at 00:00?", "out of reach"),
+        ("What did power cost -3 hours ago?", "I do not understand which time that is about. I understand: HH:MM"),
+    ],
+)
+def test_answer__time_out_of_reach_or_not_understood__never_a_figure_of_now(
+    ledger_of: Make, question: str, said: str
+) -> None:
+    found = told(ledger_of(), question)
+    assert said in found.text
+    assert NOW_COSTS not in found.text
+
+
+def test_answer__past_asked_of_what_comes__says_that_it_has_not_happened(ledger_of: Make) -> None:
+    asked, plan = "what happened tomorrow morning?", "what will happen tomorrow morning?"
+    assert told(ledger_of(), asked).text.startswith("That time has not come yet: nothing of it has happened.")
+    assert "not come yet" not in told(ledger_of(), plan).text
+
+
+def test_answer__stretch_between_two_decisions__the_one_in_force(ledger_of: Make) -> None:
+    ledger = ledger_of(before=Story(battery_kw=200.0, marginal=0.15))
+    assert "The decision of 15:12, as recorded" in told(ledger, "What happened from 16:00 to 16:30?").text
+
+
+def off(ledger: Ledger, at: datetime, origin: str) -> None:
+    """All machines are sent off."""
+    ledger.append("result", {"desired": {"origin": origin}, "status": "applied"}, at=at, cycle_id=origin)
+
+
+@pytest.mark.parametrize("asked", ["What happened at 17:30?", "Why were the miners off from 17:20 to 17:40?"])
+def test_answer__moment_after_a_decision_had_expired__since_when_and_what_was_around(
+    ledger_of: Make, asked: str
+) -> None:
+    ledger = ledger_of(before=Story())  # 15:12 to 17:12
+    found = told(ledger, asked)
+    assert "No decision was in force then: the set points of the last one had expired at 17:12." in found.text
+    assert "The last decision before was that of 15:12, the next was made at 19:12." in found.text
+
+
+def test_answer__moment_in_the_failsafe_state__since_its_first_command(ledger_of: Make) -> None:
+    ledger = ledger_of(before=Story())
+    for minutes in (0, 15, 30):
+        off(ledger, datetime(2024, 6, 24, 14, minutes, tzinfo=UTC), "failsafe")
+    assert "the site was in its fail-safe state since 16:00" in told(ledger, "What happened at 16:20?").text
+    assert "The decision of 15:12, as recorded" in told(ledger, "What happened at 15:59?").text
+
+
+def test_answer__moment_after_the_emergency_stop__not_the_decision_before(ledger_of: Make) -> None:
+    ledger = ledger_of(before=Story())
+    off(ledger, datetime(2024, 6, 24, 14, 5, tzinfo=UTC), "estop")
+    found = told(ledger, "Why were the miners off at 16:30?")
+    assert "the emergency stop had switched everything off at 16:05" in found.text
