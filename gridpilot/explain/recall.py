@@ -67,8 +67,11 @@ def _reach(book: Book, ledger: Ledger) -> None:
 
 
 def _in_force(book: Book, ledger: Ledger, moment: datetime) -> Facts | None:
-    """What the decision that was in force at a moment was made of; where none was, what had ended the last one."""
-    first, until = market.since(ledger), (moment + timedelta(seconds=1)).astimezone(UTC)
+    """What the decision that was in force at a moment was made of; where none was, what had ended the last one.
+
+    Who asks about 16:00 means the decision of 16:00:08, too.
+    """
+    first, until = market.since(ledger), (moment + timedelta(seconds=1 if moment.second else 60)).astimezone(UTC)
     newest = ledger.entries("cycle", since=first, until=until, limit=1)
     if not newest:
         return None
