@@ -84,9 +84,13 @@ _CALENDAR = re.compile(
 _RANGE = re.compile(r"\b(?:between|from)\b.*\b(?:and|to|until|till)\b|\d ?(?:[ap]\.?m\.? ?)?(?:-|–|to|until) ?\d")
 _SOME_HOUR = rf"\.[0-5]\d\b{_NOT_UNIT}|(?: ?h| hours| o'clock)\b|(?= ?\W*$| (?:on|in the|this|last)\b)"
 _LEFT = re.compile(  # what is about a time for certain, and was not read
-    r"\bago\b|\bweekend\b|\bon (?:the )?\d{1,2}(?:st|nd|rd|th)\b|\b(?:on|of|since) \d{1,2}/\d{1,2}\b|"
+    r"\bago\b|\bweekend\b|\bthe other day\b|\bo'clock\b|\bhalf past\b|\bquarter (?:to|past)\b|"
+    r"\b(?:last|next) (?:spring|summer|autumn|fall|winter|season|quarter|decade)\b|"
     r"\b(?:last|past|next|coming|previous) (?:\S+ ){0,2}(?:min(?:ute)?s?|hours?|days|weeks|months|years)\b(?!')|"
-    rf"\b\d\d?/\d\d?/\d\d\b|\bat (?:[01]?\d|2[0-4])(?:{_SOME_HOUR})"
+    r"\bon (?:the )?\d{1,2}(?:st|nd|rd|th)\b|\b(?:on|of|since) \d\d?(?:/\d\d?\b|\.\d\d?\.)|\b\d\d?/\d\d?,? at\b|"
+    r"\b\d\d?([/.])\d\d?\1\d\d\b|"
+    rf"\bat (?:{'|'.join(NUMBERS)})\b(?! of\b)|\bat [0-2]\d[0-5]\d(?= ~| hours\b)|"
+    rf"\b(?:at|around) (?:[01]?\d|2[0-4])(?:{_SOME_HOUR})"
 )
 
 
@@ -252,6 +256,8 @@ def _away(words: _Words, asked: str, days: list[datetime], now: datetime) -> lis
 def _stamp(match: re.Match[str], now: datetime) -> datetime:
     """A date with a time, in the site's zone where it names none."""
     zone = (match["zone"] or "").strip()
+    if match["clock"] > "23:59:59" or match["clock"][3] > "5":
+        raise _UnreadError(NO_CLOCK)
     at = datetime.fromisoformat(f"{match['day']}T{match['clock']}{zone if zone[:1] in ('+', '-') else ''}")
     if zone and at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
@@ -421,7 +427,9 @@ def _stretch(
         if part is not None and re.search(rf"\b{name}\b", asked):
             return _side(past, part, name, now)
     if part is not None and day is None and re.search(r"\b(?:in the|at) \w+\b", asked) and "this " not in asked:
-        return None  # "how much does it run at night?"
+        if past or _AHEAD.search(asked):
+            raise _UnreadError(NOT_READ)
+        return None  # "does it run at night?"
     day = day or (part[0].replace(hour=0) if part is not None else None)
     if day is None:
         return None

@@ -129,6 +129,7 @@ def test_when__no_time__none(question: str) -> None:
         ("at 99:99", module.NO_CLOCK),
         ("what did it cost at 25:00?", module.NO_CLOCK),
         ("what did it cost at 13:30 am?", module.NO_CLOCK),
+        ("what did it cost on 2024-06-20T25:00Z?", module.NO_CLOCK),
         ("what happened on 01/06/2024 at 20:00?", module.TWO_WAYS),
         ("what happened on 0001-01-01 at 00:00?", module.FAR),
         ("what happened on 9999-12-31 at 23:59?", module.FAR),
@@ -147,6 +148,15 @@ def test_when__no_time__none(question: str) -> None:
         ("what happened at 18:00 EST?", module.NOT_READ),
         ("what happened at 8:30 pm on the 23rd?", module.NOT_READ),
         ("what happened last weekend?", module.NOT_READ),
+        ("what was the price last summer?", module.NOT_READ),
+        ("what happened at eight yesterday?", module.NOT_READ),
+        ("what happened at half past eight yesterday?", module.NOT_READ),
+        ("what happened at 2000 yesterday?", module.NOT_READ),
+        ("what happened around 20 yesterday?", module.NOT_READ),
+        ("what happened on 23.06. at 20:00?", module.NOT_READ),
+        ("what happened 23/06 at 20:00?", module.NOT_READ),
+        ("what happened on 24.6.24?", module.NOT_READ),
+        ("why was it so dear in the evening?", module.NOT_READ),
     ],
 )
 def test_when__time_that_is_none_or_is_not_certain__unclear(question: str, why: str) -> None:
