@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from gridpilot import cli
-from gridpilot.cli import main
+from gridpilot.cli import main, texts
 from gridpilot.config import load_settings, load_site
+from gridpilot.dispatch.simulator import Faults, SimulatedGateway
 from gridpilot.dispatch.way import open_gateway
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import PilotState
@@ -494,12 +495,25 @@ def test_curtail__before_the_first_decision__refused_for_the_source_s_time_is_no
     assert "wait for the first cycle" in refused(capsys, "curtail", "--percent", "25")
 
 
+def test_fleet_text__long_names_and_no_pilot__columns_stay_and_it_is_said() -> None:
+    row = {"at": "2024-06-24T12:00:00Z", "soc_frac": 0.5, "pnl": 1.0, "price": 26.0, "price_unit": "EUR/MWh"}
+    row |= {"margin_per_h": 3.0, "load_kw": 900.0, "control": "", "alarms": 0, "age_s": 7.0}
+    sites = [{**row, "name": "N" * 40, "pilot": True}, {**row, "name": "Odessa", "pilot": False}]
+    waiting = {"name": "M" * 18, "at": None, "trouble": "no decision yet"}
+    head, *lines = texts.fleet({"hours": 24.0, "sites": [*sites, waiting], "moves": []}).splitlines()
+    assert {line.index(word) for line, word in zip(lines, ("2024", "2024", "no dec"), strict=True)} == {
+        head.index("decided")
+    }
+    assert lines[0].endswith("  7 s") and lines[1].endswith("  7 s, no pilot at work")
+
+
 def test_simulate__more_fail_than_there_are__none_runs_and_none_is_owed(capsys: pytest.CaptureFixture[str]) -> None:
     ok(capsys, "cycle")
-    ok(capsys, "simulate", "--failed", "hydro=1e30")
     settings = load_settings()
     with Ledger.open(settings.database_url()) as ledger:
         gateway = open_gateway(load_site(settings.site_file()), ledger, None)
+        assert isinstance(gateway, SimulatedGateway)
+        gateway.inject(Faults(failed={"hydro": 10**30}), PilotState.load(ledger).present(datetime.now(UTC)))
         for seconds in (0.0, 30.0):
             now = PilotState.load(ledger).present(datetime.now(UTC) + timedelta(seconds=seconds))
             seen = gateway.read(now)
@@ -519,8 +533,14 @@ def test_simulate__faults_until_the_next_ones(capsys: pytest.CaptureFixture[str]
     [
         (["--failed", "toaster=3"], "toaster=3: expected a whole number of air, immersion, hydro, gpu"),
         (["--stuck", "hydro=1.5"], "hydro=1.5: expected a whole number"),
-        (["--failed", "hydro=-1"], "failed.hydro is -1"),
-        (["--cooling-frac", "3"], "cooling_frac is 3"),
+        (["--failed", "hydro=-1"], "hydro=-1: the site has 40 of them, expected 0 to 40"),
+        (["--failed", "hydro=1e10"], "hydro=1e+10: the site has 40 of them, expected 0 to 40"),
+        (["--stuck", "hydro=41"], "hydro=41: the site has 40 of them"),
+        (["--cooling-frac", "3"], "--cooling-frac: 3 is not from 0 to 1"),
+        (["--heat-c", "1e300"], "--heat-c: 1e300 is not from -50 to 200"),
+        (["--import-kw", "-5"], "--import-kw: -5 is not from 0 to 1,000,000"),
+        (["--soc-frac", "1e9"], "--soc-frac: 1e9 is not from -1 to 2"),
+        (["--frequency-hz", "-1"], "--frequency-hz: -1 is not from 0 to 1,000"),
         (["--heat-c", "hot"], "invalid number value"),
     ],
 )

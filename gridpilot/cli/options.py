@@ -47,6 +47,19 @@ def from_zero(text: str) -> float:
     return value
 
 
+def within(low: float, high: float) -> Callable[[str], float]:
+    """A number from `low` to `high`."""
+
+    def read(text: str) -> float:
+        value = number(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not from {low:,.0f} to {high:,.0f}")
+        return value
+
+    read.__name__ = "number"  # as argparse calls what is none
+    return read
+
+
 def _plain(text: str) -> str:
     """A number as people write it, not as Python does: no 1_000, no digits of other scripts."""
     if not written_plainly(text):

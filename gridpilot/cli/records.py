@@ -58,14 +58,14 @@ def add(command: Command) -> None:
     sub = command("simulate", _simulate, "faults of the simulated site, in place of those before", texts.faults)
     for name, told in (("failed", "machines that stand still"), ("stuck", "machines that do not obey")):
         sub.add_argument(f"--{name}", type=options.amount, action="append", metavar="TYPE=N", help=told)
-    for name, told in (
-        ("heat-c", "degrees that the hottest machine is hotter"),
-        ("cooling-frac", "the part of the cooling that works, 0..1"),
-        ("soc-frac", "what the battery's sensor says in place of the truth"),
-        ("frequency-hz", "the grid's frequency"),
-        ("import-kw", "the most that the site says its connection may draw"),
+    for name, low, high, told in (
+        ("heat-c", -50.0, 200.0, "degrees that the hottest machine is hotter"),
+        ("cooling-frac", 0.0, 1.0, "the part of the cooling that works, 0..1"),
+        ("soc-frac", -1.0, 2.0, "what the battery's sensor says in place of the truth"),
+        ("frequency-hz", 0.0, 1000.0, "the grid's frequency"),
+        ("import-kw", 0.0, 1e6, "the most that the site says its connection may draw"),
     ):
-        sub.add_argument(f"--{name}", type=options.number, metavar="X", help=told)
+        sub.add_argument(f"--{name}", type=options.within(low, high), metavar="X", help=told)
     sub.add_argument("--soc-lost", action="store_true", help="the battery's sensor is lost")
 
 
@@ -182,11 +182,13 @@ def _simulate(args: argparse.Namespace) -> Result:
         raise InputError("the machines are MARA's and not simulated: unset GRIDPILOT_SOURCE, or use `mara-server`")
     given = {name: dict(getattr(args, name) or ()) for name in ("failed", "stuck")}
     site = load_site(settings.site_file())
-    types = [m.type for m in site.machines]
+    there = {m.type: m.count for m in site.machines}
     for counts in given.values():
         for name, number in counts.items():
-            if name not in types or number != int(number):
-                raise InputError(f"{name}={number:g}: expected a whole number of {', '.join(types)}")
+            if name not in there or number != int(number):
+                raise InputError(f"{name}={number:g}: expected a whole number of {', '.join(there)}")
+            if not 0 <= number <= there[name]:
+                raise InputError(f"{name}={number:g}: the site has {there[name]} of them, expected 0 to {there[name]}")
     named = ("heat_c", "cooling_frac", "soc_frac", "frequency_hz", "import_kw")
     said = {name: getattr(args, name) for name in named if getattr(args, name) is not None}
     counts = {name: {type_: int(n) for type_, n in row.items()} for name, row in given.items()}

@@ -234,10 +234,11 @@ def fleet(body: Result) -> str:
     """A line a site, what would have been cheaper elsewhere, and why a site has no numbers."""
     span = f"P&L {body['hours']:g} h"
     money = f"{'margin /h':>12}{span:>12}"
-    lines = [f"{'site':<18}{'decided':<19}{'price':>18}{money}{'load':>12}{'SOC':>7}{'alarms':>8}  age"]
+    wide = max([16, *(len(line(row["name"])) for row in body["sites"])]) + 2
+    lines = [f"{'site':<{wide}}{'decided':<19}{'price':>18}{money}{'load':>12}{'SOC':>7}{'alarms':>8}  age"]
     for row in body["sites"]:
         if row["at"] is None:
-            lines.append(f"{line(row['name']):<18}{line(row['trouble'])}")
+            lines.append(f"{line(row['name']):<{wide}}{line(row['trouble'])}")
             continue
         soc = "–" if row["soc_frac"] is None else f"{row['soc_frac']:.0%}"
         pnl = "–" if row["pnl"] is None else f"{row['pnl']:.2f}"
@@ -246,8 +247,9 @@ def fleet(body: Result) -> str:
         margin = row["control"] if still else f"{row['margin_per_h']:.2f}"
         load = "–" if still else f"{row['load_kw']:.0f} kW"
         lines.append(
-            f"{line(row['name']):<18}{row['at'][:16] + 'Z':<19}{price:>18}{margin:>12}{pnl:>12}"
+            f"{line(row['name']):<{wide}}{row['at'][:16] + 'Z':<19}{price:>18}{margin:>12}{pnl:>12}"
             f"{load:>12}{soc:>7}{row['alarms']:>8}  {row['age_s']:.0f} s"
+            + ("" if row["pilot"] else ", no pilot at work")
         )
     for move in body["moves"]:
         lines.append(

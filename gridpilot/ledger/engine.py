@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -32,6 +33,7 @@ SQLITE = ("sqlite", "sqlite+pysqlite")
 POSTGRES = "postgresql+psycopg"
 EXPECTED = f"expected sqlite:////path/gridpilot.db or {POSTGRES}://user:password@host/database"
 
+DAMAGED = "is damaged: keep a copy of the file and restore a backup (docs/operations.md, Backups)"
 _REMEDIES = (
     ("locked", "is locked by another process: close the program that holds it, then try again"),
     ("readonly", "cannot be written: make the file and its folder writable for this user"),
@@ -40,7 +42,8 @@ _REMEDIES = (
     ("disk i/o error", "cannot be written or read (disk I/O error): check the disk's free space and health"),
     ("unable to open", "cannot be opened: expected a file in an existing folder that this user may write"),
     ("not a database", "is not a SQLite database: move the file away or restore a backup"),
-    ("malformed", "is damaged: keep a copy of the file and restore a backup"),
+    ("malformed", DAMAGED),
+    ("could not decode", DAMAGED),  # its text has what stands in the file
 )
 _LOGIN = "refuses the user or the password: correct them in GRIDPILOT_DB_URL"
 _NO_DATABASE = "has no such database or user: create it (createdb, createuser), or correct GRIDPILOT_DB_URL"
@@ -122,7 +125,7 @@ def _open_sqlite(url: URL, path: Path, read_only: bool, busy_timeout_s: float) -
     """WAL, synchronous FULL (an acknowledged commit survives a power cut), and BEGIN IMMEDIATE for every writing
     transaction, because a deferred one that reads and then writes fails at once after another's commit.
     """
-    if read_only and not path.is_file():
+    if not _is_there(path) and read_only:
         raise LedgerError(f"ledger {path} does not exist: run a cycle first, or correct GRIDPILOT_DB_URL")
     if read_only:
         url = url.set(database=f"file:{path}", query={"mode": "ro", "uri": "true"})
@@ -141,6 +144,21 @@ def _open_sqlite(url: URL, path: Path, read_only: bool, busy_timeout_s: float) -
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", begin)
     return engine
+
+
+def _is_there(path: Path) -> bool:
+    """Whether the file is; LedgerError for what is no file, or cannot be one."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:  # a name too long, a NUL in it
+        said = getattr(error, "strerror", None) or str(error)
+        raise LedgerError(f"the ledger's file cannot be opened ({said}): correct GRIDPILOT_DB_URL") from None
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+        raise LedgerError(f"ledger {path} is {what}, not a SQLite file: correct GRIDPILOT_DB_URL")
+    return True
 
 
 def _switch_to_wal(path: Path, timeout_s: float) -> None:

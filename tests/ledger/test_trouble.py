@@ -379,6 +379,29 @@ def test_open__bad_url_is_said(url: str, said: str) -> None:
         Ledger.open(url)
 
 
+def test_F50_verify__body_that_is_no_text__damaged_and_its_content_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        ledger.append("reading", {"note": "CONTENT"}, at=T0)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(path.read_bytes().replace(b"CONTENT", b"CONT\xff\xfeT"))
+    said = r"is damaged: keep a copy of the file and restore a backup \(docs/operations.md, Backups\)$"
+    with Ledger.open(f"sqlite:///{path}", read_only=True) as ledger, pytest.raises(LedgerError, match=said) as caught:
+        ledger.verify()
+    assert "CONT" not in str(caught.value)
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_open__folder_or_device__said_what_it_is(tmp_path: Path, read_only: bool) -> None:
+    with pytest.raises(LedgerError, match="is a folder, not a SQLite file: correct GRIDPILOT_DB_URL"):
+        Ledger.open(f"sqlite:///{tmp_path}", read_only=read_only)
+    with pytest.raises(LedgerError, match="is a device or a pipe, not a SQLite file"):
+        Ledger.open("sqlite:////dev/null", read_only=read_only)
+    with pytest.raises(LedgerError, match=r"cannot be opened \(File name too long\): correct GRIDPILOT_DB_URL"):
+        Ledger.open(f"sqlite:///{tmp_path}/{'a' * 5000}", read_only=read_only)
+
+
 @pytest.mark.parametrize("kind", ["device", "pipe", "folder", "endless"])
 def test_head_file__not_a_file_of_its_length__refused_at_once(kind: str, tmp_path: Path) -> None:
     url, head = f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "head"
