@@ -36,7 +36,8 @@ def _tiles(snap: views.Snapshot) -> None:
     with widgets.tile_row(4):
         price = fmt.price(parts.per_kwh(snap, auction["clearing_price"]), snap.units.energy)
         energy = fmt.price(float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"])), snap.units.energy)
-        note = "What more site power would bring. Nothing is sold below what the site would do with it."
+        note = "Worth of the dearest kW that asked in this interval and got none; the grid asks at the energy price. "
+        note += "The worth of site power on Plan counts later intervals too, so it can be higher."
         widgets.tile("Clearing price", price, f"energy {energy.value}", note=note)
         widgets.tile("Power given", fmt.power(sold), f"of {fmt.power(auction['capacity_kw'])} on offer")
         note = "Welfare: the value of what was given, by the bidders' own bids, the site's alternatives among them."

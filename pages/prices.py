@@ -105,11 +105,13 @@ def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
     st.markdown("##### Data quality")
     span = price_parts.span_words(prices)
     st.caption(widgets.inert(f"Source: {snap.cycle['source']}. {prices.credit}. Figures of the last {span}."))
-    source_parts.quality(snap)
+    source_parts.quality(snap, span)
     table = price_parts.stats_table(snap, prices)
     said = "Standard deviation of the change from one price to the next, in the price's unit."
     volatile = st.column_config.NumberColumn(format="%.2f", help=said)
     widgets.table(table, "price-quality", {"volatility of changes": volatile}, height="content")
+    if any(unit.endswith("per rate") for unit in table["unit"]):
+        st.caption(price_parts.RATE_SAID)
     widgets.flags(flag for flag in snap.flags if flag.stage == "market")
 
 

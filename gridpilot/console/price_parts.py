@@ -18,6 +18,9 @@ from gridpilot.market.metrics import quality
 from gridpilot.values import Array, as_array, to_utc
 
 KINDS: Final = {"energy": "Energy", "hash": "Hash", "token": "Token"}
+RATE_SAID: Final = (
+    "USD/h per rate: money an hour for each unit of a machine's rate in the site file, as TH/s or tokens/s."
+)
 
 
 def unit_of(snap: views.Snapshot, kind: str) -> str:

@@ -5,6 +5,7 @@ Each piece is worked out once for a decision and kept; all of it follows from th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -70,7 +71,10 @@ def fan(cycle_id: str) -> tuple[Figure, str] | None:
     )  # fmt: skip
     axis = TimeAxis.of(snap.site, to_utc(ends[0]), to_utc(ends[-1]), None)  # it begins now
     figure = charts.time_figure(axis, [Panel("Money made since the plan began", money, (middle,), 250, {0.0: ""})])
-    low, high = (fmt.money(float(rows[level][-1]), money) for level in ("0.05", "0.95"))
+    ends_usd = [float(rows[level][-1]) for level in ("0.05", "0.95")]
+    if math.isclose(snap.risk["alpha"], 0.95):  # the worst twentieth begins at VaR: one figure, by one rule
+        ends_usd[0] = -float(snap.risk["var"])
+    low, high = (fmt.round_money(usd, money) for usd in ends_usd)
     return figure, f"By the end of the plan nine futures in ten bring {low.value} to {high}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -18,7 +19,7 @@ REFRESH_S = 5.0
 
 
 def standing_table(found: Sequence[Standing], timezone: str) -> pd.DataFrame:
-    """One row a source; what never came is a dash."""
+    """One row a source; what never came is a dash, and so are the counts of one that asks no server, as a file."""
     return pd.DataFrame(
         {
             "source": [s.name for s in found],
@@ -28,12 +29,16 @@ def standing_table(found: Sequence[Standing], timezone: str) -> pd.DataFrame:
             "age": [fmt.duration(s.age_s).replace(fmt.NBSP, " ") for s in found],
             "last good read": [fmt.local(s.last_success, timezone) for s in found],
             "latency, ms": [s.latency_ms for s in found],
-            "calls": [s.calls for s in found],
-            "retries": [s.retries for s in found],
-            "failures": [s.failures for s in found],
+            "calls": [_counted(s, s.calls) for s in found],
+            "retries": [_counted(s, s.retries) for s in found],
+            "failures": [_counted(s, s.failures) for s in found],
             "trouble": [_trouble(s, timezone) for s in found],
         }
     )
+
+
+def _counted(found: Standing, n: int) -> float:
+    return float(n) if found.calls else math.nan
 
 
 def _trouble(found: Standing, timezone: str) -> str:
@@ -53,7 +58,8 @@ def show() -> None:
         if not found:
             st.caption("No source was read yet: the pilot reads them with its first cycle.")
             return
-        widgets.table(standing_table(found, timezone), "price-sources", {"latency, ms": 0}, height="content")
+        config = dict.fromkeys(("latency, ms", "calls", "retries", "failures"), 0)
+        widgets.table(standing_table(found, timezone), "price-sources", config, height="content")
         for credit in dict.fromkeys(f"{s.name}: {s.credit}" for s in found if s.credit):
             st.caption(widgets.inert(credit))
     except GridPilotError as error:
@@ -66,14 +72,14 @@ def _measured(cycle_id: str) -> Quality | None:
     return views.data_quality()
 
 
-def quality(snap: views.Snapshot) -> None:
-    """The recorded prices in five figures."""
+def quality(snap: views.Snapshot, span: str) -> None:
+    """The recorded prices, which reach back `span`, in five figures."""
     found = _measured(snap.cycle_id)
     if found is None:
         return
     unit = snap.units.energy
     with widgets.tile_row(5, 150):
-        widgets.tile("Records", fmt.number(found.records), f"of {fmt.number(found.expected)} in 30 days")
+        widgets.tile("Records", fmt.number(found.records), f"of {fmt.number(found.expected)} in {span}")
         widgets.tile("Missing", fmt.percent(found.missing_frac, 2), "of the expected records")
         often = fmt.duration(float(found.step_s)) if found.step_s else fmt.DASH
         regular = "nearly all steps alike" if found.regular else f"{fmt.percent(found.regular_frac)} of the steps alike"

@@ -17,11 +17,15 @@ from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
 from gridpilot.errors import GridPilotError
-from gridpilot.monitor.whatif import Change, kept_usd, limits, what_if
+from gridpilot.monitor.whatif import Change, kept_usd, limits, misfit, what_if
 from gridpilot.values import as_array, as_times, to_utc
 
 NOW: Final = "Plan in force"
 THEN: Final = "What if"
+NOT_COMPARED: Final = (
+    "What planning anew brings is the difference to keeping the plan in force. That one does not fit the change, so "
+    "keeping it has no worth to compare with."
+)
 LEAST_USD: Final = 0.0005
 
 
@@ -120,7 +124,7 @@ def _tiles(snap: views.Snapshot, plan: Mapping[str, Any], change: Change) -> Non
             "What if, planned anew", fmt.round_money(then, money), text, note=f"{plan['status']}: {plan['method']}"
         )
         if kept is None:
-            widgets.tile("Planning anew brings", fmt.DASH, "it does not fit the change")
+            widgets.tile("Planning anew brings", fmt.DASH, f"plan in force: {misfit(snap, change)}", note=NOT_COMPARED)
         else:
             text = f"plan kept: {fmt.money(kept, money).value}"
             widgets.tile("Planning anew brings", fmt.money(then - kept, money, sign=True), text)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from gridpilot.plan.hedging import Scenarios
 
 
+METER_KW = 0.5  # less is not told
+SAME_SOC = 0.0005  # the page shows a tenth of a percent
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What is different; None leaves it as it is.
@@ -148,12 +152,30 @@ def _gain(snap: Snapshot, base: Plan, other: Site) -> float:
     return max(0.0, what_if(snap, Change(), other).objective_usd - base.objective_usd)
 
 
+def misfit(snap: Snapshot, change: Change) -> str:
+    """What the recorded set points break of the change, so that they have no worth under it; empty where they fit."""
+    plan = snap.plan
+    for name, limit, flows in (
+        ("takes", change.grid_kw, ("import_kw",)),
+        ("exports", change.grid_kw, ("export_kw",)),
+        ("moves the battery by", change.battery_kw, ("charge_kw", "discharge_kw")),
+    ):
+        most = max(float(np.max(values(plan[flow]))) for flow in flows)
+        if limit is not None and most > limit + METER_KW:
+            return f"it {name} {most:,.0f} kW, over {limit:,.0f} kW"
+    start = plan["soc_start_frac"]
+    if change.soc_frac is not None and (start is None or abs(change.soc_frac - float(start)) > SAME_SOC):
+        known = "an unknown charge" if start is None else f"{100.0 * float(start):.0f} % of charge"
+        return f"it begins at {known}"
+    return ""
+
+
 def kept_usd(snap: Snapshot, change: Change, then: Mapping[str, Any]) -> float | None:
-    """What the recorded set points would bring at the changed prices [$]; None where they would not fit the change.
+    """What the recorded set points would bring at the changed prices [$]; None where they do not fit (`misfit`).
 
     Stored energy counts what it counts in the plan `then` (`report.plan_json`).
     """
-    if (change.soc_frac, change.battery_kw, change.grid_kw) != (None, None, None):
+    if misfit(snap, change):
         return None
     prices = {name: then[name] for name in ("energy_usd_per_mwh", "hash_price", "token_price")}
     money = plan_pnl({**snap.plan, **prices}, snap.site, snap.units)

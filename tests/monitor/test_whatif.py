@@ -14,7 +14,7 @@ from gridpilot.cycle import open_engine, run_cycle
 from gridpilot.errors import DataError
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.decision import Snapshot, load
-from gridpilot.monitor.whatif import Change, kept_usd, limits, what_if
+from gridpilot.monitor.whatif import Change, kept_usd, limits, misfit, what_if
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,19 @@ def test_what_if__limits_and_state_are_those_that_were_asked(snap: Snapshot) -> 
     assert max(then.charge_kw.max(), then.discharge_kw.max()) <= 40.0 + 1e-6
     assert then.import_kw.max() <= 200.0 + 1e-6
     assert kept_usd(snap, change, report.plan_json(then)) is None
+
+
+def test_misfit__each_limit_and_the_charge__says_what_the_plan_in_force_breaks(snap: Snapshot) -> None:
+    most = float(np.max(snap.plan["import_kw"]))
+    moved = max(float(np.max(snap.plan[key])) for key in ("charge_kw", "discharge_kw"))
+    assert misfit(snap, Change(grid_kw=300.0)) == f"it takes {most:,.0f} kW, over 300 kW"
+    assert misfit(snap, Change(battery_kw=10.0)) == f"it moves the battery by {moved:,.0f} kW, over 10 kW"
+    assert misfit(snap, Change(soc_frac=0.3)).startswith("it begins at ")
+    assert misfit(snap, Change(grid_kw=most, soc_frac=snap.plan["soc_start_frac"])) == ""
+    wider = Change(grid_kw=snap.site.import_kw + 100.0)
+    then = what_if(snap, wider)
+    kept = kept_usd(snap, wider, report.plan_json(then))
+    assert kept is not None and then.objective_usd >= kept - 1e-6
 
 
 def test_limits__one_more_is_worth_what_planning_with_it_gains(snap: Snapshot) -> None:

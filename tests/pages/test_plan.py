@@ -110,10 +110,17 @@ def test_plan__what_if__other_prices_give_another_plan_with_its_worth(full: Open
     assert "Planning anew brings" in said
     assert any("what if: battery, kW" in frame.value.columns for frame in app.dataframe)
     app.number_input(key="whatif_battery").set_value(10.0).run()
-    assert "it does not fit the change" in words(app)
+    assert "plan in force: it moves the battery by" in words(app).replace("\\", "")
 
 
 def test_plan__what_if__empty_ledger_has_no_panel(empty: OpenPage) -> None:
     app = empty("plan")
     assert not app.exception
     assert "planned anew" not in words(app)
+
+
+def test_plan_and_auction__worth_of_power_and_clearing_price__each_says_why_they_differ(full: OpenPage) -> None:
+    power = next(metric for metric in full("plan").metric if metric.label == "Worth of site power")
+    price = next(metric for metric in full("auction").metric if metric.label == "Clearing price")
+    assert "clearing price on Auction" in power.help and "whole plan" in power.help
+    assert "worth of site power on Plan" in price.help and "asked in this interval" in price.help

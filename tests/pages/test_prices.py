@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gridpilot import views
-from gridpilot.console import price_parts
+from gridpilot.console import price_parts, source_parts
 from gridpilot.console.widgets import inert
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.watch import REFUSED, STATE, Standing
@@ -163,3 +163,32 @@ def test_ladder__no_hash_price__said_as_not_known_and_not_as_worth_nothing(full:
     dark = replace(snap, cycle={**snap.cycle, "prices": {**prices, "token": None}})
     assert price_parts.ladder_title(dark).endswith("is not known without a hash and token price")
     assert price_parts.ladder_title(dark).startswith("What ")
+
+
+def test_standings__a_file_and_a_server__only_the_server_has_counts() -> None:
+    at = datetime(2026, 6, 10, 12, tzinfo=UTC)
+    file = Standing("csv", "in use", "USD/MWh", last_success=at, latency_ms=3.0)
+    server = Standing("energy-charts:NL", "standby", "EUR/MWh", last_success=at, calls=4, retries=1)
+    table = source_parts.standing_table([file, server], "Europe/Amsterdam").set_index("source")
+    counts = ["calls", "retries", "failures"]
+    assert table.loc["csv", counts].isna().all()
+    assert table.loc["energy-charts:NL", counts].tolist() == [4.0, 1.0, 0.0]
+
+
+def test_quality__full_ledger__one_span_for_all_its_figures(full: OpenPage) -> None:
+    app = full("prices")
+    prices = views.prices(24.0 * 30)
+    assert prices is not None
+    span = price_parts.span_words(prices)
+    records = next(metric for metric in app.metric if metric.label == "Records")
+    assert records.delta.endswith(f"in {span}")
+    assert inert(f"Figures of the last {span}") in words(app)
+    assert price_parts.RATE_SAID not in words(app)  # the replay's prices are in units of their own
+
+
+def test_quality__price_file_without_a_hash_price__says_what_a_rate_is(
+    full: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = price_parts.stats_table
+    monkeypatch.setattr(price_parts, "stats_table", lambda *args: table(*args).assign(unit="USD/h per rate"))
+    assert price_parts.RATE_SAID in words(full("prices"))

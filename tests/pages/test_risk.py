@@ -67,6 +67,9 @@ def test_risk__full_ledger__each_figure_is_on_record_or_follows_from_it(full: Op
     assert "No verdict yet (not enough data: 0 of 20 plans have come true" in words(app).replace("\\", "")
     fan = risk_parts.fan(snap.cycle_id)
     assert fan is not None
+    var = risk_parts.bad_case("VaR", snap.risk["var"], "USD").amount.value
+    assert f"nine futures in ten bring {var} to " in fan[1]
+    assert next(metric.value for metric in app.metric if metric.label.startswith("VaR")).startswith(var)
     drawn = next(trace for trace in fan[0]["data"] if trace.get("name", "").startswith("Median"))
     assert drawn["y"][0] == 0.0
     assert drawn["y"][-1] == pytest.approx(np.median(views.values(snap.risk["pnl_usd"])), rel=1e-5)
