@@ -121,7 +121,7 @@ def _past(book: Book, ledger: Ledger, asked: When) -> None:
         if n:
             book.put(f"past.{origin}", f"of those decisions, by {origin}", float(n))
     track = reading.track(ledger, snap, (snap.at - start).total_seconds() / 3600.0)
-    hours = _overlap(track.timestamp, snap.step_s, start, end)
+    hours = as_array(np.minimum(_overlap(track.timestamp, snap.step_s, start, end), track.known_h))
     _set_points(book, "past", _Course(track.timestamp, hours, track.battery_kw, track.loads_kw))
     _settled(book, ledger, start, end)
 

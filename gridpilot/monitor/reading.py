@@ -33,6 +33,7 @@ class Track:
     positive; grid_kw (N,) import positive; soc_frac (N,) at the decision, so near the START of the interval,
     NaN where none was made. Powers are means over an interval, of the running one what is in force now. Where nothing
     was sent the last set points hold while they are valid, and then nothing is on, as the settlement counts it.
+    known_h (N,): hours of each interval since the first decision; all of it but in the first one.
     """
 
     timestamp: Times
@@ -40,6 +41,7 @@ class Track:
     battery_kw: Array
     grid_kw: Array
     soc_frac: Array
+    known_h: Array
 
 
 def track(ledger: Ledger, snap: Snapshot, hours: float) -> Track:
@@ -55,11 +57,19 @@ def track(ledger: Ledger, snap: Snapshot, hours: float) -> Track:
     names = [*(m.type for m in snap.site.machines), *(j.name for j in snap.site.jobs)]
     names += [*(t.name for t in snap.site.tenants), "cooling"]
     arrays = {name: as_array(np.zeros(len(stamps))) for name in (*names, "=battery", "=grid")}
-    weights = _weights(stamps, snap.step_s, spans)
+    known = _known(stamps, snap.step_s, spans)
+    weights = _weights(stamps, snap.step_s, spans, known)
     for name in arrays:
         arrays[name] = as_array(weights @ np.array([kw.get(name, 0.0) for _, _, kw in spans]))
     soc = [decided[stamp]["soc_frac"] if stamp in decided else None for stamp in stamps]
-    return Track(stamps, {name: arrays[name] for name in names}, arrays["=battery"], arrays["=grid"], values(soc))
+    return Track(
+        stamps,
+        {name: arrays[name] for name in names},
+        arrays["=battery"],
+        arrays["=grid"],
+        values(soc),
+        as_array(known / 3600.0),
+    )
 
 
 _Span = tuple[datetime, datetime, Mapping[str, float]]  # from, to, kW by name
@@ -80,16 +90,22 @@ def _spans(ledger: Ledger, site: Site, cycles: list[Entry]) -> list[_Span]:
     ]
 
 
-def _weights(stamps: Times, step_s: int, spans: list[_Span]) -> Array:
-    """Share of each interval (N,) that each span (K,) has: (N, K). Before the first span nothing is known, so that the
-    first interval counts from there; of the running interval what is in force now counts alone."""
+def _known(stamps: Times, step_s: int, spans: list[_Span]) -> Array:
+    """Seconds of each interval (N,) since the first span; the whole interval where there is none."""
+    first = stamps.astype("datetime64[s]").astype(np.float64)
+    since = np.minimum(step_s, first + step_s - spans[0][0].timestamp()) if spans else first * 0.0
+    return as_array(np.where(since > 0.0, since, step_s))
+
+
+def _weights(stamps: Times, step_s: int, spans: list[_Span], known: Array) -> Array:
+    """Share of the known part of each interval (N,) that each span (K,) has: (N, K); of the running interval what is in
+    force now counts alone."""
     if not spans:
         return as_array(np.zeros((len(stamps), 0)))
     first = stamps.astype("datetime64[s]").astype(np.float64)
     begin, end = np.array([(since.timestamp(), until.timestamp()) for since, until, _ in spans]).T
     inside = np.minimum(first[:, None] + step_s, end) - np.maximum(first[:, None], begin)
-    known = np.minimum(step_s, first + step_s - begin[0])
-    share = np.clip(inside, 0.0, None) / np.where(known > 0.0, known, step_s)[:, None]
+    share = np.clip(inside, 0.0, None) / known[:, None]
     share[-1] = 0.0
     share[-1, -1] = float(inside[-1, -1] > 0.0)
     return as_array(share)
