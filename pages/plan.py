@@ -15,11 +15,6 @@ REFRESH_S = 3.0
 WORTH_HELP = (
     "What one more stored kWh, and one more kWh of site power, would bring in each interval: the shadow prices."
 )
-POWER_HELP = (
-    "Shadow price of site power now: what one more kWh in this interval would bring over the whole plan, what could "
-    "then be stored or put off included. Over the grid's price the connection is full. The clearing price on Auction "
-    "is the worth of the dearest kW that asked in this interval and got none; it sees no later ones and can be lower."
-)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -68,7 +63,7 @@ def _tiles(snap: views.Snapshot) -> None:
             widgets.tile(label, fmt.DASH, "this site has no battery")
         scarce = power - now
         text = f"{fmt.price(scarce, unit).value} over the grid's price" if scarce > 0.005 else "as the grid's price"
-        widgets.tile("Worth of site power", fmt.price(power, unit), text, note=POWER_HELP)
+        widgets.tile("Worth of site power", fmt.price(power, unit), text, note=plan_parts.POWER_HELP)
 
 
 def _attempts(snap: views.Snapshot) -> None:

@@ -15,6 +15,11 @@ from gridpilot.console import format as fmt
 from gridpilot.values import to_stamp, to_utc
 
 SIGNED: Final = ("charge, kW", "discharge, kW", "import, kW", "export, kW")  # shown as one with its sign
+POWER_HELP: Final = (
+    "Shadow price of site power now: what one more kWh in this interval would bring over the whole plan, what could "
+    "then be stored or put off included. Over the grid's price the connection is full. The clearing price on Auction "
+    "is the worth of the dearest kW that asked in this interval and got none; it sees no later ones and can be lower."
+)
 
 
 def plan_shown(snap: views.Snapshot) -> pd.DataFrame:
