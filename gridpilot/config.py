@@ -5,11 +5,7 @@ Secrets are `SecretStr`: printing or logging a `Settings` shows stars.
 
 from __future__ import annotations
 
-import os
-import re
-import stat
 import tomllib
-import unicodedata
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +37,7 @@ from gridpilot.domain import (
     StressCase,
     Tenant,
 )
-from gridpilot.errors import ConfigError, DataError, InputError, LedgerError
+from gridpilot.errors import ConfigError, DataError
 from gridpilot.values import YEARS, usable
 
 DATA = Path(__file__).parent / "data"
@@ -132,139 +128,6 @@ def _variable(*names: object) -> str:
     return "GRIDPILOT_" + "_".join(str(name) for name in names).upper()
 
 
-@dataclass(frozen=True, slots=True)
-class FleetSite:
-    """A site of a fleet: its ledger, and what its pilot is started with."""
-
-    name: str
-    ledger: SecretStr  # SQLAlchemy URL
-    site: Path | None = None
-    source: str = ""  # as GRIDPILOT_SOURCE; empty: what the settings say
-    run: bool = True  # whether `up --fleet` runs its pilot
-    replay_start: datetime | None = None
-
-    def settings(self, ours: Settings) -> Settings:
-        """The settings of this site's pilot, from the console's own."""
-        return ours.model_copy(
-            update={
-                "db_url": self.ledger,
-                "site": self.site,
-                "source": self.source or ours.source,
-                "replay_start": self.replay_start or ours.replay_start,
-                "head_file": None,
-            }
-        )
-
-    def environment(self) -> dict[str, str]:
-        """What its processes are told beside our own environment. It has the ledger's password: never shown."""
-        told = {"GRIDPILOT_DB_URL": self.ledger.get_secret_value(), "GRIDPILOT_SOURCE": self.source}
-        if self.site is not None:
-            told["GRIDPILOT_SITE"] = str(self.site)
-        if self.replay_start is not None:
-            told["GRIDPILOT_REPLAY_START"] = self.replay_start.isoformat()
-        return {name: value for name, value in told.items() if value}
-
-
-FLEET_KEYS = {"name", "site", "source", "ledger", "run"}
-LONGEST_NAME = 40
-VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-def load_fleet(path: Path) -> tuple[FleetSite, ...]:
-    """Read a fleet file (TOML): `[[sites]]` with a `name` each; ConfigError says which of them is wrong, and how."""
-    raw = _read(path, "fleet file")
-    _only(raw, {"sites", "replay_start"}, "the fleet file", path)
-    rows = raw.get("sites")
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise ConfigError(f"{path}: a fleet has at least one [[sites]] table")
-    start = raw.get("replay_start")
-    if start is not None and not (isinstance(start, datetime) and start.tzinfo is not None):
-        raise ConfigError(f"{path}: replay_start is {start!r}, expected a time with a zone, as 2022-12-23T20:00:00Z")
-    sites = tuple(_fleet_site(row, f"[[sites]] number {i}", path, start) for i, row in enumerate(rows, 1))
-    names: list[Any] = [unicodedata.normalize("NFKC", site.name).casefold() for site in sites]
-    for what, found in (("name", names), ("ledger", [_identity(site) for site in sites])):
-        twice = [sites[i].name for i, value in enumerate(found) if found.index(value) < i]
-        if twice:
-            raise ConfigError(f"{path}: site {twice[0]!r} has the {what} of another: give each site one of its own")
-    return sites
-
-
-def _fleet_site(row: dict[str, Any], where: str, path: Path, start: datetime | None) -> FleetSite:
-    _only(row, FLEET_KEYS, where, path)
-    for key, value in row.items():
-        wanted, told = (bool, "true or false") if key == "run" else (str, "text in quotes")
-        if not isinstance(value, wanted):
-            shown = "" if key == "ledger" else f" {value!r},"
-            raise ConfigError(f"{path}: {where}: {key} is{shown} expected {told}")
-    name = row.get("name", "").strip()
-    if not name or len(name) > LONGEST_NAME or not name.isprintable():
-        raise ConfigError(f"{path}: {where}: name is {name[:60]!r}, expected 1 to {LONGEST_NAME} printable characters")
-    file = path.absolute().parent / row["site"] if "site" in row else None
-    said = name if file is None else load_site(file).name
-    if said != name:
-        raise ConfigError(f"{path}: site {name!r}: its site file is of {said!r}; give both the same name")
-    url = SecretStr(_fleet_ledger(row.get("ledger", ""), name, path))
-    _check_source(row, file, start, f"{path}: site {name!r}")
-    return FleetSite(name, url, file, row.get("source", ""), row.get("run", True), start)
-
-
-def _check_source(row: dict[str, Any], file: Path | None, start: datetime | None, where: str) -> None:
-    """Refuse a source that no pilot could open, whatever keys this process has."""
-    from gridpilot.market.source import open_source  # here, for it needs the settings
-
-    if "source" not in row:
-        return
-    site = load_site(file or DATA / "site-default.toml")
-    try:
-        open_source(
-            row["source"], Settings.model_construct(gridstatus_api_key=SecretStr("-"), replay_start=start), site
-        )
-    except InputError as error:
-        raise ConfigError(f"{where}: {error}") from None
-
-
-def _fleet_ledger(given: str, name: str, path: Path) -> str:
-    """A URL or a file beside the fleet file, with ${NAME} from the environment; or one in the user's data folder.
-
-    A URL may have a password: no message repeats it, and a $ alone is a part of it.
-    """
-    from gridpilot.ledger.engine import SQLITE, parsed_url, sqlite_path  # here: most commands open no fleet
-
-    if not given:
-        folder = Path(platformdirs.user_data_dir("gridpilot")) / "fleet"
-        folder.mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{folder / (re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'site')}.db"
-    called, rest = f"{path}: site {name!r}: its ledger", VARIABLE.sub("", given)
-    if not all(os.environ.get(variable) for variable in VARIABLE.findall(given)):
-        raise ConfigError(f"{called} names a variable that is not set: set it, or write the URL")
-    if "${" in rest or ("$" in rest and "@" not in rest):
-        raise ConfigError(f"{called} has a $ that begins no variable: write one as ${{NAME}}")
-    told = VARIABLE.sub(lambda found: os.environ[found[1]], given)
-    url = told if ":" in told or "@" in told else f"sqlite:///{(path.parent / told).absolute()}"
-    try:
-        parsed = parsed_url(url, called)
-        if parsed.drivername in SQLITE:
-            mode = sqlite_path(parsed).stat().st_mode
-            if not stat.S_ISREG(mode):
-                raise ConfigError(f"{called} is a folder or a device: expected a SQLite file")
-    except LedgerError as error:
-        raise ConfigError(str(error) if called in str(error) else f"{called}: {error}") from None
-    except (FileNotFoundError, PermissionError):  # the first is not there yet, the second is told on the screen
-        pass
-    except OSError as error:
-        raise ConfigError(f"{called} cannot be read: {error.strerror}") from None
-    except ValueError:  # a NUL
-        raise ConfigError(f"{called} has a character that no file's name has") from None
-    return url
-
-
-def _identity(site: FleetSite) -> tuple[str, ...]:
-    """What tells its ledger from others."""
-    from gridpilot.ledger.engine import identity, parsed_url
-
-    return identity(parsed_url(site.ledger.get_secret_value()))
-
-
 class _ModelServer(BaseSettings):
     """OPENAI_API_KEY and OPENAI_BASE_URL, which every OpenAI-compatible tool reads."""
 
@@ -344,8 +207,8 @@ def load_site(path: Path) -> Site:
 
     Where the file names its own `machines` (an empty list too), jobs and tenants that it leaves out are none.
     """
-    default = _read(DATA / "site-default.toml")
-    given = _read(path)
+    default = read_toml(DATA / "site-default.toml")
+    given = read_toml(path)
     if "machines" in given:
         default = {k: v for k, v in default.items() if k not in ROWS}
     merged = {**default, **given}
@@ -364,7 +227,8 @@ def site_from_json(body: dict[str, Any]) -> Site:
     return Site(**{**body, **built})
 
 
-def _read(path: Path, what: str = "site file") -> dict[str, Any]:
+def read_toml(path: Path, what: str = "site file") -> dict[str, Any]:
+    """A TOML file, or else a ConfigError that says what is wrong with it."""
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -392,9 +256,9 @@ GRID = {"import_kw", "export_kw", "ramp_kw_per_min", "stagger_kw", "demand_usd_p
 
 def _site(raw: dict[str, Any], path: Path) -> Site:
     plain = {"name", "timezone", "country", "latitude", "longitude"}
-    _only(raw, {"grid", "prices", *TABLES, *ROWS} | plain, "the site file", path)
-    _only(raw["grid"], GRID, "[grid]", path)
-    _only(
+    only(raw, {"grid", "prices", *TABLES, *ROWS} | plain, "the site file", path)
+    only(raw["grid"], GRID, "[grid]", path)
+    only(
         raw["prices"],
         {
             *("usd_per_eur", "token_usd_per_mtok", "hash_usd_per_ph_day", "hash_unit", "token_unit"),
@@ -443,7 +307,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 
 def _build(kind: type[T], values: dict[str, Any], where: str, path: Path) -> T:
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    _only(values, set(known), where, path)
+    only(values, set(known), where, path)
     for key, value in values.items():
         wanted = str(known[key].type)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -474,7 +338,8 @@ def _numbers(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
 
 
-def _only(values: dict[str, Any], allowed: set[str], where: str, path: Path) -> None:
+def only(values: dict[str, Any], allowed: set[str], where: str, path: Path) -> None:
+    """ConfigError where a key is none of those that are known."""
     unknown = sorted(set(values) - allowed)
     if unknown:
         raise ConfigError(

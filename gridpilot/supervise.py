@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from gridpilot.errors import ConfigError, GridPilotError
 
 if TYPE_CHECKING:
-    from gridpilot.config import FleetSite
+    from gridpilot.fleetfile import FleetSite
     from gridpilot.ledger.store import Ledger
 
 log = logging.getLogger(__name__)
@@ -179,7 +179,8 @@ def engine(site: FleetSite | None = None) -> tuple[Program, ...]:
 
 def fleet(file: Path, port: int) -> tuple[Program, ...]:
     """Pilot, watchdog and watch of each site of a fleet that is to run here, and the console of the first of them."""
-    from gridpilot.config import load_fleet, load_settings
+    from gridpilot.config import load_settings
+    from gridpilot.fleetfile import load_fleet
 
     sites = [site for site in load_fleet(file) if site.run]
     if not sites:

@@ -24,8 +24,9 @@ from pydantic import SecretStr
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gridpilot.config import Settings, load_fleet  # noqa: E402
+from gridpilot.config import Settings  # noqa: E402
 from gridpilot.cycle import open_engine, run_cycle  # noqa: E402
+from gridpilot.fleetfile import load_fleet  # noqa: E402
 from gridpilot.ledger.store import Ledger  # noqa: E402
 from gridpilot.market.replay import ReplaySource  # noqa: E402
 from gridpilot.monitor.health import AUTO, PilotState  # noqa: E402

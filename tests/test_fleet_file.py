@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gridpilot.config import DATA, Settings, load_fleet, load_site
+from gridpilot.config import DATA, Settings, load_site
 from gridpilot.errors import ConfigError
+from gridpilot.fleetfile import load_fleet
 from gridpilot.market.source import open_source
 from gridpilot.supervise import fleet as programs
 

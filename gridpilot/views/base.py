@@ -12,9 +12,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from gridpilot.config import FleetSite, Settings, load_fleet, load_settings
+from gridpilot.config import Settings, load_settings
 from gridpilot.errors import LedgerError
+from gridpilot.fleetfile import FleetSite, load_fleet
 from gridpilot.ledger.chain import Entry
+from gridpilot.ledger.engine import identity, parsed_url
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.past import until
@@ -87,7 +89,8 @@ def fleet() -> tuple[FleetSite, ...]:
 
 def is_own(site: FleetSite) -> bool:
     """Whether a site of the fleet is the console's own: the one whose ledger it writes."""
-    return site.settings(settings()).database_url() == settings().model_copy(update={"head_file": None}).database_url()
+    theirs, ours = (identity(parsed_url(url)) for url in (site.ledger.get_secret_value(), settings().database_url()))
+    return theirs == ours
 
 
 @functools.cache

@@ -9,11 +9,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from gridpilot.config import FleetSite, Settings, load_fleet, load_site
+from gridpilot.config import Settings, load_site
 from gridpilot.dispatch import stopfile
 from gridpilot.domain import Site, Units
 from gridpilot.errors import GridPilotError
 from gridpilot.fleet import Move, moves
+from gridpilot.fleetfile import FleetSite, load_fleet
 from gridpilot.monitor import sites as read
 from gridpilot.monitor.decision import recorded_site
 from gridpilot.monitor.sites import Standing
@@ -215,7 +216,11 @@ def _loaded(path: Path, written: int) -> Site:
 def _no_ledger(entry: FleetSite | None) -> str:
     """What is missing where a site has no ledger file yet; empty where it has one."""
     url = "" if entry is None else entry.ledger.get_secret_value()
-    return _wanting(entry) if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists() else ""
+    try:
+        missing = url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists()
+    except OSError:  # a folder that we may not enter: what opening it says is told
+        return ""
+    return _wanting(entry) if missing else ""
 
 
 def _wanting(entry: FleetSite | None) -> str:
