@@ -23,7 +23,7 @@ from gridpilot.monitor.health import ESTOP, FAILSAFE, PilotState
 from gridpilot.pilot import LEASE, Pilot
 from tests.fault.rig import Site, now
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 INTERVALS, CHANCE = 288, 0.1
 ANNA = local("anna")
