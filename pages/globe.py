@@ -36,8 +36,9 @@ def _body() -> None:
         _go(live_globe.show(light, dark, "globe", f"Globe of the sites. {sentence}"))
         st.caption(f"{HOVER} {COLOURS} {globe.LAND_CREDIT}.")
     with numbers:
-        _go(globe_parts.show_table(fleet.sites))
-        globe_parts.below_table(fleet.sites)
+        rows = globe_parts.table(fleet.sites)
+        _go(globe_parts.show_table(rows, fleet.sites))
+        globe_parts.below_table(rows, fleet.sites)
         if len(fleet.sites) > 1:
             globe_parts.moves(fleet)
         else:

@@ -52,9 +52,8 @@ def table(sites: Sequence[SiteView]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def show_table(sites: Sequence[SiteView]) -> str:
-    """The table; the name of the site whose row was chosen."""
-    rows = table(sites)
+def show_table(rows: pd.DataFrame, sites: Sequence[SiteView]) -> str:
+    """The table of these sites; the name of the one whose row was chosen."""
     number, whole = (st.column_config.NumberColumn(format=form) for form in ("%.2f", "%.0f"))
     share = st.column_config.ProgressColumn(format="%.0f", min_value=0.0, max_value=100.0, width=84)
     config: dict[str, Any] = dict.fromkeys(rows.columns[2:4], number)
@@ -74,10 +73,10 @@ def show_table(sites: Sequence[SiteView]) -> str:
     return sites[chosen[0]].name if chosen else ""
 
 
-def below_table(sites: Sequence[SiteView]) -> None:
+def below_table(rows: pd.DataFrame, sites: Sequence[SiteView]) -> None:
     """What the table leaves open, and the button that saves it."""
     st.caption(widgets.inert(said_of(sites)))
-    widgets.download_csv(table(sites), "sites.csv", key="globe_csv")
+    widgets.download_csv(rows, "sites.csv", key="globe_csv")
 
 
 def said_of(sites: Sequence[SiteView]) -> str:

@@ -18,6 +18,7 @@ from gridpilot.console.server import ROOT
 from gridpilot.console.widgets import inert
 from gridpilot.errors import GridPilotError
 from gridpilot.foreign import line
+from gridpilot.values import usable
 from gridpilot.views.whereabouts import not_yet, shown_from
 
 NOW: Final = "now"  # in an address, where a moment was before
@@ -130,10 +131,10 @@ def _known(site: str) -> tuple[str, str]:
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus in an address arrives as a space
-    moment = shown_from((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC))
-    if not 1970 <= moment.year <= 2200:
+    moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+    if not usable(moment):
         raise ValueError("no year of which anything can be on record")
-    return moment
+    return shown_from(moment.astimezone(UTC))
 
 
 def _write(look: views.Look) -> None:

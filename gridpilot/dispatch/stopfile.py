@@ -25,7 +25,7 @@ from gridpilot.dispatch.actor import LOCAL, VIEWER, Actor
 from gridpilot.dispatch.journal import CommandStore
 from gridpilot.errors import LedgerError
 from gridpilot.foreign import shown
-from gridpilot.values import iso
+from gridpilot.values import iso, usable
 
 MOST_BYTES = 64 * 1024  # of a file that anything may have put there
 
@@ -59,9 +59,10 @@ def pressed(url: str) -> Mapping[str, Any] | None:
     try:
         with path.open("rb") as file:
             body = json.loads(file.read(MOST_BYTES))
-        at = iso(datetime.fromisoformat(body["at"]))
-        if not "1970" <= at[:4] <= "2200":
+        moment = datetime.fromisoformat(body["at"]).astimezone(UTC)
+        if not usable(moment):
             raise ValueError("no time at which anybody pressed it")
+        at = iso(moment)
         author, reason = str(body["author"]), str(body["reason"])
     except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
         at, author, reason = iso(_written(path)), "unknown", f"the file {path.name} is there"

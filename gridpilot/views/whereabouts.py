@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gridpilot.ledger.chain import Entry
+from gridpilot.monitor.lapse import TICK, lapse
 from gridpilot.values import iso
 from gridpilot.views import base
-from gridpilot.views.commanded import off_since
 from gridpilot.views.standing import current_site
 
-SECOND, TICK = timedelta(seconds=1), timedelta(microseconds=1)
+SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,13 @@ def whereabouts() -> Whereabouts | None:
     held = base.records().entries("cycle", limit=1)
     earlier = store.entries("cycle", until=shown_from(held[0].at) - SECOND + TICK, limit=1) if held else []
     later = store.entries("cycle", since=at + TICK, limit=1, newest_first=False)
-    over, over_at = _over(held[0]) if held else ("", None)
+    over = lapse(store, held[0], at) if held else None
     site = current_site()
     return Whereabouts(
         at=at,
         decided=held[0].at if held else None,
-        over=over,
-        over_at=over_at,
+        over=over.why if over else "",
+        over_at=over.since if over else None,
         before=shown_from(earlier[0].at) if earlier else None,
         after=shown_from(later[0].at) if later else None,
         first=first[0].at,
@@ -72,15 +71,6 @@ def around(each: int) -> tuple[datetime | None, ...]:
     if found and len(later) < each:
         found.append(None)
     return tuple(dict.fromkeys(found))
-
-
-def _over(decision: Entry) -> tuple[str, datetime | None]:
-    """What ended a decision by the moment looked at, and when: everything was sent off, or its set points expired."""
-    off = off_since(decision)
-    if off is not None:
-        return str(off.body["desired"]["origin"]), off.at
-    until, at = base.moment(decision.body["dispatch"]["valid_until"]), base.look().at
-    return ("expired", until) if at is not None and at >= until else ("", None)
 
 
 def shown_from(decided: datetime) -> datetime:
