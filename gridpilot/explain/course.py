@@ -27,12 +27,18 @@ LAPSED = {
     "estop": "the emergency stop had switched everything off at",
     "expired": "the set points of the last one had expired at",
 }
+NOT_FORESEEN = "No forecast of that time with the prices that came then is on record."
 NOT_YET = "That time has not come yet: nothing of it has happened."
 
 
-def about(facts: Facts, asked: When, now: datetime, *, happened: bool = False) -> list[Sentence]:
-    """What is on record, or planned, for that time; `happened` where the question takes it for past."""
+def about(
+    facts: Facts, asked: When, now: datetime, *, happened: bool = False, foreseen: bool = False
+) -> list[Sentence]:
+    """What is on record, or planned, for that time; `happened` where the question takes it for past, `foreseen` where
+    it is about what had been forecast."""
     if asked.past(now):
+        if foreseen:
+            return _foreseen(facts) or [Sentence(NOT_FORESEEN)]
         return _decision(facts) if asked.moment else _past(facts, asked, now)
     said = at_hour(facts, asked.start) if asked.moment else _ahead(facts, asked)
     return [Sentence(NOT_YET), *said] if happened and asked.start > now else said
@@ -73,6 +79,22 @@ def _past(facts: Facts, asked: When, now: datetime) -> list[Sentence]:
     if others:
         text = f"Not every decision was the plan's: of {say.bare('past.decisions')} on record {listed(others)}"
         out.append(say.close(text + "."))
+    return out
+
+
+def _foreseen(facts: Facts) -> list[Sentence]:
+    """Forecasts of that time against what came."""
+    out = []
+    for key in (f"foreseen.{i}" for i in facts.members("foreseen")):
+        say = Say(facts)
+        made = f"The forecast made at {say.clock(f'{key}.made')}"
+        if f"{key}.point" in facts:
+            said = f"expected {say(f'{key}.point')} from {say.clock(f'{key}.point')}"
+            band = f"with a band of {say.bare(f'{key}.lower')} to {say(f'{key}.upper')}"
+            out.append(say.close(f"{made} {said}, {band}: {say(f'{key}.came')} came, {say(f'{key}.held')} the band."))
+        else:
+            held = f"{say(f'{key}.inside')} of {say(f'{key}.n')} prices came inside its band"
+            out.append(say.close(f"{made} missed by {say(f'{key}.error')} on average; {held}."))
     return out
 
 
@@ -118,6 +140,11 @@ def _ahead(facts: Facts, asked: When) -> list[Sentence]:
     if "ahead.price_mean" not in facts:
         return [_beyond(facts)]
     out = [_prices(facts, "ahead", f"{asked.said} power is expected at"), *_set_points(facts, "ahead")]
+    say = Say(facts)
+    if "ahead.brings" in facts:
+        text = f"The plan brings {say('ahead.brings')} in that time at the prices that it expects"
+        worth = ", with tenants' power at what they bid: they pay that at most" if facts.members("bidder") else ""
+        out.append(say.close(f"{text}{worth}."))
     say = Say(facts)
     if "ahead.soc" in facts:
         out.append(say.close(f"The state of charge ends at {say('ahead.soc')}."))

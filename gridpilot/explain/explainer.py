@@ -26,7 +26,7 @@ from gridpilot.explain.verify import Checked, check, sentences
 from gridpilot.ledger.store import Ledger
 
 BUSY = "other questions are being answered: ask again in a moment"
-UNASKED = ("none", "when")  # topics that no model can say more about
+UNASKED = ("none", "when", "unkept")  # topics that no model can say more about
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,18 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.decision import Snapshot, times, values
 from gridpilot.monitor.lapse import lapse
+from gridpilot.risk.stress import plan_course
 from gridpilot.values import Array, Times, as_array, to_utc
 
 ON: Final = 0.5  # of one machine's power; more is running
 MOST_ENTRIES: Final = 5000
+LEADS_H: Final = (12, 1)  # before a moment: the forecasts that are held against what came
+FORESEEN: Final = {
+    "point": "price that was forecast",
+    "lower": "lower end of its band",
+    "upper": "upper end of its band",
+    "came": "price that came",
+}
 
 
 def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
@@ -42,8 +50,11 @@ def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
             _ahead(book, asked)
     elif asked.moment:
         earlier = _in_force(book, ledger, asked.start)
+        for lead_h in LEADS_H:
+            _foreseen(book, ledger, asked.start - timedelta(hours=lead_h), asked)
     elif not asked.too_old(facts.at):
         _past(book, ledger, asked)
+        _foreseen(book, ledger, asked.start, asked)
         if "past.decisions" not in book.facts:
             earlier = _in_force(book, ledger, asked.start)
     found = dict(facts.by_id) | book.facts
@@ -87,6 +98,45 @@ def _in_force(book: Book, ledger: Ledger, moment: datetime) -> Facts | None:
     source = f"{over.entry.kind} entry {over.entry.seq}"
     book.cite("lapse.why", "what had ended the last decision", over.why, over.since, source)
     return None
+
+
+def _foreseen(book: Book, ledger: Ledger, made_by: datetime, asked: When) -> None:
+    """The newest forecast made by a moment, held against the prices that came in that time.
+
+    Of one price, point and band; of more, the mean error and how many lay in the band, as far as the forecast reached.
+    """
+    step, source = timedelta(seconds=book.snap.step_s), book.snap.cycle["source"]
+    start, end = asked.start.astimezone(UTC), asked.end.astimezone(UTC)
+    within = (start - step, start) if asked.moment else (start, end)  # a moment is that of the interval that holds it
+    second = timedelta(seconds=1)
+    rows = ledger.prices(source, since=within[0] + (second if asked.moment else timedelta()), until=within[1] + second)
+    since = market.since(ledger)
+    found = ledger.entries("forecast", since=since, until=made_by.astimezone(UTC) + second, limit=1)
+    if not found and not asked.moment:  # the record begins within that time
+        found = ledger.entries("forecast", since=since, until=end, limit=1, newest_first=False)
+    if not found or any(fact.source == f"forecast {found[0].cycle_id}" for fact in book.facts.values()):
+        return
+    band, ahead = found[0].body["bands"]["energy"], times(found[0].body["timestamp"])
+    _, at, row = np.intersect1d(rows.timestamp, ahead, return_indices=True)
+    came = rows.energy_usd_per_mwh[at]
+    point, lower, upper = (values(band[name])[row] for name in ("point", "lower", "upper"))
+    known = np.isfinite(came) & np.isfinite(point)
+    if not known.any():
+        return
+    made, inside, first = found[0].at, (lower <= came) & (came <= upper) & known, int(np.argmax(known))
+    key, moment = f"foreseen.{made.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", to_utc(rows.timestamp[at][first])
+    word = f"{made:%Y-%m-%dT%H:%MZ}"
+    book.cite(f"{key}.made", "when the forecast was made", word, made, f"forecast {found[0].cycle_id}")
+    book.kind = "prices"
+    if asked.moment:
+        for name, series in (("point", point), ("lower", lower), ("upper", upper), ("came", came)):
+            book.price(f"{key}.{name}", FORESEEN[name], float(series[first]), moment)
+        book.put(f"{key}.held", "where the price lay to its band", "inside" if inside[first] else "outside", "", moment)
+    else:
+        book.price(f"{key}.error", "mean error of that forecast", float(np.mean(abs(point - came)[known])), moment)
+        book.put(f"{key}.inside", "prices inside its band", float(inside.sum()), "", moment)
+        book.put(f"{key}.n", "prices compared", float(known.sum()), "", moment)
+    book.kind = "cycle"
 
 
 # --- a stretch of time -----------------------------------------------------------------------
@@ -153,6 +203,9 @@ def _ahead(book: Book, asked: When) -> None:
     battery = values(snap.plan["charge_kw"]) - values(snap.plan["discharge_kw"])
     loads = {name: values(kw) for name, kw in snap.plan["loads_kw"].items()}
     _set_points(book, "ahead", _Course(stamps, hours, battery, loads))
+    brings = plan_course(snap.plan, snap.site, snap.units) * hours / (snap.step_s / 3600.0)
+    label = "what the plan brings in that time at its own prices, tenants at their bids"
+    book.put("ahead.brings", label, float(np.sum(brings[inside])), book.money, to_utc(stamps[inside][0]))
     soc = 100.0 * values(snap.plan["soc_frac"])[inside][-1]
     book.put("ahead.soc", "planned state of charge at its end", float(soc), "%", to_utc(stamps[inside][-1]))
     book.kind = "cycle"

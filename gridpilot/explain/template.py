@@ -40,6 +40,10 @@ ACT = (
 )
 SECRET = "I tell only what the ledger says of the decisions. I hold no keys or secrets, and my rules stay as they are."
 KNOWS = "I explain the newest decision, the past week and the plan ahead from the ledger. You can ask: "
+UNKEPT = (
+    "I have no facts about that: I read prices, forecasts, plans, set points, payments, money, risk and alarms, and "
+    "make up nothing else."
+)
 UNKNOWN = "I do not know that. " + KNOWS
 
 _VERBS = (
@@ -66,6 +70,12 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 
+_FORECAST = r"forecast|predict|foresee|foresaw|expected|\bbands?\b"
+_UNKEPT = (
+    r"\bco2\b|\bcarbon\b|\bemissions?\b|greenhouse|footprint|\brenewables?\b|\bsolar\b|\bwind(y|s)?\b|\bweather\b|"
+    r"\brain|\bsun(ny|shine)\b|humidity|temperatures?\b|\bbitcoin price|\bbtc price|\bdifficulty\b|\bwater\b|"
+    r"\bnoise\b|\bstaff\b|\bon shift\b|\bnews\b|\bcompetitors?\b"
+)
 _ABOUT = re.compile(
     r"\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|batter|charg|machine|miner|load|\bearn|\bmade?\b|"
     r"\bmake\b|money|profit|\blos[et]|\bwhy\b|site|\brun|\bran\b|\bon\b|\boff\b|decision|decide|expect|cheap|dear|"
@@ -186,7 +196,13 @@ def _at_time(facts: Facts, asked: str) -> list[Sentence]:
         return [Sentence(f"{time.why} {FORMS}")]
     if time is None or facts.at is None:
         return []
-    return course.about(facts, time, facts.at, happened=in_the_past(asked))
+    foreseen = re.search(_FORECAST, asked, re.IGNORECASE) is not None
+    return course.about(facts, time, facts.at, happened=in_the_past(asked), foreseen=foreseen)
+
+
+def _unkept(facts: Facts, asked: str) -> list[Sentence]:
+    """What no fact is about, where no machine or bidder bears such a name."""
+    return [] if any(_named(facts, group, asked) for group in ("machine", "bidder")) else [Sentence(UNKEPT)]
 
 
 def _no_time(facts: Facts, asked: str) -> list[Sentence]:
@@ -353,6 +369,7 @@ Reply = Callable[[Facts, str], list[Sentence]]
 TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("help", r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example", _help),
     ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would", _what_if),
+    ("unkept", _UNKEPT, _unkept),
     ("when", ANY, _no_time),
     ("at", ANY, _at_time),
     (

@@ -50,6 +50,7 @@ _UTC = r" ?(?:z|utc|gmt)\b"
 _ZONE = rf"(?P<zone>{_UTC}| (?:[cew]e(?:s?t)|[ecmp][sd]t|bst|ist|jst)\b)?"
 
 _PAST = re.compile(r"\b(did|was|were|had|happened|been|ran|earned|so far|ago|last)\b")
+_HINDSIGHT = re.compile(r"\b(was|were|been|did|had)\b.*\b(forecast|expect|predict|foresee|foresaw|foreseen|plan)\w*\b")
 _AHEAD = re.compile(r"\b(will|shall|going to|plan\w*|expect\w*|next|upcoming|ahead)\b")
 _AWAY = re.compile(
     rf"\b(?P<in>in )?{_N} ?{_UNIT}(?(in)|(?= (?:ago|from now|ahead)\b))(?P<way> ago\b| from now\b| ahead\b)?"
@@ -145,7 +146,7 @@ def when(question: str, now: datetime) -> When | Unclear | None:
 def in_the_past(question: str) -> bool:
     """Whether the question is about what has happened."""
     asked = question.lower()
-    return bool(_PAST.search(asked)) and not _AHEAD.search(asked)
+    return bool(_PAST.search(asked)) and (not _AHEAD.search(asked) or bool(_HINDSIGHT.search(asked)))
 
 
 class _Words:

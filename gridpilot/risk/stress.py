@@ -100,7 +100,12 @@ def changed(plan: Mapping[str, Any], case: StressCase, sigma: Mapping[str, Array
 
 
 def plan_pnl(plan: Mapping[str, Any], site: Site, units: Units, path: Path | None = None) -> float:
-    """P&L [$] of a recorded plan (`report.plan_json`) with every set point kept, on a course of prices.
+    """P&L [$] of a recorded plan (`report.plan_json`) with every set point kept, on a course of prices."""
+    return float(np.sum(plan_course(plan, site, units, path)))
+
+
+def plan_course(plan: Mapping[str, Any], site: Site, units: Units, path: Path | None = None) -> Array:
+    """What each step of the plan brings (T,) [$].
 
     export income - import cost + load value - wear, as in `plan/problem.py` without the terminal value. While the
     connection is lost nothing is bought, sold, used or earned; what a job then lacks costs its shortfall price.
@@ -119,7 +124,7 @@ def plan_pnl(plan: Mapping[str, Any], site: Site, units: Units, path: Path | Non
             raise DataError(f"load {name!r} of the plan is no machine, job or tenant of site {site.name}")
         rate = rate + np.asarray(kw) * worth[name]
         lost = lost + np.asarray(kw) * short.get(name, 0.0)
-    return float(np.sum(rate * path.up - lost * (1.0 - path.up))) * float(plan["step_s"]) / 3600.0
+    return as_array((rate * path.up - lost * (1.0 - path.up)) * float(plan["step_s"]) / 3600.0)
 
 
 def outcomes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,16 @@ import pytest
 
 from gridpilot.config import Settings
 from gridpilot.domain import DataFlag
+from gridpilot.explain.fact import written
 from gridpilot.explain.facts import Facts, gather
 from gridpilot.explain.grounding import ungrounded
 from gridpilot.explain.recall import recall
 from gridpilot.explain.template import ACT, SUGGESTIONS, Answer, answer
 from gridpilot.ledger.store import Ledger
+from gridpilot.monitor import decision
 from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
 from gridpilot.pilot import one_cycle
+from gridpilot.risk.stress import plan_course
 from tests.explain.conftest import Story
 
 Make = Callable[..., Ledger]
@@ -235,20 +238,23 @@ def test_answer__no_risk_figures__reason_instead_of_numbers(ledger_of: Make) -> 
     assert answer("risk?", facts).text == "There are no risk figures: not enough data: 3 paths."
 
 
+def real(folder: Path, *starts: str) -> Ledger:
+    """The ledger of real cycles at these moments of the replay, open for reading."""
+    for i, start in enumerate(starts):
+        settings = Settings(
+            db_url=f"sqlite:///{folder / 'real.db'}",
+            replay_start=datetime.fromisoformat(start),
+            _env_file=None,  # type: ignore[call-arg]
+        )
+        one_cycle(settings, datetime(2026, 1, 5, 10, 0, 2 * i, tzinfo=UTC))
+    return Ledger.open(settings.database_url(), read_only=True)
+
+
 @pytest.mark.parametrize(
     "start", ["2024-06-24T10:00:00Z", pytest.param("2024-06-24T20:00:00Z", marks=pytest.mark.slow)]
 )
 def test_answer__real_cycles__every_answer_grounded(tmp_path: Path, start: str) -> None:
-    wall = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
-    settings = Settings(
-        db_url=f"sqlite:///{tmp_path / 'real.db'}",
-        replay_start=datetime.fromisoformat(start),
-        replay_speed=3600.0,
-        _env_file=None,  # type: ignore[call-arg]
-    )
-    for i in range(2):
-        one_cycle(settings, wall + timedelta(seconds=2 * i))
-    with Ledger.open(settings.database_url(), read_only=True) as ledger:
+    with real(tmp_path, start, start) as ledger:
         facts = gather(ledger)
     for question, topic, _ in QUESTIONS:
         found = answer(question, facts)
@@ -337,3 +343,48 @@ def test_answer__moment_after_the_emergency_stop__not_the_decision_before(ledger
     off(ledger, datetime(2024, 6, 24, 14, 5, tzinfo=UTC), "estop")
     found = told(ledger, "Why were the miners off at 16:30?")
     assert "the emergency stop had switched everything off at 16:05" in found.text
+
+
+def test_answer__forecast_of_a_past_time__what_was_forecast_beside_what_came(tmp_path: Path) -> None:
+    with real(tmp_path, "2024-06-24T10:00:00Z", "2024-06-24T12:00:00Z") as ledger:
+        first, noon = ledger.entries("forecast", newest_first=False)[0], datetime(2024, 6, 24, 11, tzinfo=UTC)
+        source = ledger.entries("cycle")[0].body["source"]
+        i = first.body["timestamp"].index("2024-06-24T11:00:00Z")
+        point, lower, upper = (first.body["bands"]["energy"][name][i] for name in ("point", "lower", "upper"))
+        came = float(ledger.prices(source, since=noon).energy_usd_per_mwh[0])
+        held = "inside" if lower <= came <= upper else "outside"
+        said = told(ledger, "Was the forecast right at 13:00?").text
+        assert said == (
+            f"The forecast made at 12:00 expected {written(point)} USD/MWh from 13:00, with a band of {written(lower)} "
+            f"to {written(upper)} USD/MWh: {written(came)} USD/MWh came, {held} the band."
+        )
+        stretch = told(ledger, "How good was the forecast so far today?")
+        assert stretch.text.startswith("The forecast made at 12:00 missed by ")
+        assert "of 2 prices came inside its band" in stretch.text
+
+
+def test_answer__forecast_of_a_time_without_a_forecast__not_another_figure(ledger_of: Make) -> None:
+    said = told(ledger_of(), "Was the forecast right yesterday?")
+    assert said.text == "No forecast of that time with the prices that came then is on record."
+
+
+def test_answer__money_of_what_comes__the_plans_own_figure(ledger_of: Make) -> None:
+    ledger = ledger_of()
+    snap = decision.load(ledger)
+    assert snap is not None
+    evening = plan_course(snap.plan, snap.site, snap.units)[1:5].sum()  # 20:00 to 24:00
+    said = told(ledger, "How much will we earn from 20:00 to 24:00?")
+    assert f"The plan brings {written(float(evening))} USD in that time at the prices that it expects" in said.text
+
+
+@pytest.mark.parametrize(
+    "question", ["How much CO2 did we emit today?", "Is it windy?", "What is the carbon intensity now?"]
+)
+def test_answer__what_no_fact_is_about__said_instead_of_the_days_figures(ledger_of: Make, question: str) -> None:
+    found = told(ledger_of(), question)
+    assert (found.topic, found.citations) == ("unkept", ())
+    assert not re.search(r"\d", found.text)
+
+
+def test_answer__tenant_that_bears_such_a_name__is_told_of(ledger_of: Make) -> None:
+    assert "Wind-farm" in told(ledger_of(tenant="Wind-farm"), "What does Wind-farm pay?").text.replace("\\", "")

@@ -30,6 +30,8 @@ MOMENTS = [
     ("what happened at noon", at(24, 12)),
     ("what will happen at midnight?", at(25, 0)),
     ("What happened 3 hours ago?", at(24, 16, 12)),
+    ("What was expected for 18:00?", at(24, 18)),
+    ("Was the forecast right at 20:00?", at(23, 20)),
     ("where will we be in an hour?", at(24, 20, 12)),
     ("what was it on 2024-06-20 at 05:00", at(20, 5)),
     ("what happened at 8:30 pm yesterday?", at(23, 20, 30)),
