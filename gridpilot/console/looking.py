@@ -24,7 +24,9 @@ from gridpilot.views.whereabouts import not_yet, shown_from
 NOW: Final = "now"  # in an address, where a moment was before
 _LOOK: Final = "look"
 _PICKER: Final = "site_picker"
-_KEPT: Final = (_LOOK, _PICKER, signin.NAME)  # of a session, when it looks at another site
+# Of a session, when it looks at another site. The head's widgets are not of a site: without their state the browser's
+# next word of what they show would count as a press.
+_KEPT: Final = (_LOOK, _PICKER, signin.NAME, "strip_", "moment_")
 
 
 def current() -> views.Look:
@@ -37,7 +39,7 @@ def current() -> views.Look:
 def go(look: views.Look) -> None:
     """Look at something else from the next run on. What was typed or asked at one site does not follow to another."""
     if look.site != current().site:
-        for key in [key for key in st.session_state if key not in _KEPT]:
+        for key in [key for key in st.session_state if not str(key).startswith(_KEPT)]:
             del st.session_state[key]
     st.session_state[_LOOK] = look
     _write(look)

@@ -73,7 +73,8 @@ def name_field(key: str, note: str, most: int) -> None:
 
 
 def _keep_name(key: str) -> None:
-    st.session_state[NAME] = st.session_state[key]
+    if key in st.session_state:  # gone where the session has just left for another site
+        st.session_state[NAME] = st.session_state[key]
 
 
 def act(said: str, do: Callable[[Actor], str]) -> None:

@@ -102,7 +102,7 @@ def test_globe__column_pressed__lands_in_that_site(fleet: Server, new_page: Call
     page.mouse.move(x, y)
     page.locator(".deck-tooltip", has_text="ERCOT HB_WEST prices, replayed").wait_for(timeout=WAIT_MS)
     page.mouse.down()
-    page.wait_for_timeout(80)
+    page.wait_for_timeout(400)  # as long as a frame takes on a slow machine
     page.mouse.up()
     page.wait_for_url("**/?site=Odessa", timeout=WAIT_MS)
     expect(page.locator(".gp-strip")).to_contain_text("SHOWN ONLY", timeout=WAIT_MS)

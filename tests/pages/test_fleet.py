@@ -311,3 +311,37 @@ def test_cli__fleet_json__figures_are_those_of_the_ledger(ten: Open, capsys: pyt
     assert odessa["price_unit"] == "USD/MWh" and odessa["money"] == "USD" and odessa["alarms"] >= 0
     assert body["hours"] == 2.0 and odessa["pnl"] is not None
     assert body["sites"][9]["at"] is None and body["sites"][9]["price"] is None
+
+
+CALLED: list[str] = []
+
+
+def _leaves() -> None:
+    """A page with the head's widgets that leaves for another site after they were drawn."""
+    import streamlit as st
+
+    from gridpilot import views
+    from gridpilot.console import looking
+    from tests.pages.test_fleet import CALLED
+
+    for key in ("strip_speed", "moment_slider"):
+        st.segmented_control(key, (0, 1), default=1, key=key, on_change=lambda key=key: CALLED.append(key))
+    st.number_input("Battery, kW", value=7.0, key="battery_kw")
+    if "away" in st.query_params:
+        looking.go(views.Look("Odessa"))
+
+
+def test_go__another_site__nothing_that_is_typed_follows_and_no_press_is_made_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    CALLED.clear()
+    app = AppTest.from_function(_leaves).run()
+    app.number_input(key="battery_kw").set_value(99.0).run()
+    app.query_params["away"] = "1"
+    shown = app._tree.get_widget_states()
+    app.run()
+    assert "battery_kw" not in app.session_state
+    monkeypatch.setattr(app._tree, "get_widget_states", lambda: shown)  # the browser's next word, a moment later
+    app.run()
+    assert not app.exception
+    assert CALLED == []
