@@ -278,7 +278,9 @@ def _curtailed(ledger: Ledger) -> Chapter:
     says = f"Asked for {PERCENT:g} % less for an hour: from {baseline} to at most {target}. Metered: {mean}, "
     says += f"{100.0 * found.delivered_frac:.0f} % of the promise; "
     says += f"{'' if found.kept else 'not '}kept in every settlement interval."
-    return Chapter(f"Curtailed, {_named(snap, event.start)}", says, "dispatch", at)
+    says += " Play to its end for the audit."
+    middle = event.start + (event.end - event.start) / 2
+    return Chapter(f"Curtailed, {_named(snap, event.start)}", says, "dispatch", middle, at)
 
 
 def _live(ledger: Ledger, cycles: list[Entry]) -> Chapter:

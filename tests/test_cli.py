@@ -468,6 +468,14 @@ def test_curtail__given_reported_and_cancelled(capsys: pytest.CaptureFixture[str
     assert ok(capsys, "curtail", "--cancel", event["id"])["event"]["status"] == "cancelled"
 
 
+def test_curtail__prices_of_a_file__begins_by_the_file_s_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = ok(capsys, "cycle", "--source", f"csv:{write(tmp_path, 'prices.csv', PRICES)}")["at"]
+    event = ok(capsys, "curtail", "--percent", "25", "--minutes", "90", "--reason", "peak")["event"]
+    assert event["start"][:16] == newest[:16]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

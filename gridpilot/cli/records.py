@@ -135,10 +135,11 @@ def _curtail(args: argparse.Namespace) -> Result:
     from gridpilot.ledger.store import Ledger
     from gridpilot.monitor.curtailments import audit, find
     from gridpilot.monitor.health import PilotState
+    from gridpilot.views.base import of_file
 
     with Ledger.open(load_settings().database_url()) as ledger:
-        pilot = PilotState.load(ledger)
-        now = pilot.present(datetime.now(UTC))
+        pilot, newest = PilotState.load(ledger), ledger.latest("cycle")
+        now = newest.at if newest is not None and of_file(newest) else pilot.present(datetime.now(UTC))
         if args.report:
             event = find(ledger, args.report)
             found = audit(ledger, event, now)
@@ -147,7 +148,7 @@ def _curtail(args: argparse.Namespace) -> Result:
         if args.cancel:
             done = curtailment.cancel(ledger, args.cancel, author=args.author, reason=args.reason, now=now)
             return {"event": to_jsonable(done), "audit": None}
-        if ledger.latest("cycle") is None:
+        if newest is None:
             raise InputError("there is no decision yet, so the source's time is not known: wait for the first cycle")
         start = args.start or now + pilot.notice
         if start > now + curtailment.AHEAD:

@@ -31,6 +31,7 @@ Floats = npt.ArrayLike
 MARGIN: Final = {"l": 44, "r": 14, "t": 36, "b": 56}
 PANEL_GAP_PX: Final = 26
 NOW: Final = "now"
+NEAR_END: Final = 0.7  # of a time axis: there a chart's icons begin on a narrow screen
 LEGEND_PX: Final = 30
 
 
@@ -379,11 +380,15 @@ def _mark_time(axis: TimeAxis, layout: dict[str, Any]) -> None:
         )  # fmt: skip
     if axis.now is None or not _holds_now(axis):
         return
+    late = axis.now - axis.start > NEAR_END * (axis.end - axis.start)
+    place = (
+        {"xanchor": "right", "yanchor": "top", "yshift": 2, "xshift": -3}  # beside the line: above are the icons
+        if late else {"xanchor": "left", "yanchor": "bottom", "yshift": 14, "xshift": -2}
+    )  # fmt: skip
     layout["annotations"].append(
         {
-            "name": NOW, "text": NOW, "x": axis.x(axis.now), "xref": "x", "y": 1, "yref": "paper", "xanchor": "left",
-            "yanchor": "bottom", "showarrow": False, "font": {"size": 11, "color": LIGHT["now"]}, "yshift": 14,
-            "xshift": -2,
+            "name": NOW, "text": NOW, "x": axis.x(axis.now), "xref": "x", "y": 1, "yref": "paper", "showarrow": False,
+            "font": {"size": 11, "color": LIGHT["now"]}, **place,
         }
     )  # fmt: skip
 

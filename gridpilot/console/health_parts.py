@@ -52,11 +52,13 @@ def _drift(drift: views.Drift) -> tuple[str, str, str]:
     """Value, reference and note."""
     if math.isnan(drift.share):
         return fmt.DASH, "none has come true yet", "The error of live forecasts, as a share of the one they promised."
+    how = "Errors of the fitted forecast 1 to 24 h ahead, the last day's weighing most, over those that it promised. "
+    how += "Forecast has the mean errors themselves, in the unit of the price."
     test = f"The drift test stands at {drift.level:.1f} of {LIMIT_H:.0f} h; there the seasonal naive takes over."
     if drift.fallback:
         since = fmt.utc(drift.since)
         test = f"The seasonal naive is used since {since}, until the test is at 0 h; it is at {drift.level:.1f} h."
-    return f"{drift.share:.1f} ×", "naive in force" if drift.fallback else "the promised error", test
+    return f"{drift.share:.1f} ×", "naive in force" if drift.fallback else "the promised error", f"{how} {test}"
 
 
 def _ledger(health: views.Health) -> tuple[str, str, str]:

@@ -29,6 +29,8 @@ def show(snap: views.Snapshot) -> None:
 
 def curtail_text(snap: views.Snapshot) -> str:
     """The available-to-curtail figure with its parts."""
+    if views.control(snap) in ("ESTOP", "FAILSAFE"):
+        return "Nothing: everything is off."
     found = views.curtailable(snap)
     parts = ", ".join(f"{name} {fmt.power(kw)}" for name, kw in sorted(found.parts_kw.items(), key=lambda i: -i[1]))
     text = f"{fmt.power(found.load_kw)} of load" + (f" ({parts})" if parts else "")

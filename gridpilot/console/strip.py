@@ -50,6 +50,7 @@ class Own:
 
 
 _ALONE: Final = Own()
+STANDS: Final = ". Its clock is the price file's: it stands still until the file has a newer row"
 
 
 def own_site() -> Own:
@@ -80,7 +81,9 @@ def strip_html(status: Status, signed_in: bool = True, own: Own = _ALONE) -> str
     mode = f"<b>{escape(status.mode)}</b> <span class='gp-muted'>{escape(when)}</span>"
     parts = [f"<span title='{escape(fmt.utc(status.at))}'>{mode}</span>"]
     if status.simulated:
-        parts.append(_chip("SIMULATED", "", "The site's readings are simulated; nothing real is switched"))
+        note = "The site's readings are simulated; nothing real is switched"
+        note += STANDS if status.mode == "FILE" else ""
+        parts.append(_chip("SIMULATED", "", note))
     elif status.source == "mara":
         parts.append(_chip("BATTERY SIMULATED", "", "The API has no battery: it is simulated beside the real machines"))
     parts.append(_prices(status))

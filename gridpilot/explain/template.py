@@ -332,7 +332,9 @@ def _limits(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _curtail(facts: Facts, asked: str) -> list[Sentence]:
-    return list(tell.curtail_sentences(facts))
+    off = facts.word("pilot.control") in ("ESTOP", "FAILSAFE")  # then there is nothing to curtail
+    trouble = tell.control_sentence(facts) if off else None
+    return [trouble] if trouble else list(tell.curtail_sentences(facts))
 
 
 def _source(facts: Facts, asked: str) -> list[Sentence]:

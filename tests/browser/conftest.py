@@ -20,7 +20,16 @@ from tests.browser.harness.server import ROOT, Server, serve
 from tests.browser.harness.watch import ARGUMENTS, CHROMIUM, Watched
 
 HOURS = 4
+FAILED = pytest.StashKey[bool]()
 HARNESS = Path(__file__).parent / "harness"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +57,9 @@ def browser(chromium: BrowserType) -> Iterator[Browser]:
         yield found
 
 
-def _keep(pages: list[Page], name: str) -> None:
-    """A picture of where each page of a journey ended, for looking at: artifacts/ is not in the repository."""
-    folder = ROOT / "artifacts" / "journeys"
+def _keep(pages: list[Page], name: str, kind: str) -> None:
+    """A picture of where each page of a test ended, for looking at: artifacts/ is not in the repository."""
+    folder = ROOT / "artifacts" / kind
     folder.mkdir(parents=True, exist_ok=True)
     for number, page in enumerate(pages):
         file = folder / f"{re.sub('[^A-Za-z0-9_-]+', '-', name)}{f'-{number + 1}' if number else ''}.png"
@@ -88,8 +97,10 @@ def new_page(profile: BrowserContext, request: pytest.FixtureRequest) -> Iterato
         return Watched(page)
 
     yield make
-    if "journey" in request.node.name:
-        _keep(pages, request.node.name)
+    if request.node.stash.get(FAILED, False):
+        _keep(pages, request.node.name, "failures")
+    elif "journey" in request.node.name:
+        _keep(pages, request.node.name, "journeys")
     _forget(profile)
     for context in others:
         context.close()
