@@ -17,7 +17,7 @@ ROUNDS = int(os.environ.get("GRIDPILOT_SOAK_ROUNDS", "3"))  # read here: a test 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    return (os.cpu_count() or 1) + 1
+    return (os.cpu_count() or 1) + 2
 
 
 class _OneBrowser(LoadScopeScheduling):

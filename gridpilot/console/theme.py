@@ -191,6 +191,12 @@ _STYLE: Final = """<style>
 .st-key-strip_row { flex-wrap: nowrap; }
 .st-key-strip_row > * { flex: 0 0 auto; width: auto; }
 .st-key-strip_row > *:first-child { flex: 1 1 0; min-width: 0; }
+.st-key-strip_row:has(.st-key-site_picker) > :has(.gp-strip) { flex-shrink: 1; min-width: 0; }
+.st-key-strip_row > :is(.st-key-site_picker, :has(.st-key-site_picker)) { min-width: 9rem; }
+@media (max-width: 640px) {  /* picker and Time side by side, the strip below */
+  .st-key-strip_row:has(.st-key-site_picker) { flex-wrap: wrap; row-gap: 0.4rem; }
+  .st-key-strip_row:has(.st-key-site_picker) > :has(.gp-strip) { order: 1; flex: 1 1 100%; }
+}
 .st-key-moment_bar { background: light-dark(__INK__); color: light-dark(__BACKGROUND__); border-radius: 0.4rem;
   padding: 0.25rem 0.4rem 0.25rem 0.8rem; }
 .st-key-moment_bar button { background: transparent; color: inherit;

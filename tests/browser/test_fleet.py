@@ -166,6 +166,18 @@ def test_globe__pointer_away__turns_and_rests_under_the_pointer(
     assert page.evaluate(f"{globe}.gridpilot.turned") == before
 
 
+@pytest.mark.parametrize("width", [420, 700, 1024, 1440])
+def test_head__any_width__picker_time_and_stop_in_reach(
+    fleet: Server, new_page: Callable[..., Watched], width: int
+) -> None:
+    page = new_page(width=width).open(f"{fleet.url}/health", ".gp-strip")
+    for key in ("site_picker", "moment_choose", "strip_stop"):
+        box = page.locator(f".st-key-{key}").bounding_box()
+        assert box is not None
+        assert box["width"] > 60.0, key
+        assert box["x"] >= 0.0 and box["x"] + box["width"] <= width, key
+
+
 def test_globe__less_motion_wanted__stands_still(fleet: Server, new_page: Callable[..., Watched]) -> None:
     page = _globe(new_page(), fleet)
     assert page.evaluate("document.querySelector('.gp-globe').gridpilot.turned") == 0

@@ -39,6 +39,10 @@ PINNED: dict[str, tuple[object, str]] = {
     "client.toolbarMode": ("minimal", "no menu to deploy or record [tests/browser/test_secrets.py: crash]"),
     HIDDEN: (1e12, "no session ends at a chart that its browser has forgotten [tests/browser/test_moment.py: back]"),
     "runner.magicEnabled": (False, "a bare value is not drawn [tests/browser/test_secrets.py: crash]"),
+    "runner.fastReruns": (
+        False,
+        "no press is lost to another run of the page [tests/browser/test_journeys.py]",
+    ),
 }
 
 
