@@ -10,7 +10,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Side by side go whole files, so that what a file prepares is prepared once. Browser tests keep the cores busy, tests
-# that kill and hang processes wait: the former all go to one worker, and there is one worker more than cores.
+# that kill and hang processes wait: the former all go to one worker, and there are two workers more than cores.
 BROWSER = "browser"
 ROUNDS = int(os.environ.get("GRIDPILOT_SOAK_ROUNDS", "3"))  # read here: a test sees no such variable
 
