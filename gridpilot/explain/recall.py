@@ -28,12 +28,6 @@ from gridpilot.values import Array, Times, as_array, to_utc
 ON: Final = 0.5  # of one machine's power; more is running
 MOST_ENTRIES: Final = 5000
 LEADS_H: Final = (12, 1)  # before a moment: the forecasts that are held against what came
-FORESEEN: Final = {
-    "point": "price that was forecast",
-    "lower": "lower end of its band",
-    "upper": "upper end of its band",
-    "came": "price that came",
-}
 
 
 def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
@@ -105,38 +99,39 @@ def _foreseen(book: Book, ledger: Ledger, made_by: datetime, asked: When) -> Non
 
     Of one price, point and band; of more, the mean error and how many lay in the band, as far as the forecast reached.
     """
-    step, source = timedelta(seconds=book.snap.step_s), book.snap.cycle["source"]
-    start, end = asked.start.astimezone(UTC), asked.end.astimezone(UTC)
-    within = (start - step, start) if asked.moment else (start, end)  # a moment is that of the interval that holds it
-    second = timedelta(seconds=1)
-    rows = ledger.prices(source, since=within[0] + (second if asked.moment else timedelta()), until=within[1] + second)
-    since = market.since(ledger)
-    found = ledger.entries("forecast", since=since, until=made_by.astimezone(UTC) + second, limit=1)
+    start, end, second = asked.start.astimezone(UTC), asked.end.astimezone(UTC), timedelta(seconds=1)
+    first = market.since(ledger)
+    found = ledger.entries("forecast", since=first, until=made_by.astimezone(UTC) + second, limit=1)
     if not found and not asked.moment:  # the record begins within that time
-        found = ledger.entries("forecast", since=since, until=end, limit=1, newest_first=False)
-    if not found or any(fact.source == f"forecast {found[0].cycle_id}" for fact in book.facts.values()):
+        found = ledger.entries("forecast", since=first, until=end, limit=1, newest_first=False)
+    snap = decision.load(ledger, found[0].cycle_id) if found else None
+    if snap is None:
         return
-    band, ahead = found[0].body["bands"]["energy"], times(found[0].body["timestamp"])
-    _, at, row = np.intersect1d(rows.timestamp, ahead, return_indices=True)
+    begin = start - timedelta(seconds=snap.step_s - 1) if asked.moment else start  # of the interval that holds a moment
+    rows = ledger.prices(book.snap.cycle["source"], since=begin, until=end + second)
+    band = snap.forecast["bands"]["energy"]
+    _, at, row = np.intersect1d(rows.timestamp, times(snap.forecast["timestamp"]), return_indices=True)
     came = rows.energy_usd_per_mwh[at]
     point, lower, upper = (values(band[name])[row] for name in ("point", "lower", "upper"))
-    known = np.isfinite(came) & np.isfinite(point)
+    known, inside = np.isfinite(came) & np.isfinite(point), (lower <= came) & (came <= upper)
     if not known.any():
         return
-    made, inside, first = found[0].at, (lower <= came) & (came <= upper) & known, int(np.argmax(known))
-    key, moment = f"foreseen.{made.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", to_utc(rows.timestamp[at][first])
-    word = f"{made:%Y-%m-%dT%H:%MZ}"
-    book.cite(f"{key}.made", "when the forecast was made", word, made, f"forecast {found[0].cycle_id}")
-    book.kind = "prices"
+    then, i = Book(snap), int(np.argmax(known))
+    then.kind = "forecast"
+    key, moment = f"foreseen.{snap.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", to_utc(rows.timestamp[at][i])
+    then.put(f"{key}.made", "when the forecast was made", f"{snap.at:%Y-%m-%dT%H:%MZ}")
     if asked.moment:
-        for name, series in (("point", point), ("lower", lower), ("upper", upper), ("came", came)):
-            book.price(f"{key}.{name}", FORESEEN[name], float(series[first]), moment)
-        book.put(f"{key}.held", "where the price lay to its band", "inside" if inside[first] else "outside", "", moment)
+        for name, label, series in (
+            ("point", "price that was forecast", point), ("lower", "lower end of its band", lower),
+            ("upper", "upper end of its band", upper), ("came", "price that came", came),
+        ):  # fmt: skip
+            then.price(f"{key}.{name}", label, float(series[i]), moment)
+        then.put(f"{key}.held", "where the price lay to its band", "inside" if inside[i] else "outside", "", moment)
     else:
-        book.price(f"{key}.error", "mean error of that forecast", float(np.mean(abs(point - came)[known])), moment)
-        book.put(f"{key}.inside", "prices inside its band", float(inside.sum()), "", moment)
-        book.put(f"{key}.n", "prices compared", float(known.sum()), "", moment)
-    book.kind = "cycle"
+        then.price(f"{key}.error", "mean error of that forecast", float(np.mean(abs(point - came)[known])), moment)
+        then.put(f"{key}.inside", "prices inside its band", float(inside[known].sum()), "", moment)
+        then.put(f"{key}.n", "prices compared", float(known.sum()), "", moment)
+    book.facts |= then.facts
 
 
 # --- a stretch of time -----------------------------------------------------------------------

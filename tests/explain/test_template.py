@@ -358,6 +358,8 @@ def test_answer__forecast_of_a_past_time__what_was_forecast_beside_what_came(tmp
             f"The forecast made at 12:00 expected {written(point)} USD/MWh from 13:00, with a band of {written(lower)} "
             f"to {written(upper)} USD/MWh: {written(came)} USD/MWh came, {held} the band."
         )
+        cited = recall("Was the forecast right at 13:00?", gather(ledger), ledger)
+        assert {cited[key].source for key in cited if key.startswith("foreseen.")} == {f"forecast {first.cycle_id}"}
         stretch = told(ledger, "How good was the forecast so far today?")
         assert stretch.text.startswith("The forecast made at 12:00 missed by ")
         assert "of 2 prices came inside its band" in stretch.text
