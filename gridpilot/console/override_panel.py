@@ -73,7 +73,7 @@ def _operate(snap: views.Snapshot) -> None:
         shown = command_inputs.target(snap, kind) if kind == selected.kind else {"kind": kind}
         given = operate.operate(selected, who, shown, reason=reason, minutes=minutes)
         if given.status == "proposed":
-            return f"Command {given.id} waits for another person's approval, 10 minutes at the most."
+            return f"Command {given.id} was proposed; another person has 10 minutes to approve it."
         return f"Command {given.id} was accepted; the pilot puts it over the plan."
 
     signin.act(SAID, give)

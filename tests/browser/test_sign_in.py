@@ -115,7 +115,7 @@ def test_approval__above_the_threshold__takes_effect_only_by_another_person(
     operator, approver = new_page(), new_page(apart=True)
     page = sign_in(operator.page, signed, "ola")
     battery(page, -230)
-    expect(page.get_by_text("waits for another person")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_text("was proposed; another person")).to_be_visible(timeout=WAIT_MS)
     expect(page.locator(STRIP)).to_contain_text("1 to approve", timeout=WAIT_MS)
     expect(page.locator(STRIP)).to_contain_text("AUTO")
     expect(page.get_by_role("button", name="Approve", exact=True)).to_be_disabled()
