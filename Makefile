@@ -13,7 +13,9 @@ console: .venv/console.stamp
 demo: .venv/console.stamp
 	$(BIN)/python -m gridpilot demo --port $(PORT)
 
-test: lint types unit
+# The types are checked while tests wait for what they started.
+test: lint
+	@$(MAKE) --no-print-directory -j2 types unit
 
 # Tests run side by side: one BLAS thread each.
 test soak quick unit browser: export OPENBLAS_NUM_THREADS = 1

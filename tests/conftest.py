@@ -10,14 +10,14 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Side by side go whole files, so that what a file prepares is prepared once. Browser tests keep the cores busy, tests
-# that kill and hang processes wait: the former all go to one worker, and there are two workers more than cores.
+# that kill and hang processes wait: the former all go to one worker, and there is one worker more than cores.
 BROWSER = "browser"
 ROUNDS = int(os.environ.get("GRIDPILOT_SOAK_ROUNDS", "3"))  # read here: a test sees no such variable
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    return (os.cpu_count() or 1) + 2
+    return (os.cpu_count() or 1) + 1
 
 
 class _OneBrowser(LoadScopeScheduling):

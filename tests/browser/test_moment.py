@@ -104,7 +104,7 @@ def test_moment__slider_and_field__lead_into_the_past_and_back_to_now(
     page.keyboard.type("14")
     page.keyboard.press("Enter")
     expect(bar).to_contain_text("Looking back: Mon 24 Jun 14:", timeout=WAIT_MS)
-    expect(body.locator("code")).to_contain_text("/plan?at=2024-06-24T12:", timeout=WAIT_MS)
+    expect(body.locator("code", has_text="/plan?at=2024-06-24T12:")).to_be_visible(timeout=WAIT_MS)
     watched.clean()
 
 
