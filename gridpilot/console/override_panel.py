@@ -196,9 +196,10 @@ def _override_panel(snap: views.Snapshot, who: Actor) -> None:
         st.markdown("##### Take over")
         local = "Local, no sign-in. " if who.source == LOCAL else ""
         st.caption(f"{local}An override is laid over the plan until it ends or is released.")
-        _live(snap, who)
-        for command, by in views.proposals():
-            _proposal(snap, command, by, who)
+        with st.container():  # what is below keeps its place, and with it what is just being typed
+            _live(snap, who)
+            for command, by in views.proposals():
+                _proposal(snap, command, by, who)
         kind = st.segmented_control(
             "What",
             list(KINDS),
@@ -208,7 +209,8 @@ def _override_panel(snap: views.Snapshot, who: Actor) -> None:
             required=True,
             on_change=_drop,
         )
-        command_inputs.inputs(snap, kind, _drop)
+        with st.container():
+            command_inputs.inputs(snap, kind, _drop)
         st.text_input("Reason", key=REASON, max_chars=500)
         st.number_input("Ends after, minutes of site time", 5, 1440, 60, step=5, key=MINUTES)
         st.button("Select", key="override_select", on_click=_select, args=(snap,), disabled=not _may(who, OPERATOR))
