@@ -10,6 +10,7 @@ import streamlit as st
 from gridpilot import views
 from gridpilot.console import format as fmt
 from gridpilot.console import widgets
+from gridpilot.monitor.health import ALL_OFF
 
 
 def show(snap: views.Snapshot) -> None:
@@ -29,7 +30,7 @@ def show(snap: views.Snapshot) -> None:
 
 def curtail_text(snap: views.Snapshot) -> str:
     """The available-to-curtail figure with its parts."""
-    if views.control(snap) in ("ESTOP", "FAILSAFE"):
+    if views.control(snap) in ALL_OFF:
         return "Nothing: everything is off."
     found = views.curtailable(snap)
     parts = ", ".join(f"{name} {fmt.power(kw)}" for name, kw in sorted(found.parts_kw.items(), key=lambda i: -i[1]))

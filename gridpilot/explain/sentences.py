@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gridpilot.explain.fact import Facts
+from gridpilot.monitor.health import ALL_OFF
 
 NO_DECISION = (
     "There is no decision yet: the first one follows when the pilot has read its prices. "
@@ -96,7 +97,7 @@ def control_sentence(facts: Facts) -> Sentence | None:
     """Why the plan is not what runs; None where it is."""
     say = Say(facts)
     control, sent = facts.word("pilot.control"), facts.word("dispatch.status")
-    if control in ("ESTOP", "FAILSAFE"):
+    if control in ALL_OFF:
         say("pilot.control")
         what = "Emergency stop" if control == "ESTOP" else "Fail-safe"
         text = f"{what}: all machines are off and the battery rests"

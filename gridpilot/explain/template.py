@@ -14,6 +14,7 @@ from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
 from gridpilot.explain.when import FORMS, SEVERAL, Unclear, When, in_the_past, when
+from gridpilot.monitor.health import ALL_OFF
 
 __all__ = ["SUGGESTIONS", "Answer", "Sentence", "answer", "inert"]
 
@@ -332,7 +333,7 @@ def _limits(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _curtail(facts: Facts, asked: str) -> list[Sentence]:
-    off = facts.word("pilot.control") in ("ESTOP", "FAILSAFE")  # then there is nothing to curtail
+    off = facts.word("pilot.control") in ALL_OFF  # then there is nothing to curtail
     trouble = tell.control_sentence(facts) if off else None
     return [trouble] if trouble else list(tell.curtail_sentences(facts))
 

@@ -14,7 +14,8 @@ from gridpilot.market.replay import ReplayClock
 KEY = "pilot"
 
 AUTO, HOLD, OVERRIDE, FAILSAFE, ESTOP = "AUTO", "HOLD", "OVERRIDE", "FAILSAFE", "ESTOP"
-STILL = (HOLD, FAILSAFE, ESTOP)  # in these nothing of a plan is carried out
+ALL_OFF = (FAILSAFE, ESTOP)  # in these all machines are off and the battery rests
+STILL = (HOLD, *ALL_OFF)  # in these nothing of a plan is carried out
 
 
 @dataclass(frozen=True, slots=True)
