@@ -62,11 +62,11 @@ lock: .venv/dev.stamp
 	@touch $@
 
 .venv/console.stamp: .venv/python.stamp requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv/dev.stamp: .venv/console.stamp requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 clean:

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
 
 from gridpilot.domain import PriceHistory
 from gridpilot.errors import Conflict, LedgerError
@@ -447,9 +448,13 @@ def _head(connection: Connection) -> Head:
     return Head() if value is None else Head(value["seq"], value["hash"])
 
 
+# The pilot asks these several times a second: built once, SQLAlchemy finds what it compiled from them at once.
+_STATE = select(schema.state.c.value, schema.state.c.version).where(schema.state.c.key == bindparam("key"))
+_STATE_LOCKED = _STATE.with_for_update()
+
+
 def _get_state(connection: Connection, key: str, lock: bool = False) -> Stored:
-    query = select(schema.state.c.value, schema.state.c.version).where(schema.state.c.key == key)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(_STATE_LOCKED if lock else _STATE, {"key": key}).one_or_none()
     return Stored(None, 0) if row is None else Stored(json.loads(row.value), row.version)
 
 
@@ -460,12 +465,7 @@ def _entry(row: Row[Any]) -> Entry:
 def _commands(
     connection: Connection, kinds: Iterable[str], statuses: Iterable[str], limit: int
 ) -> list[dict[str, Any]]:
-    table = schema.commands.c
-    query = select(schema.commands).order_by(table.id.desc()).limit(limit)
-    if kinds:
-        query = query.where(table.kind.in_(list(kinds)))
-    if statuses:
-        query = query.where(table.status.in_(list(statuses)))
+    query = _commands_query(tuple(kinds), tuple(statuses), limit)
     return [
         {
             **row,
@@ -475,3 +475,14 @@ def _commands(
         }
         for row in connection.execute(query).mappings()
     ]
+
+
+@lru_cache(maxsize=64)
+def _commands_query(kinds: tuple[str, ...], statuses: tuple[str, ...], limit: int) -> Select[Any]:
+    table = schema.commands.c
+    query = select(schema.commands).order_by(table.id.desc()).limit(limit)
+    if kinds:
+        query = query.where(table.kind.in_(kinds))
+    if statuses:
+        query = query.where(table.status.in_(statuses))
+    return query
