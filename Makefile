@@ -5,6 +5,9 @@ PYTHON ?= python3
 PORT ?= 8501
 BIN := .venv/bin
 
+# The console and the tests start many processes: what one of them compiles serves the others.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: console demo test soak quick lint types unit browser format lock screenshots clean
 
 console: .venv/console.stamp
@@ -62,11 +65,11 @@ lock: .venv/dev.stamp
 	@touch $@
 
 .venv/console.stamp: .venv/python.stamp requirements.txt
-	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv/dev.stamp: .venv/console.stamp requirements-dev.txt
-	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 clean:

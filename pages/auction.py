@@ -91,7 +91,7 @@ def _externality() -> None:
     snap = views.snapshot()
     if snap is None:
         return
-    st.markdown("##### What a payment is made of")
+    st.markdown("## What a payment is made of")
     payments = {payment["bidder"]: payment for payment in snap.auction["payments"]}
     if not payments:
         st.caption("Nobody pays in this interval.")
@@ -109,7 +109,7 @@ def _externality() -> None:
     widgets.table(rows, "payment", parts.numbers(rows))
 
 
-st.subheader("Who gets the power, and what do they pay?")
+st.title("Who gets the power, and what do they pay?")
 try:
     newest = views.snapshot()
     if newest is None:

@@ -37,7 +37,7 @@ def _result(result: Mapping[str, Any], money: str, key: str) -> None:
     if gap is not None:
         widgets.finding(backtest_parts.gap_title(result, money))
         live_chart.show(gap, f"backtest_gap_{key}", backtest_parts.gap_title(result, money))
-    st.markdown("##### Day by day")
+    st.markdown("## Day by day")
     table = backtest_parts.day_table(result, money)
     widgets.table(table, "backtest", dict.fromkeys(table.columns[1:5], 0) | {table.columns[-1]: 0})
 
@@ -89,7 +89,7 @@ def _body(days: int, forecaster: str, information: str) -> None:
         _result(job.result, snap.units.money, f"{days}_{forecaster}_{information}")
 
 
-st.subheader("Would this have earned money?")
+st.title("Would this have earned money?")
 _record()
 with st.container(horizontal=True, vertical_alignment="center"):
     span = st.segmented_control(

@@ -36,9 +36,9 @@ def _running() -> None:
             dispatch_parts.running(snap, sent)
         with bars:
             dispatch_parts.limits(snap)
-            st.markdown("##### What could be curtailed at once")
+            st.markdown("## What could be curtailed at once")
             st.markdown(widgets.inert(promise_parts.curtail_text(snap)))
-            st.markdown("##### Next changes", help="Money: what the change brings over its run, at the plan's prices.")
+            st.markdown("## Next changes", help="Money: what the change brings over its run, at the plan's prices.")
             day_parts.changes(snap)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
@@ -63,7 +63,7 @@ def _log() -> None:
         widgets.table(dispatch_parts.machine_log_table(snap.site.timezone), "machine-commands")
 
 
-st.subheader("What is running, what will change, and how do I take over?")
+st.title("What is running, what will change, and how do I take over?")
 try:
     newest = views.snapshot()
     past = moment_bar.commands_act_now()

@@ -71,7 +71,7 @@ def _suggest(empty: bool) -> None:
 
 def main() -> None:
     """The newest answer, the line to type in, questions that are worth asking, and earlier answers."""
-    st.subheader("Why?")
+    st.title("Why?")
     _who_answers()
     if views.snapshot() is None:
         widgets.until_first_decision("Nothing to explain: there is no decision yet", "Questions and answers about it.")
@@ -99,7 +99,7 @@ def main() -> None:
     if asking is None:
         _suggest(empty=not chat)
     if numbered:
-        st.markdown("##### Earlier questions")
+        st.markdown("## Earlier questions")
     for number, (question, found, age) in reversed(numbered):
         parts.answer(number, question, found, age)
 

@@ -109,7 +109,7 @@ def _about(message: str, kind: str) -> bool:
     return not message.startswith(tuple(others))
 
 
-st.subheader("What will power cost, and how sure are we?")
+st.title("What will power cost, and how sure are we?")
 with st.container(horizontal=True, vertical_alignment="center"):
     chosen = st.segmented_control(
         "Price", tuple(price_parts.KINDS), default="energy", format_func=price_parts.KINDS.__getitem__,

@@ -41,7 +41,7 @@ def _now() -> None:
 @st.fragment(run_every=REFRESH_S)
 def _alarms() -> None:
     try:
-        st.markdown("##### Alarms")
+        st.markdown("## Alarms")
         alarm_panel.said()
         alarm_panel.alarm_list(views.status().timezone)
     except GridPilotError as error:
@@ -52,10 +52,10 @@ def _alarms() -> None:
 def _processes() -> None:
     try:
         health = views.health()
-        st.markdown("##### Processes")
+        st.markdown("## Processes")
         st.html(health_parts.processes_html(health))
         if health.cycles:
-            st.markdown("##### Where a cycle's time goes")
+            st.markdown("## Where a cycle's time goes")
             health_parts.stages(health)
     except GridPilotError as error:
         st.error(widgets.inert(str(error)))
@@ -66,9 +66,9 @@ def _below() -> None:
     status, snap = views.status(), views.newest()
     if snap is not None:
         if snap.flags:
-            st.markdown("##### Said about the newest decision's data")
+            st.markdown("## Said about the newest decision's data")
             widgets.flags(snap.flags)
-        st.markdown("##### Money, day by day")
+        st.markdown("## Money, day by day")
         health_parts.money(snap.units.money)
     past, log = st.tabs(["Alarms so far", "Alarm log"])
     with past:
@@ -85,7 +85,7 @@ def _below() -> None:
             st.caption("No alarm was ever written to this ledger.")
 
 
-st.subheader("Is the system itself well?")
+st.title("Is the system itself well?")
 _now()
 try:
     left, right = st.columns([3, 2], gap="medium")

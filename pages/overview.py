@@ -31,7 +31,7 @@ def _beside(snap: views.Snapshot, shown: now_parts.Next | None) -> None:
     past = views.look().at is not None
     alarms = [] if past else views.unseen()
     if alarms:
-        st.markdown("##### Alarms")
+        st.markdown("## Alarms")
         st.html(day_parts.alarms_html(alarms[:2]))
         if len(alarms) > 2:
             st.caption(f"and {len(alarms) - 2} more: see Health")
@@ -40,13 +40,13 @@ def _beside(snap: views.Snapshot, shown: now_parts.Next | None) -> None:
         percent = None if soc is None else 100.0 * soc
         bounds = (100.0 * battery.soc_min, 100.0 * battery.soc_max)
         widgets.limit_bar("Charge", percent, "%", bounds, scale=(0.0, 100.0), thing="battery")
-    st.markdown("##### Money", help="Against what would have been without a decision, and against knowing all prices.")
+    st.markdown("## Money", help="Against what would have been without a decision, and against knowing all prices.")
     now_parts.money(snap)
     if not views.halted(snap):
-        st.markdown("##### Then", help="Money: what the change brings over its run, at the plan's prices.")
+        st.markdown("## Then", help="Money: what the change brings over its run, at the plan's prices.")
         day_parts.changes(snap, first=1 if shown is not None and shown.plan else 0)
     if past:
-        st.markdown("##### Said of this decision")
+        st.markdown("## Said of this decision")
         widgets.flags(snap.flags)
 
 

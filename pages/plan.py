@@ -71,7 +71,7 @@ def _attempts(snap: views.Snapshot) -> None:
     tried = snap.plan["attempts"]
     if snap.plan["status"] == "optimal" and len(tried) < 2:
         return
-    st.markdown("##### What was tried")
+    st.markdown("## What was tried")
     table = {name: [row[key] for row in tried] for name, key in (("method", "method"), ("outcome", "status"))}
     table |= {"reason": [row["reason"] for row in tried], "ms": [row["ms"] for row in tried]}
     widgets.table(pd.DataFrame(table), "plan-attempts", {"ms": 0}, height="content")
@@ -82,13 +82,13 @@ def _worth(snap: views.Snapshot) -> None:
     """Sentences about the battery's trades, and where the money comes from."""
     trades, money = st.columns([3, 2], gap="medium")
     with trades:
-        st.markdown("##### Buy low, sell high")
+        st.markdown("## Buy low, sell high")
         sentences = views.spread_sentences()
         for sentence in sentences:
             st.markdown(sentence.text)
         if not sentences:
             st.caption("The battery buys nothing that it sells again within this plan.")
-        st.markdown("##### What limits the plan")
+        st.markdown("## What limits the plan")
         limits = _limits(snap.cycle_id)
         if limits is None:
             st.caption("Only an optimal plan, with its jobs recorded, can be asked for them.")
@@ -99,7 +99,7 @@ def _worth(snap: views.Snapshot) -> None:
             widgets.table(limits, "limits", config, height="content")
             st.caption("One kW, kWh or machine more, planned anew. What is not listed would bring nothing.")
     with money:
-        st.markdown("##### Where the worth comes from")
+        st.markdown("## Where the worth comes from")
         table = day_parts.worth_table(snap)
         widgets.table(table, "worth", height="content")
         if snap.site.tenants:
@@ -129,7 +129,7 @@ def _body() -> None:
         _attempts(snap)
         _worth(snap)
         promise_parts.show(snap)
-        st.markdown("##### The plan")
+        st.markdown("## The plan")
         st.caption(
             "The first row runs now. Loads are in kW without cooling; the battery charges and the grid gives where "
             "positive. State of charge (SOC) is at the end of the interval. The file has every column, with UTC times."
@@ -142,6 +142,6 @@ def _body() -> None:
         st.error(widgets.inert(str(error)))
 
 
-st.subheader("What will we do, and why is that the best?")
+st.title("What will we do, and why is that the best?")
 _body()
 whatif_panel.show()

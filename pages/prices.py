@@ -102,7 +102,7 @@ def _when(snap: views.Snapshot, prices: views.Prices) -> None:
 
 
 def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
-    st.markdown("##### Data quality")
+    st.markdown("## Data quality")
     span = price_parts.span_words(prices)
     st.caption(widgets.inert(f"Source: {snap.cycle['source']}. {prices.credit}. Figures of the last {span}."))
     source_parts.quality(snap, span)
@@ -116,7 +116,7 @@ def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
 
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-    st.subheader("What does power cost, and who earns at that price?", width="content")
+    st.title("What does power cost, and who earns at that price?", width="content")
     chosen = st.segmented_control(
         "History", (7, 30), default=7, format_func=lambda days: f"{days} days", key="prices_days",
         label_visibility="collapsed", required=True,

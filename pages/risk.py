@@ -118,7 +118,7 @@ def _body() -> None:
         st.error(widgets.inert(str(error)))
 
 
-st.subheader("What could go wrong, and how much would it cost?")
+st.title("What could go wrong, and how much would it cost?")
 _body()
 appetite_panel.show()
 risk_parts.beside()

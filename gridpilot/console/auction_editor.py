@@ -119,7 +119,7 @@ def _supply(snap: views.Snapshot) -> views.Supply:
 
 def editor(snap: views.Snapshot) -> None:
     """Other bids, another capacity: cleared as a question. Nothing from here is sent."""
-    st.markdown("##### What if the bids were others?")
+    st.markdown("## What if the bids were others?")
     st.caption(widgets.inert(f"A question: nothing from here reaches the machines. {parts.unit_words(snap)}"))
     if BASE not in st.session_state:
         _show(pd.DataFrame(views.bid_rows(snap.auction)))
@@ -166,7 +166,7 @@ def _answer(snap: views.Snapshot, result: Mapping[str, Any]) -> None:
 
 def _otherwise(snap: views.Snapshot, question: views.Question) -> None:
     """Would another bid have paid? One by hand, or many at random."""
-    st.markdown("##### What if I had bid otherwise?")
+    st.markdown("## What if I had bid otherwise?")
     if not question.bidders:
         st.caption("Nobody here pays for power.")
         return

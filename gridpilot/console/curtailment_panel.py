@@ -172,7 +172,7 @@ def panel(snap: views.Snapshot | None) -> None:
     if snap is None or who is None or views.elsewhere() is not None:
         return
     with st.container(border=True, key="curtailment_panel"):
-        st.markdown("##### Curtailment")
+        st.markdown("## Curtailment")
         st.caption("Less from the grid for a time: the plan knows it ahead, the meter's readings prove it afterwards.")
         for event in curtailment.events(views.ledger(), OPEN):
             _open(event, snap.site.timezone, who)

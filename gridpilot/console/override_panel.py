@@ -158,7 +158,7 @@ def _stop_panel(stop: Mapping[str, Any], who: Actor) -> None:
     with st.container(border=True, key="stop_panel"):
         site = views.current_site()
         when = fmt.local(datetime.fromisoformat(stop["at"]), site.timezone)
-        st.markdown("##### Emergency stop")
+        st.markdown("## Emergency stop")
         st.text(
             f"Pressed by {stop['author']} on {when} by the clock ({site.timezone}): {stop['reason']}", width="stretch"
         )
@@ -182,7 +182,7 @@ def _hold_panel(hold: Mapping[str, Any], who: Actor) -> None:
     with st.container(border=True, key="hold_panel"):
         site = views.current_site()
         when = fmt.local(datetime.fromisoformat(hold["at"]), site.timezone)
-        st.markdown("##### On hold")
+        st.markdown("## On hold")
         st.text(f"Since {when} ({site.timezone}): {hold['reason']}", width="stretch")
         st.caption("Machines stay as they are and the battery rests until an operator resumes.")
         st.text_input("Why it is safe to go on", key="hold_reason", max_chars=500)
@@ -193,7 +193,7 @@ def _hold_panel(hold: Mapping[str, Any], who: Actor) -> None:
 def _override_panel(snap: views.Snapshot, who: Actor) -> None:
     """Choose a target, see its effect, give it."""
     with st.container(border=True, key="override_panel"):
-        st.markdown("##### Take over")
+        st.markdown("## Take over")
         local = "Local, no sign-in. " if who.source == LOCAL else ""
         st.caption(f"{local}An override is laid over the plan until it ends or is released.")
         with st.container():  # what is below keeps its place, and with it what is just being typed

@@ -15,15 +15,15 @@ from gridpilot.monitor.health import ALL_OFF
 
 def show(snap: views.Snapshot) -> None:
     """Rules, customers, reserve and peak, as far as the site has them; and the available-to-curtail figure."""
-    st.markdown("##### What could be curtailed at once")
+    st.markdown("## What could be curtailed at once")
     st.markdown(widgets.inert(curtail_text(snap)))
     for title, table in (("Rules", rule_table(snap)), ("Customers' service", customer_table(snap))):
         if not table.empty:
-            st.markdown(f"##### {title}")
+            st.markdown(f"## {title}")
             widgets.table(table, title.lower().replace(" ", "-"), height="content")
     lines = contract_lines(snap)
     if lines:
-        st.markdown("##### Contracts")
+        st.markdown("## Contracts")
         for line in lines:
             st.markdown(widgets.inert(line))
 

@@ -280,7 +280,7 @@ def beside() -> None:
         snap = views.snapshot()
         if snap is None or snap.risk["status"] != "ok":
             return
-        st.markdown("##### By other models")
+        st.markdown("## By other models")
         modelled = model_table(snap.cycle_id)
         if modelled is not None:
             table, others = modelled
@@ -291,7 +291,7 @@ def beside() -> None:
         st.caption(
             widgets.inert(f"What the plan of {at} brings. ± is the standard error; each decision has its own draws.")
         )
-        st.markdown("##### Did VaR keep its promise?")
+        st.markdown("## Did VaR keep its promise?")
         said, past = kept(snap.cycle_id)
         st.markdown(widgets.inert(said))
         if past is not None and len(past):

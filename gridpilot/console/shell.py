@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import streamlit as st
+from streamlit.delta_generator_singletons import context_dg_stack, get_default_dg_stack_value
 
 from gridpilot.console.server import ROOT
 from gridpilot.console.strip import render_failure, render_stop_only, render_strip
@@ -80,6 +81,9 @@ def _gate() -> bool:
 
 def main() -> None:
     """One run of the console."""
+    # Where the thread that has just run a fragment goes on with the page, Streamlit would draw the page into that
+    # fragment's container; the browser then meets a place that it does not know, and stays white.
+    context_dg_stack.set(get_default_dg_stack_value())
     st.set_page_config(page_title="GridPilot", page_icon=ICON, layout="wide")
     st.html(STYLE)
     open_ = _gate()

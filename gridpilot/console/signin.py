@@ -104,7 +104,7 @@ def over(who: Actor) -> str:
 def sign_in_page(why: str = "") -> None:
     """The way in, and nothing else."""
     with st.container(key="sign_in", horizontal_alignment="center"):
-        st.subheader("GridPilot", width="content")
+        st.title("GridPilot", width="content")
         st.text(why or HIDDEN)
         for name, words in providers().items():
             st.button(words, key=f"sign_in_{name or 'default'}", type="primary", on_click=_sign_in, args=(name,))

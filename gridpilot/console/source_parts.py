@@ -54,7 +54,7 @@ def show() -> None:
     """The table with what became of each source at the newest look, and the licences."""
     try:
         found, timezone = views.sources(), views.current_site().timezone
-        st.markdown("##### Where the prices come from")
+        st.markdown("## Where the prices come from")
         if not found:
             st.caption("No source was read yet: the pilot reads them with its first cycle.")
             return

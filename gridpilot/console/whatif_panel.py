@@ -31,7 +31,7 @@ LEAST_USD: Final = 0.0005
 
 def framed(title: str, panel: Callable[[], None], nothing: str, what_comes: str) -> None:
     """A heading with its panel, as soon as there is a plan to ask about."""
-    st.markdown(f"##### {title}")
+    st.markdown(f"## {title}")
     try:
         if views.snapshot() is None:
             widgets.until_first_decision(nothing, what_comes)

@@ -50,7 +50,7 @@ def inert(text: str) -> str:
 
 def finding(text: str) -> None:
     """The title of a wide chart, above it: it wraps on a narrow screen, which a title inside the chart cannot."""
-    st.markdown(f"##### {inert(text)}")
+    st.markdown(f"## {inert(text)}")
 
 
 # --- figures -------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, BrowserType, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 from pydantic import SecretStr
 
@@ -57,14 +57,16 @@ def browser(chromium: BrowserType) -> Iterator[Browser]:
         yield found
 
 
-def _keep(pages: list[Page], name: str, kind: str) -> None:
-    """A picture of where each page of a test ended, for looking at: artifacts/ is not in the repository."""
+def _keep(pages: list[Watched], name: str, kind: str) -> None:
+    """A picture of where each page of a test ended, and what went wrong on it: artifacts/ is not in the repository."""
     folder = ROOT / "artifacts" / kind
     folder.mkdir(parents=True, exist_ok=True)
-    for number, page in enumerate(pages):
+    for number, watched in enumerate(pages):
         file = folder / f"{re.sub('[^A-Za-z0-9_-]+', '-', name)}{f'-{number + 1}' if number else ''}.png"
         with suppress(PlaywrightError):  # a page that is gone has no picture
-            page.screenshot(path=str(file), timeout=5000)
+            watched.page.screenshot(path=str(file), timeout=5000)
+        if watched.errors:
+            file.with_suffix(".txt").write_text("\n".join([watched.page.url, *watched.errors]))
 
 
 def _forget(profile: BrowserContext) -> None:
@@ -82,7 +84,7 @@ def new_page(profile: BrowserContext, request: pytest.FixtureRequest) -> Iterato
 
     Nothing on it moves by itself, unless `motion`. `apart` is for another person, with cookies of their own.
     """
-    pages: list[Page] = []
+    pages: list[Watched] = []
     others: list[BrowserContext] = []
 
     def make(
@@ -93,8 +95,8 @@ def new_page(profile: BrowserContext, request: pytest.FixtureRequest) -> Iterato
         page = (others[-1] if apart else profile).new_page()
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=theme, reduced_motion="no-preference" if motion else "reduce")
-        pages.append(page)
-        return Watched(page)
+        pages.append(Watched(page))
+        return pages[-1]
 
     yield make
     if request.node.stash.get(FAILED, False):

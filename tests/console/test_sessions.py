@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.browser.conftest import HARNESS
 from tests.browser.harness.server import Server, serve
 from tests.browser.harness.session import Session, sessions
 
@@ -43,3 +45,14 @@ def test_session__page_of_its_own__kept_when_it_is_loaded_again(running: Server)
 def test_sessions__several__each_has_its_own_page(running: Server) -> None:
     with sessions(running.url, 3, "health") as opened:
         assert all(session.load().says("Is the system itself well?") for session in opened)
+
+
+def test_session__page_asked_for_as_the_strip_ends__whole_page_in_its_place(tmp_path: Path) -> None:
+    with (
+        serve(tmp_path, HARNESS / "slow_end.py", env={"GRIDPILOT_NO_PILOT": "1"}) as server,
+        Session.open(server.url, "health") as session,
+    ):
+        place = session.load().blocks["strip_bar"]
+        strip = min(session.fragments, key=session.fragments.__getitem__)
+        session.refresh(strip)
+        assert session.load().blocks["strip_bar"] == place

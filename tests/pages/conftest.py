@@ -148,7 +148,7 @@ def stale(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 def words(app: AppTest) -> str:
     """All text on the page, for a search."""
-    kinds = (app.markdown, app.caption, app.subheader, app.error, app.text)
+    kinds = (app.markdown, app.caption, app.title, app.error, app.text)
     shown = [str(element.value) for kind in kinds for element in kind]
     shown += [f"{metric.label} {metric.value} {metric.delta}" for metric in app.metric]
     return "\n".join([*shown, *(str(html.proto.body) for html in app.get("html"))])

@@ -30,6 +30,7 @@ class Run:
     messages: int
     size: int  # bytes
     text: bytes = field(repr=False, default=b"")
+    blocks: dict[str, list[int]] = field(repr=False, default_factory=dict)  # key of a container -> its place
 
     def says(self, words: str) -> bool:
         """Whether some element of it has these words."""
@@ -72,6 +73,7 @@ class Session:
 
     def _run(self, message: BackMsg, end: int) -> Run:
         start, heard, size, texts = time.perf_counter(), 0, 0, []
+        blocks: dict[str, list[int]] = {}
         self._socket.send(message.SerializeToString())
         while True:
             data = self._socket.recv(WAIT_S, decode=False)
@@ -87,8 +89,10 @@ class Session:
                 self.fragments[said.auto_rerun.fragment_id] = said.auto_rerun.interval
             elif kind == "delta":
                 texts.append(data)
+                if key := said.delta.add_block.id.rpartition("-")[2]:
+                    blocks[key] = list(said.metadata.delta_path)
             elif kind == "script_finished" and said.script_finished == end:
-                return Run(time.perf_counter() - start, heard, size, b"".join(texts))
+                return Run(time.perf_counter() - start, heard, size, b"".join(texts), blocks)
 
 
 @contextmanager
