@@ -134,6 +134,9 @@ def _rgba_start(colour: str) -> str:
 _STYLE: Final = """<style>
 .stApp, .stApp * { font-variant-numeric: tabular-nums; }
 [data-testid="stMainBlockContainer"] { padding-inline: 1.25rem; }
+/* A page's question and its sections: their sizes are in config.toml, the room above them is here. */
+.stApp .stMain h1 { padding-top: 0.5rem; }
+.stApp .stMain h2 { padding-top: 0; }
 .gp-muted { opacity: 0.68; }
 .gp-mono { white-space: nowrap; }
 .gp-chip {
