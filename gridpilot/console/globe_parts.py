@@ -99,7 +99,7 @@ def said_of(sites: Sequence[SiteView]) -> str:
 
 def moves(fleet: FleetView) -> None:
     """Work that would have been cheaper elsewhere, or why none would."""
-    st.markdown("## " + widgets.inert(moves_title(fleet)))
+    widgets.finding(moves_title(fleet))
     least = globe.LEAST * max((move.usd_per_h for move in fleet.moves), default=0.0)
     large = [move for move in fleet.moves if move.usd_per_h >= least]
     rows = [f"- {widgets.inert(globe.saying(move))}" for move in large]

@@ -67,8 +67,9 @@ def _files(server: Server) -> set[Path]:
     folder = server.log_file.parent
     around = [path for top in (folder, folder.parent) for path in top.iterdir()]
     inside = [path for top in ("gridpilot", "pages", "tests", ".streamlit") for path in (ROOT / top).rglob("*")]
-    found = {path for path in (*around, *inside, *ROOT.iterdir()) if not {"__pycache__", "artifacts"} & {*path.parts}}
-    return {path for path in found if not path.name.startswith(("gridpilot.db", "."))}
+    found = {path for path in (*around, *inside, *ROOT.iterdir()) if path.name not in ("__pycache__", "artifacts")}
+    compiled = (".pyc", ".nbi", ".nbc")  # by Python, by numba
+    return {path for path in found if not path.name.startswith(("gridpilot.db", ".")) and path.suffix not in compiled}
 
 
 def _choose(page: Page, name: str, content: bytes | Path) -> None:
