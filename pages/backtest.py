@@ -10,9 +10,11 @@ import streamlit as st
 from gridpilot import views
 from gridpilot.console import backtest_job, backtest_parts, live_chart, widgets
 from gridpilot.console import format as fmt
+from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
 
 POLL_S = 1.0
+REFRESH_S = 10.0
 DAYS = (30, 90, 180, 365)
 
 
@@ -63,6 +65,30 @@ def _record() -> None:
         widgets.finding(said)
 
 
+@st.cache_data(max_entries=8, show_spinner=False)
+def _picture(cycle_id: str, _snap: views.Snapshot) -> tuple[Figure, str] | None:
+    """What came up to a decision, and its finding: the same bytes until the next one."""
+    found = views.on_record()
+    if found is None:
+        return None
+    return backtest_parts.record_figure(*found, _snap), backtest_parts.record_title(found[0], _snap)
+
+
+@st.fragment(run_every=REFRESH_S)
+def _what_came() -> None:
+    """The record as a picture, below what a backtest says."""
+    try:
+        snap = views.newest()
+        drawn = _picture(snap.cycle_id, snap) if snap is not None else None
+    except GridPilotError:
+        return
+    if drawn is not None:
+        figure, title = drawn
+        widgets.finding(title)
+        live_chart.show(figure, "backtest_record", title)
+        st.caption(backtest_parts.RECORD)
+
+
 def _body(days: int, forecaster: str, information: str) -> None:
     snap = views.newest()
     if snap is None:
@@ -108,3 +134,4 @@ try:
     _body(span, by, knowing)
 except GridPilotError as error:
     st.error(widgets.inert(str(error)))
+_what_came()

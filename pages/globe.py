@@ -29,7 +29,7 @@ def _body() -> None:
         st.error(widgets.inert(str(error)))
         return
     sentence = globe.finding(fleet)
-    st.markdown(f"**{widgets.inert(sentence)}**")
+    widgets.finding(sentence)
     picture, numbers = st.columns([3, 4], gap="medium")
     with picture:
         light, dark = (globe.spec(fleet, palette) for palette in (theme.LIGHT, theme.DARK))
@@ -47,5 +47,5 @@ def _body() -> None:
 
 if GO in st.session_state:
     looking.enter(st.session_state.pop(GO))
-st.caption("Where are we making and losing money?")
+st.title("Where are we making and losing money?")
 _body()

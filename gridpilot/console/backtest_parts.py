@@ -10,13 +10,14 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from gridpilot import views
 from gridpilot.console import charts, plots
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
 from gridpilot.domain import DataFlag
 from gridpilot.monitor.revenue import Day
-from gridpilot.values import as_times
+from gridpilot.values import Array, as_array, as_times, to_utc
 
 INFORMATION: Final = {
     "blind": "Forecasts only",
@@ -38,6 +39,10 @@ TAKES: Final = {
 SHARES: Final = (
     "What the engine added to a battery at rest, of what perfect foresight would have added in these days. Of perfect "
     "foresight: all money, that of the loads too, against all that perfect foresight would have made."
+)
+RECORD: Final = (
+    "What was settled in the last week, less what the same time would have brought with every machine that has work "
+    "on and the battery at rest. Energy left in the battery is not counted."
 )
 PARTS: Final = {
     "horizon": "ends of days",
@@ -78,6 +83,38 @@ def live_words(days: Sequence[Day], money: str) -> str:
     share = math.fsum(day.profit_usd + day.stored_usd for day in known) / math.fsum(day.perfect_usd for day in known)
     whole = fmt.count(len(known), "closed day")
     return f"{text}; over {whole} {fmt.percent(share)} of perfect foresight"
+
+
+def _above(pnl: views.Pnl) -> Array:
+    """Money above every machine always on, added up to each settled span's end (N,)."""
+    return as_array(pnl.cumulative_usd - pnl.cumulative_always_on_usd)
+
+
+def record_figure(pnl: views.Pnl, prices: views.Prices, snap: views.Snapshot) -> Figure:
+    """What came: prices, and the settled money above every machine always on, added up. Level where none is settled."""
+    above = _above(pnl)
+    times = np.column_stack([pnl.starts, pnl.timestamp]).ravel()
+    line = np.column_stack([np.concatenate([[0.0], above[:-1]]), above]).ravel()
+    more = Series("Above always on", as_times(times), as_array(line), "curve", LIGHT["price"], 2.6)
+    past = charts.settled(prices.timestamp, prices.energy, prices.step_s)
+    return charts.time_figure(
+        TimeAxis.of(snap.site, pnl.since, snap.at, snap.at),
+        [
+            charts.price_panel(past, None, prices.units.energy, 110),
+            Panel("Money above every machine always on", snap.units.money, (more,), 160, {0.0: ""}),
+        ],
+    )
+
+
+def record_title(pnl: views.Pnl, snap: views.Snapshot) -> str:
+    """The hour in which deciding brought most, against not deciding."""
+    hours, place = np.unique(pnl.starts.astype("datetime64[h]"), return_inverse=True)
+    gains = np.bincount(place, np.diff(_above(pnl), prepend=0.0))
+    best = int(np.argmax(gains))
+    if gains[best] < 0.005:
+        return "No hour on record brought more than every machine always on"
+    when, most = fmt.local(to_utc(hours[best]), snap.site.timezone), fmt.money(float(gains[best]), snap.units.money)
+    return f"{when} was the best hour on record: {most} more than with every machine always on"
 
 
 def money_figure(body: Mapping[str, Any], money: str) -> Figure:

@@ -14,7 +14,8 @@ _HTML = """
 
 _CSS = """
 .gp-save { appearance: none; border: 0; border-radius: 4px; background: none; padding: 0.25rem 0; min-height: 2rem;
-  font: inherit; color: var(--st-text-color); cursor: pointer; }
+  font: inherit; font-size: 0.875rem; color: var(--st-text-color); cursor: pointer; }
+.gp-save::before { content: "\\2193" / ""; margin-right: 0.4em; }
 .gp-save:hover { color: var(--st-primary-color); }
 .gp-save:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
 """

@@ -223,6 +223,7 @@ _STYLE: Final = """<style>
 .gp-bar i { position: absolute; top: 0; bottom: 0; border-radius: 0.3rem; display: block; }
 .gp-bar b { position: absolute; top: -0.2rem; bottom: -0.2rem; width: 2px; margin-left: -1px;
   background: currentColor; opacity: 0.75; }
+.gp-bar b.gp-zero { width: 1px; margin-left: -0.5px; }
 .gp-limit { font-size: 0.875rem; line-height: 1.35; }
 .gp-limit-row { display: flex; justify-content: space-between; gap: 0.75rem; }
 .gp-empty { border: 1px dashed color-mix(in srgb, currentColor 35%, transparent); border-radius: 0.4rem;
@@ -240,6 +241,9 @@ _STYLE: Final = """<style>
 .stApp :is(.stMain, [data-testid="stTopNavLink"], [data-testid="stSidebarNavLink"], .modebar-btn,
   [data-testid="stBaseButton-elementToolbar"]):focus-visible { outline: 2px solid light-dark(__INK__);
   outline-offset: -2px; }
+/* What a tile is read against wraps where the tile is narrow. */
+[data-testid="stMetricDelta"] .stMarkdownEllipsis, [data-testid="stMetricDelta"] .stMarkdownEllipsis p {
+  white-space: normal; overflow: visible; }
 [data-testid="stMetricChart"] g[role="graphics-symbol"]:empty { display: none; }
 .stApp ul.gp-flags { margin: 0; padding: 0; list-style: none; font-size: 0.9rem; }
 .stApp ul.gp-flags li { margin: 0; padding: 0.2rem 0; display: flex; gap: 0.6rem; align-items: baseline; }

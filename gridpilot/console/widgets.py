@@ -125,6 +125,8 @@ def limit_bar_html(
     span = f"{fmt.compact(low)} to " if low is not None else "at most "
     marks = [m for m in (low, high) if m is not None and scale[0] < m < scale[1]]
     ticks = "".join(f"<b style='left:{_place(m, scale):.2f}%'></b>" for m in marks)
+    if scale[0] < 0.0 < scale[1]:  # a bar that goes both ways shows from where
+        ticks += f"<b class='gp-zero' style='left:{_place(0.0, scale):.2f}%'></b>"
     fill = ""
     if value is not None and fmt.known(value):
         ends = sorted((_place(0.0, scale), _place(value, scale)))

@@ -19,6 +19,7 @@ from gridpilot.auction.book import Supply
 from gridpilot.dispatch.override import Command
 from gridpilot.domain import DAY_AHEAD, Units
 from gridpilot.fleet import Move
+from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.anomalies import scan
@@ -155,6 +156,7 @@ __all__ = [
     "newest",
     "next_changes",
     "on_hold",
+    "on_record",
     "override_in_force",
     "own_ledger",
     "own_name",
@@ -250,9 +252,11 @@ class Prices:
 def prices(hours: float = 24 * 30) -> Prices | None:
     """The recorded prices of the last hours; None before the first cycle."""
     snap = snapshot()
-    if snap is None:
-        return None
-    rows = records().prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
+    return None if snap is None else _prices(records(), snap, hours)
+
+
+def _prices(store: Ledger, snap: Snapshot, hours: float) -> Prices:
+    rows = store.prices(snap.cycle["source"], since=snap.at - timedelta(hours=hours))
     energy = as_array(snap.shown(rows.energy_usd_per_mwh))
     ahead = rows.columns.get(DAY_AHEAD, as_array(np.full(len(rows), np.nan)))
     return Prices(
@@ -303,6 +307,7 @@ class Pnl:
     always_on_usd: float
     hours: float
     money: Mapping[str, float]  # by cause: hash, token, tenants, jobs, export; import and wear are costs
+    starts: Times  # of the settled spans
     timestamp: Times  # ends of the settled spans
     cumulative_usd: Array
     cumulative_always_on_usd: Array
@@ -319,7 +324,21 @@ def pnl_today() -> Pnl | None:
 
 def pnl(since: datetime) -> Pnl | None:
     """P&L settled since a moment; None where nothing is."""
-    entries = records().entries("settlement", since=since, limit=5000, newest_first=False)
+    return _pnl(records(), since)
+
+
+def on_record(days: float = 7.0) -> tuple[Pnl, Prices] | None:
+    """P&L settled in the days up to now, whatever moment is looked at, and the prices of that time; None where nothing
+    is settled."""
+    snap = newest()
+    found = None if snap is None else _pnl(ledger(), snap.at - timedelta(days=days))
+    if snap is None or found is None:
+        return None
+    return found, _prices(ledger(), snap, (snap.at - found.since) / timedelta(hours=1))
+
+
+def _pnl(store: Ledger, since: datetime) -> Pnl | None:
+    entries = store.entries("settlement", since=since, limit=20_000, newest_first=False)
     bodies = [entry.body for entry in entries if datetime.fromisoformat(entry.body["start"]) >= since]
     if not bodies:
         return None
@@ -330,6 +349,7 @@ def pnl(since: datetime) -> Pnl | None:
         always_on_usd=float(reference.sum()),
         hours=float(sum(body["hours"] for body in bodies)),
         money={name: float(sum(body["money"][name] for body in bodies)) for name in bodies[0]["money"]},
+        starts=times([body["start"] for body in bodies]),
         timestamp=times([body["end"] for body in bodies]),
         cumulative_usd=as_array(np.cumsum(profit)),
         cumulative_always_on_usd=as_array(np.cumsum(reference)),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
+from gridpilot import views
 from gridpilot.console import backtest_job, backtest_parts
 from gridpilot.console.backtest_job import Asked, Jobs
 from gridpilot.monitor.revenue import Day
@@ -25,6 +29,42 @@ def test_backtest__stale_ledger__can_still_be_asked(stale: OpenPage) -> None:
     app = stale("backtest")
     assert not app.exception
     assert "Not run yet" in words(app)
+
+
+def test_backtest__nothing_run__what_came_stands_there_as_the_ledger_settled_it(full: OpenPage) -> None:
+    app = full("backtest")
+    assert not app.exception
+    bodies = [entry.body for entry in views.ledger().entries("settlement", newest_first=False)]
+    gains = [body["profit_usd"] - body["always_on_usd"] for body in bodies]
+    assert max(gains) < 0.0  # it charges in these hours
+    assert "No hour on record brought more than every machine always on" in words(app)
+
+    found, snap = views.on_record(), views.newest()
+    assert found is not None
+    assert snap is not None
+    swapped = replace(
+        found[0],
+        cumulative_usd=found[0].cumulative_always_on_usd,
+        cumulative_always_on_usd=found[0].cumulative_usd,
+    )
+    best = max(range(len(gains)), key=lambda i: -gains[i])
+    when = datetime.fromisoformat(bodies[best]["start"]).astimezone(ZoneInfo("Europe/Amsterdam"))
+    said = f"{when:%a %d %b %H:%M} was the best hour on record: {-gains[best]:.2f}\N{NO-BREAK SPACE}USD more than with"
+    assert backtest_parts.record_title(swapped, snap).startswith(said)
+
+
+def test_backtest__record__adds_up_and_stays_level_where_nothing_was_settled(full: OpenPage) -> None:
+    full("backtest")
+    found, snap = views.on_record(), views.newest()
+    assert found is not None
+    assert snap is not None
+    pnl, prices = found
+    apart = replace(pnl, starts=pnl.starts + np.timedelta64(600, "s"))  # each span began ten minutes later
+    figure = backtest_parts.record_figure(apart, prices, snap)
+    (line,) = (trace for trace in figure["data"] if trace.get("name") == "Above always on")
+    above = pnl.cumulative_usd - pnl.cumulative_always_on_usd
+    assert line["y"] == pytest.approx([0.0, *np.repeat(above, 2)[:-1]])
+    assert len(line["x"]) == len(set(line["x"])) == 2 * len(above)
 
 
 @pytest.mark.slow
