@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pandas as pd
@@ -19,6 +19,7 @@ from gridpilot.operate import Actor
 
 SAID: Final = "curtailment_said"
 SHOWN: Final = 8
+VERDICT: Final = timedelta(hours=1)  # how long after its end the page says whether a curtailment was kept
 PERCENT, KW = "% of the baseline less", "kW at the most"
 
 
@@ -36,13 +37,28 @@ def events(snap: views.Snapshot) -> None:
 
 
 def in_force(snap: views.Snapshot) -> None:
-    """A line for each curtailment that holds now: its target, and whether it is kept. Drawn in a live fragment."""
+    """A line for each curtailment that holds now: its target, and whether it is kept; for an hour after its end,
+    whether it was. Drawn in a live fragment."""
     now = views.present()
     if now is None:
         return
-    for row in curtailment.events(views.records(), LIVE):
+    for row in curtailment.events(views.records(), (*LIVE, "ended")):
         if row.start <= now < row.end:
             _progress(snap, row, audit(views.records(), row, now))
+        elif row.end <= now < row.end + VERDICT:
+            widgets.finding(verdict(audit(views.records(), row, now), row, snap.site.timezone))
+
+
+def verdict(found: Audit | None, row: Curtailment, timezone: str) -> str:
+    """Whether a curtailment that is over was kept, by the meter."""
+    head = f"Curtailment {fmt.span(row.start, row.end, timezone)}"
+    seen = found is not None and found.samples and all(fmt.known(window.mean_kw) for window in found.windows)
+    if found is None or not seen or not fmt.known(found.target_kw):
+        return f"{head}: not metered throughout, so that nobody knows whether it was kept"
+    asked = f"where at most {fmt.power(found.target_kw)} was asked for"
+    if found.kept:
+        return f"{head} was kept: {fmt.power(found.mean_kw)} on average {asked}"
+    return f"{head} was not kept: up to {fmt.power(found.highest_kw)} {asked}"
 
 
 def state_words(row: Curtailment, now: datetime) -> str:

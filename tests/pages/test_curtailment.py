@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,10 +12,17 @@ from gridpilot.console import curtailment_panel
 from gridpilot.console import format as fmt
 from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.curtailment import Curtailment
+from gridpilot.domain import Reading
 from gridpilot.errors import Forbidden
+from gridpilot.monitor import metering
+from gridpilot.monitor.curtailments import audit
 from tests.pages.conftest import OpenPage, approve_above, words
 
 pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
+
+
+HOUR = timedelta(hours=1)
+NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
 
 
 def _events() -> list[Curtailment]:
@@ -171,3 +179,45 @@ def test_foresee__beside_an_override_that_keeps_the_limit__changes_no_money(full
     seen = operate.foresee({"import_kw": snap.site.import_kw}, 0.0, 60.0)
     assert seen.now is not None
     assert seen.now.after_usd_per_h == pytest.approx(seen.now.before_usd_per_h)
+
+
+def _over(highest_kw: float, silent_from: int = 60) -> str:
+    """What is said after an hour of at most 300 kW, of which so many minutes were metered; one reading stands out."""
+    store = views.ledger()
+    start = datetime(2024, 7, 1, 8, tzinfo=UTC)
+    event = Curtailment(f"e{highest_kw:g}", "utility", "grid", "peak", start, start + HOUR, import_kw=300.0)
+    for n in range(silent_from):
+        moment = start + timedelta(minutes=n)
+        reading = Reading(moment, {}, 0.0, grid_kw=highest_kw if n == 30 else 295.0)
+        store.append(metering.KIND, metering.record(reading), at=moment)
+    return curtailment_panel.verdict(audit(store, event, start + HOUR), event, "Europe/Amsterdam")
+
+
+def test_verdict__by_the_meter__kept_or_not(full: OpenPage) -> None:
+    full("dispatch")
+    head, asked = "Curtailment Mon 1 Jul 10:00\N{EN DASH}11:00", "where at most 300\N{NO-BREAK SPACE}kW was asked for"
+    assert _over(295.0) == f"{head} was kept: 295\N{NO-BREAK SPACE}kW on average {asked}"
+
+
+def test_verdict__more_drawn_for_a_minute__not_kept_and_how_much(full: OpenPage) -> None:
+    full("dispatch")
+    assert "was not kept: up to 480\N{NO-BREAK SPACE}kW where at most" in _over(480.0)
+
+
+def test_verdict__the_meter_was_silent__nobody_knows(full: OpenPage) -> None:
+    full("dispatch")
+    assert _over(295.0, silent_from=20).endswith("not metered throughout, so that nobody knows whether it was kept")
+    assert "nobody knows" in curtailment_panel.verdict(None, Curtailment("e9", "u", "g", "p", NOON, NOON + HOUR), "UTC")
+
+
+def test_in_force__for_an_hour_after_its_end__the_page_says_whether_it_was_kept(full: OpenPage) -> None:
+    app = full("dispatch")
+    now = views.present()
+    assert now is not None
+    begun = now - timedelta(minutes=40)
+    event = Curtailment("e1", "utility", "grid", "peak", begun, now - timedelta(minutes=10), import_kw=300.0)
+    curtailment.submit(views.ledger(), event, begun)
+    assert "nobody knows whether it was kept" in words(app.run())
+    long_over = replace(event, id="e2", start=now - 3 * HOUR, end=now - 2 * HOUR)
+    curtailment.submit(views.ledger(), long_over, now - 3 * HOUR)
+    assert words(app.run()).count("nobody knows whether it was kept") == 1
