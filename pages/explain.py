@@ -23,6 +23,11 @@ def _ask(question: str) -> None:
     asking.wait(None if views.connection().model is None else AT_ONCE_S)
 
 
+def _typed() -> None:
+    """Asked before the page is drawn: nothing that runs before the line can lose it."""
+    _ask(st.session_state["question"])
+
+
 def _chat() -> list[tuple[str, views.Explanation, str]]:
     """The conversation about the moment looked at: what was said of another is not shown here."""
     return list(st.session_state.get(CHAT, {}).get(views.look(), ()))
@@ -92,10 +97,7 @@ def main() -> None:
     # The line stands under the newest answer: at the window's end it would scroll the page to its bottom.
     with st.container(key="question_line"):
         asked = "now, the past week" if views.look().at is None else "this moment, the week before"
-        typed = st.chat_input(f"Ask about {asked} or the plan ahead", max_chars=LONGEST, key="question")
-    if typed:
-        _ask(typed)
-        st.rerun()
+        st.chat_input(f"Ask about {asked} or the plan ahead", max_chars=LONGEST, key="question", on_submit=_typed)
     if asking is None:
         _suggest(empty=not chat)
     if numbered:

@@ -18,7 +18,7 @@ import streamlit as st
 
 from gridpilot import views
 from gridpilot.console import format as fmt
-from gridpilot.console import looking, widgets
+from gridpilot.console import looking, runs, widgets
 from gridpilot.console.charts import NOW
 from gridpilot.errors import GridPilotError
 from gridpilot.views.whereabouts import shown_from
@@ -114,9 +114,9 @@ def halt() -> None:
 
 @st.fragment(run_every=PLAY_S)
 def _play() -> None:
-    """Ticks by itself; a whole run draws it too, and must not step."""
+    """Ticks by itself; a run of the whole page draws it too, and must not step."""
     taken = st.session_state.get(_PLAYING)
-    if taken is None or time.monotonic() - taken < 0.8 * PLAY_S:
+    if taken is None or runs.is_of_the_page() or time.monotonic() - taken < 0.8 * PLAY_S:
         return
     try:
         place = views.whereabouts()

@@ -11,6 +11,7 @@ from typing import Final
 import streamlit as st
 from streamlit.delta_generator_singletons import context_dg_stack, get_default_dg_stack_value
 
+from gridpilot.console import runs
 from gridpilot.console.server import ROOT
 from gridpilot.console.strip import render_failure, render_stop_only, render_strip
 from gridpilot.console.theme import STYLE
@@ -54,7 +55,7 @@ def _strip() -> None:
         render_strip(status, who, own_site())
         known = st.session_state.get(IN_CONTROL)
         st.session_state[IN_CONTROL] = given = (status.control, status.proposals)
-        if known not in (None, given):
+        if known not in (None, given) and not runs.is_of_the_page():
             st.rerun()  # what one may do about it stands in the page's body, which is not live
 
 
@@ -115,4 +116,5 @@ def main() -> None:
         page.run()
 
 
-main()
+with runs.of_the_page():
+    main()
