@@ -36,8 +36,9 @@ try:
 except ConfigError as problem:
     sys.exit(f"error: {problem}")
 
+server.hold_path()
 app = st.App(
-    server.ROOT / "gridpilot" / "console" / "shell.py",
+    server.SHELL,
     lifespan=lifespan,
     routes=server.routes(),
     middleware=[Middleware(server.SecurityHeaders)],

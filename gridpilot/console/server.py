@@ -8,6 +8,7 @@ import gzip
 import importlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -26,6 +27,7 @@ from gridpilot import supervise
 log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+SHELL: Final = ROOT / "gridpilot" / "console" / "shell.py"
 PLOTLY_PATH: Final = "/assets/plotly.min.js"
 DECK_PATH: Final = "/assets/deck.js"
 LAND_PATH: Final = "/assets/land.json"
@@ -61,6 +63,16 @@ Asgi = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Sen
 def engine() -> supervise.Supervisor:
     """Keeps pilot and watchdog beside this server; nothing where GRIDPILOT_NO_PILOT is set."""
     return supervise.Supervisor(() if os.environ.get("GRIDPILOT_NO_PILOT") else supervise.engine())
+
+
+def hold_path() -> None:
+    """Keep the folder of the pages' script on `sys.path`.
+
+    Else Streamlit puts it there for each run and takes it away afterwards, and a thread that imports something just
+    then passes over a folder: "No module named ..." of a package that is installed.
+    """
+    if str(SHELL.parent) not in sys.path:
+        sys.path.append(str(SHELL.parent))
 
 
 # --- warm-up -------------------------------------------------------------------------------

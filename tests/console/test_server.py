@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gc
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +115,22 @@ def test_server__sigterm__ends_cleanly(tmp_path: Path) -> None:
         stop(console)
         assert console.process.returncode is not None
         assert "Traceback" not in console.log()
+
+
+def test_hold_path__a_page_runs__the_path_stays_as_it_is_for_whoever_imports_just_then() -> None:
+    code = (
+        "import sys, app\n"
+        "from gridpilot.console import server\n"
+        "from streamlit.runtime.scriptrunner.exec_code import modified_sys_path\n"
+        "before = list(sys.path)\n"
+        "with modified_sys_path(str(server.SHELL)):\n"
+        "    assert sys.path == before, sys.path[0]\n"
+        "assert sys.path == before\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=server.ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_engine__switched_off__keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 from gridpilot import views
 from gridpilot.config import Settings
+from gridpilot.console import server
 from gridpilot.cycle import open_engine, run_cycle
 from gridpilot.domain import DataFlag
 from gridpilot.forecast.ensemble import Prepared, prepare
@@ -29,7 +30,8 @@ from gridpilot.market.replay import ReplayClock, ReplaySource
 from gridpilot.monitor.health import AUTO, PilotState
 
 ROOT = Path(__file__).resolve().parents[2]
-SHELL = ROOT / "gridpilot" / "console" / "shell.py"
+SHELL = server.SHELL
+server.hold_path()  # as app.py does
 CYCLES = 5
 LEASE_S = 3600.0
 
