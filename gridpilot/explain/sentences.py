@@ -5,7 +5,7 @@ Pure functions of `Facts`. A figure that the ledger does not have is not spoken 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from gridpilot.explain.fact import Facts
@@ -112,6 +112,29 @@ def control_sentence(facts: Facts) -> Sentence | None:
     if "pilot.alarm" in facts:
         text += f": {say('pilot.alarm')}"
     return say.close(text.rstrip(".") + ".")
+
+
+def mode_sentence(facts: Facts) -> Sentence:
+    """Who decides what is sent."""
+    trouble = control_sentence(facts)
+    if trouble is not None:
+        return trouble
+    say = Say(facts)
+    say("dispatch.origin")
+    plan = "no override, hold or stop is in force, and what was sent is the plan's"
+    by = ORIGINS.get(facts.word("dispatch.origin"), plan)
+    mode = f"the mode is {say('pilot.control')}: " if "pilot.control" in facts else ""
+    return say.close(f"{mode}{by}. Who gave which command stands on Dispatch.")
+
+
+def grid_sentence(facts: Facts) -> Sentence:
+    """What the site takes, and what it draws from the grid or delivers to it, of how much at most."""
+    say = Say(facts)
+    way, does = ("export", "delivers") if facts.number("grid.export") > 0.05 else ("import", "draws")
+    where = "to" if way == "export" else "from"
+    text = f"The loads take {say('load.total')}, {say('load.cooling')} of it for cooling"
+    most = say(f"grid.{way}_limit")
+    return say.close(f"{text}; the site {does} {say(f'grid.{way}')} {where} the grid, of {most} at most.")
 
 
 def battery_sentence(facts: Facts) -> Sentence:
@@ -283,9 +306,10 @@ def _rule(say: Say, key: str) -> str:
 # --- what comes ----------------------------------------------------------------------------
 
 
-def change_sentences(facts: Facts) -> tuple[Sentence, ...]:
-    """The next planned changes: when, what, at which price, for how much money."""
-    return tuple(_change(facts, f"change.{i}") for i in facts.members("change"))
+def change_sentences(facts: Facts, of: Container[str] | None = None) -> tuple[Sentence, ...]:
+    """The next planned changes, or those of some loads: when, what, at which price, for how much money."""
+    keys = (f"change.{i}" for i in facts.members("change"))
+    return tuple(_change(facts, key) for key in keys if of is None or facts.word(f"{key}.what") in of)
 
 
 def _change(facts: Facts, key: str) -> Sentence:

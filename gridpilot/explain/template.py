@@ -71,6 +71,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 
+_SPENT = r"\bwear\b|\bbills?\b|\bspen[dt]\b|\bspending\b|\bexpens(es|e)\b"
 _FORECAST = r"forecast|predict|foresee|foresaw|expected|\bbands?\b"
 _UNKEPT = (
     r"\bco2\b|\bcarbon\b|\bemissions?\b|greenhouse|footprint|\brenewables?\b|\bsolar\b|\bwind(y|s)?\b|\bweather\b|"
@@ -164,14 +165,18 @@ def _named(facts: Facts, group: str, asked: str) -> list[str]:
 
 def _machine(facts: Facts, asked: str) -> list[Sentence]:
     named = _named(facts, "machine", asked)
-    general = re.search(r"\b(machines?|miners?|mining|break-?evens?|strikes?|strike price)\b", asked, re.IGNORECASE)
+    general = re.search(r"\b(machines?|miners?|mining|break[ -]?evens?|strikes?|strike price)\b", asked, re.IGNORECASE)
     chosen = named or (facts.members("machine") if general else [])
     trouble = tell.control_sentence(facts) if chosen else None
     return [*([trouble] if trouble else []), *(tell.machine_sentence(facts, name) for name in chosen)]
 
 
 def _bidder(facts: Facts, asked: str) -> list[Sentence]:
-    return [tell.tenant_sentence(facts, name) for name in _named(facts, "bidder", asked)]
+    """What each named one has; asked for a time, with its planned changes."""
+    named = _named(facts, "bidder", asked)
+    later = re.search(r"\bwhen\b|\bnext\b|\bwill\b", asked, re.IGNORECASE) is not None
+    names = {facts.word(f"bidder.{name}.name") for name in named} if later else set()
+    return [*(tell.tenant_sentence(facts, name) for name in named), *tell.change_sentences(facts, names)]
 
 
 def _auction(facts: Facts, asked: str) -> list[Sentence]:
@@ -179,8 +184,19 @@ def _auction(facts: Facts, asked: str) -> list[Sentence]:
     return [tell.auction_sentence(facts), *(tell.tenant_sentence(facts, name) for name in chosen)]
 
 
+def _control(facts: Facts, asked: str) -> list[Sentence]:
+    return [tell.mode_sentence(facts)]
+
+
+def _grid(facts: Facts, asked: str) -> list[Sentence]:
+    why = re.search(r"\bwhy\b", asked, re.IGNORECASE) is not None
+    return [tell.grid_sentence(facts), *([tell.now_sentence(facts)] if why else [])]
+
+
 def _next(facts: Facts, asked: str) -> list[Sentence]:
     changes = tell.change_sentences(facts)
+    if re.search(r"charg", asked, re.IGNORECASE) and facts.members("spread"):
+        return list(tell.spread_sentences(facts))  # when it buys, and when it sells
     say = Say(facts)
     return list(changes) or [say.close(f"Nothing changes in the {say('plan.hours')} of the plan.")]
 
@@ -238,6 +254,10 @@ def _money(facts: Facts, asked: str) -> list[Sentence]:
     if "pnl.profit" in facts:
         today = f"Today it has made {say('pnl.profit')} in {say('pnl.hours')} settled"
         out.append(say.close(f"{today}, {say('pnl.gain')} against always on."))
+        if re.search(_SPENT, asked, re.IGNORECASE):
+            say = Say(facts)
+            spent = f"Today power from the grid has cost {say('pnl.import')} and battery wear {say('pnl.wear')}"
+            out.append(say.close(f"{spent}; power to the grid has brought {say('pnl.export')}."))
     else:
         out.append(Sentence("Nothing is settled today yet: that comes with the next cycle."))
     return out
@@ -307,6 +327,7 @@ def _soc(facts: Facts, asked: str) -> list[Sentence]:
 
 def _limits(facts: Facts, asked: str) -> list[Sentence]:
     """Limits that the plan's first step touches; the shadow price says what the grid limit costs."""
+    grid = re.search(r"\bgrid\b|connection|import|export", asked, re.IGNORECASE) is not None
     say = Say(facts)
     found = []
     for way in ("import", "export"):
@@ -329,10 +350,12 @@ def _limits(facts: Facts, asked: str) -> list[Sentence]:
     text = f"These limits bind now: {listed(found)}" if found else "No limit binds now"
     if "plan.power_price" in facts:
         text += f"; more site power would be worth {say('plan.power_price')}"
-    return [say.close(text + ".")]
+    return [*([tell.grid_sentence(facts)] if grid else []), say.close(text + ".")]
 
 
 def _curtail(facts: Facts, asked: str) -> list[Sentence]:
+    if in_the_past(asked):
+        return [Sentence("What was curtailed, and what the meter read of it, stands on Dispatch under Curtailments.")]
     off = facts.word("pilot.control") in ALL_OFF  # then there is nothing to curtail
     trouble = tell.control_sentence(facts) if off else None
     return [trouble] if trouble else list(tell.curtail_sentences(facts))
@@ -370,29 +393,41 @@ Reply = Callable[[Facts, str], list[Sentence]]
 
 # The first pattern that is found, and whose reply has something to say, answers.
 TOPICS: tuple[tuple[str, str, Reply], ...] = (
-    ("help", r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example", _help),
+    (
+        "help",
+        r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example|who are you|^\W*(hello|hi|hey|thanks?)\b",
+        _help,
+    ),
     ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would", _what_if),
     ("unkept", _UNKEPT, _unkept),
     ("when", ANY, _no_time),
     ("at", ANY, _at_time),
     (
         "source",
-        r"\bfrom where\b|where (do|does|are|is)\b.*\b(from|come)|credit|licen[cs]e|attribution|data source",
+        r"\bfrom where\b|where (do|does|are|is)\b.*\b(from|come)|credit|licen[cs]e|attribution|data source|"
+        r"simulat|\bis (this|it|that) real\b|which (market|source)",
         _source,
     ),
     (
         "forecast",
         r"forecast|predict|cheapest|dearest|most expensive|"
-        r"how (sure|certain|confident)|confiden|uncertain|\bbands?\b|\berrors?\b|accura",
+        r"how (sure|certain|confident)|confiden|uncertain|\bbands?\b|\berrors?\b|accura|"
+        r"\b(go|going|goes|come|coming) (up|down)\b|\bris(e|ing)\b",
         _forecast,
     ),
     ("curtail", r"curtail|could (be|we) (shed|drop)|customers?\b|service level|\bsla\b|slow(ed)?[ -]?down", _curtail),
     ("risk", r"\brisk|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
-    ("soc", r"\bsoc\b|state of charge|how full|stored|\bempty\b|battery level|energy (is )?left", _soc),
+    (
+        "soc",
+        r"\bsoc\b|state of charge|marginal value|energy worth|worth of (stored )?energy|"
+        r"how full|stored|\bempty\b|battery level|energy (is )?left",
+        _soc,
+    ),
     ("limits", r"\blimits?\b|\bbind|bottleneck|constrain|shadow", _limits),
     (
         "auction",
-        r"auction|\bwho (gets|has|pays)|\bpay(s|ing|ments?)?\b|tenants?|bidders?|\bbids?\b|clearing|reserve price",
+        r"auction|\bwho (gets|has|pays)|\bpa(y|ys|ying|yments?|id)\b|tenants?|bidders?|\bbids?\b|clearing|"
+        r"reserve price",
         _auction,
     ),
     (
@@ -400,23 +435,31 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         r"stale|\bhow old\b|\bage\b|\bfresh|up to date|\bwrong\b|alarm|problem|warning|\bflag|broken|health|trust",
         _stale,
     ),
+    ("control", r"in control|overr(id|ule)|\bmode\b|e-?stop\b|emergency|fail-?safe|by hand", _control),
+    ("plan", r"\bsolver|\boptim|objective", _plan),
     ("spread", r"spread|arbitrage|buy (low|at|and)|sell at", _spread),
     (
         "money",
-        r"money|\bearn|profit|p ?& ?l\b|\bpnl\b|margin|revenue|income|\bmade\b|\bmaking\b|\bmake\b|per hour",
+        r"money|\bearn|profit|p ?& ?l\b|\bpnl\b|\bmargins?\b|revenue|income|\bmade\b|\bmaking\b|\bmake\b|per hour|"
+        + _SPENT,
         _money,
+    ),
+    (
+        "grid",
+        r"\b(ex|im)port(s|ing|ed)?\b|\bselling\b|\bbuying\b|\bdraw(s|n|ing)?\b|\bload\b|consum|how much power",
+        _grid,
     ),
     ("next", r"\bnext\b|upcoming|what (comes|happens|follows)|going to happen|what changes|later\b", _next),
     (
         "machine",
-        r"\bwhy\b|\bon\b|\boff\b|\bwhen\b|running|\bruns?\b|stopp|break-?even|strike|machine|miner|mining",
+        r"\bwhy\b|\bon\b|\boff\b|\bwhen\b|running|\bruns?\b|stopp|break[ -]?even|strike|machine|miner|mining",
         _machine,
     ),
     ("price", r"\bprices?\b|\bcosts?\b|expensive|cheap|hashprice|electricity", _price),
     ("battery", r"batter|\bcharg|discharg|\bhold|\bidle|\brest", _battery),
-    ("plan", r"\bplan(ned|s)?\b|optimal|optimi|solver|objective", _plan),
-    ("bidder", ANY, _bidder),
+    ("plan", r"\bplan(ned|s)?\b", _plan),
     ("machine", ANY, _machine),
+    ("bidder", ANY, _bidder),
     ("next", r"\bwhen\b|\bsoon\b", _next),
     ("now", r"\bdoing\b|\bstatus\b|what is (it|happening|going)|going on|summary|\bnow\b|\bwhy\b|\bsite\b", _now),
 )

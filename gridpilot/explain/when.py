@@ -51,6 +51,7 @@ _ZONE = rf"(?P<zone>{_UTC}| (?:[cew]e(?:s?t)|[ecmp][sd]t|bst|ist|jst)\b)?"
 
 _PAST = re.compile(r"\b(did|was|were|had|happened|been|ran|earned|so far|ago|last)\b")
 _HINDSIGHT = re.compile(r"\b(was|were|been|did|had)\b.*\b(forecast|expect|predict|foresee|foresaw|foreseen|plan)\w*\b")
+_SO_FAR: Final = re.compile(r"\b(average|mean|highest|lowest|negative|cycles)\b")  # of today: of its hours so far
 _AHEAD = re.compile(r"\b(will|shall|going to|plan\w*|expect\w*|next|upcoming|ahead)\b")
 _AWAY = re.compile(
     rf"\b(?P<in>in )?{_N} ?{_UNIT}(?(in)|(?= (?:ago|from now|ahead)\b))(?P<way> ago\b| from now\b| ahead\b)?"
@@ -440,6 +441,7 @@ def _stretch(
         word = _named_part(asked)
         said = f"this {word}" if away == 0 else f"{name} {word}" if away in (-1, 1) else f"that {word}"
         return _side(past, part, said, now)
+    past = past or (away == 0 and _SO_FAR.search(asked) is not None and not _AHEAD.search(asked))
     if away == 0 and not (past or _AHEAD.search(asked)):
         return None  # "how much have we made today?" has answers of its own
     return _side(past, _part(day, (0, 24)), name, now)
