@@ -5,13 +5,11 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Protocol, TypeVar
 
+from gridpilot.ending import Ending
 from gridpilot.errors import GridPilotError
 
 LONGEST_S = 30.0  # between two tries
@@ -34,17 +32,11 @@ def patrol(start: Callable[[], L], poll_s: float, log: logging.Logger, *, exit_w
 
     After trouble, of `start` or of a look, ever more seldom, up to LONGEST_S; each new one is logged once.
     """
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    ending = Ending()
     parent = os.getppid() if exit_with_parent else None
     looker: L | None = None
     failures, said = 0, ""
-    while not stop.is_set() and (parent is None or os.getppid() == parent):
+    while not ending.asked and (parent is None or os.getppid() == parent):
         faulthandler.dump_traceback_later(HANG_S, exit=True)
         try:
             looker = looker or start()
@@ -55,6 +47,6 @@ def patrol(start: Callable[[], L], poll_s: float, log: logging.Logger, *, exit_w
             if str(error) != said:
                 said = str(error)
                 log.error("%s; trying again", said)
-        stop.wait(min(poll_s * 2.0 ** min(failures, 8), LONGEST_S))
+        ending.wait(min(poll_s * 2.0 ** min(failures, 8), LONGEST_S))
     faulthandler.cancel_dump_traceback_later()
     return looker

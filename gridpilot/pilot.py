@@ -14,7 +14,6 @@ import math
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,6 +25,7 @@ from gridpilot.config import Settings
 from gridpilot.cycle import CycleResult, Engine, open_engine, run_cycle
 from gridpilot.dispatch import emergency, override, reconcile, stopfile
 from gridpilot.domain import SiteState
+from gridpilot.ending import Ending
 from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, LedgerError, SafetyError, SourceError
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
@@ -79,13 +79,11 @@ def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
     On a signal the cycle that runs may end; one that does not within `STOP_S` is left, and the next start settles
     what it had sent.
     """
-    stop = threading.Event()
     due = math.inf  # when a cycle is left, by the monotonic clock
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def limit() -> None:
         nonlocal due
         due = min(due, time.monotonic() + STOP_S)
-        stop.set()
         signal.setitimer(signal.ITIMER_REAL, STOP_S, STOP_S)
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
@@ -94,14 +92,13 @@ def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
     parent = os.getppid() if exit_with_parent else None
     with Ledger.open(settings.database_url()) as ledger:
         signal.signal(signal.SIGALRM, on_alarm)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, on_signal)
+        ending = Ending(limit)
         pilot = Pilot(settings, ledger)
         try:
-            while not stop.is_set() and (parent is None or os.getppid() == parent):
+            while not ending.asked and (parent is None or os.getppid() == parent):
                 faulthandler.dump_traceback_later(HANG_S, exit=True)
                 pilot.tick(datetime.now(UTC))
-                stop.wait(TICK_S)
+                ending.wait(TICK_S)
             pilot.close(datetime.now(UTC))
         except _Left:
             _leave(pilot, in_time=time.monotonic() < due + 0.5)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gridpilot.ending import Ending
 from gridpilot.errors import ConfigError, GridPilotError
 
 if TYPE_CHECKING:
@@ -211,12 +211,11 @@ def console(port: int) -> Program:
 
 def run(programs: Sequence[Program]) -> None:
     """Keep programs until SIGTERM or SIGINT, then end them all."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    ending = Ending()
     supervisor = Supervisor(programs)
     supervisor.start()
     try:
-        stop.wait()
+        while not ending.asked:
+            ending.wait()
     finally:
         supervisor.stop()
