@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,12 @@ def plain_number(text: str) -> float:
     if not written_plainly(text):
         raise ValueError(f"{text!r} is not a plain number")
     return float(text)
+
+
+def midnight(moment: datetime, timezone: str) -> datetime:
+    """The start of the local day that an aware moment is of, at a place's zone."""
+    here = moment.astimezone(ZoneInfo(timezone))
+    return here.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
 
 
 def as_array(values: Any) -> Array:

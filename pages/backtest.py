@@ -12,13 +12,15 @@ from gridpilot.console import backtest_job, backtest_parts, live_chart, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
 from gridpilot.errors import GridPilotError
+from gridpilot.values import midnight
 
 POLL_S = 1.0
 REFRESH_S = 10.0
 DAYS = (30, 90, 180, 365)
 
 
-def _result(result: Mapping[str, Any], money: str, key: str) -> None:
+def _result(result: Mapping[str, Any], snap: views.Snapshot, key: str) -> None:
+    money = snap.units.money
     share, added = result["percent_of_perfect"], result["percent_of_added"]
     with widgets.tile_row(4):
         text = "nothing to earn" if share is None else f"{share:.1f} % of perfect foresight"
@@ -34,7 +36,7 @@ def _result(result: Mapping[str, Any], money: str, key: str) -> None:
     widgets.flags(backtest_parts.flags(result))
     title = backtest_parts.money_title(result, money)
     widgets.finding(title)
-    live_chart.show(backtest_parts.money_figure(result, money), f"backtest_money_{key}", title)
+    live_chart.show(backtest_parts.money_figure(result, snap), f"backtest_money_{key}", title)
     gap = backtest_parts.gap_figure(result, money)
     if gap is not None:
         widgets.finding(backtest_parts.gap_title(result, money))
@@ -68,7 +70,7 @@ def _record() -> None:
 @st.cache_data(max_entries=8, show_spinner=False)
 def _picture(cycle_id: str, _snap: views.Snapshot) -> tuple[Figure, str] | None:
     """What came up to a decision, and its finding: the same bytes until the next one."""
-    found = views.on_record()
+    found = views.on_record(_snap)
     if found is None:
         return None
     return backtest_parts.record_figure(*found, _snap), backtest_parts.record_title(found[0], _snap)
@@ -95,7 +97,8 @@ def _body(days: int, forecaster: str, information: str) -> None:
         what = "What the engine would have earned on the recorded prices, against perfect foresight."
         widgets.until_first_decision("No prices yet", what)
         return
-    through, other = fmt.local_date(snap.at, snap.site.timezone), views.elsewhere()
+    other = views.elsewhere()
+    through = f"{midnight(snap.at, snap.site.timezone):%Y-%m-%d}"
     asked = backtest_job.Asked(days, forecaster, information, through, other.name if other else "")
     st.caption(backtest_parts.SAID[information])
     job = backtest_job.jobs().find(asked)
@@ -112,7 +115,7 @@ def _body(days: int, forecaster: str, information: str) -> None:
     elif job.trouble:
         st.error(widgets.inert(job.trouble))
     elif job.result is not None:
-        _result(job.result, snap.units.money, f"{days}_{forecaster}_{information}")
+        _result(job.result, snap, f"{days}_{forecaster}_{information}")
 
 
 st.title("Would this have earned money?")

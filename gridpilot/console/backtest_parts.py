@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -112,19 +113,19 @@ def record_title(pnl: views.Pnl, snap: views.Snapshot) -> str:
     gains = np.bincount(place, np.diff(_above(pnl), prepend=0.0))
     best = int(np.argmax(gains))
     if gains[best] < 0.005:
-        return "No hour on record brought more than every machine always on"
+        return "No hour of the last week brought more than every machine always on"
     when, most = fmt.local(to_utc(hours[best]), snap.site.timezone), fmt.money(float(gains[best]), snap.units.money)
-    return f"{when} was the best hour on record: {most} more than with every machine always on"
+    return f"{when} was the best hour of the last week: {most} more than with every machine always on"
 
 
-def money_figure(body: Mapping[str, Any], money: str) -> Figure:
+def money_figure(body: Mapping[str, Any], snap: views.Snapshot) -> Figure:
     """Cumulative money above that of a battery at rest: of perfect foresight, of persistence and of the engine."""
-    days = body["days"]
-    times = as_times([np.datetime64(day["date"], "s") for day in days])
+    days, zone = body["days"], ZoneInfo(snap.site.timezone)
+    starts = [datetime.fromisoformat(day["date"]).replace(tzinfo=zone) for day in days]  # of local days
     series = tuple(
         Series(
             name,
-            times,
+            as_times([start.astimezone(UTC).replace(tzinfo=None) for start in starts]),
             np.cumsum([day[key] - day["resting_usd"] for day in days]),
             "line",
             LIGHT[hue],
@@ -133,11 +134,8 @@ def money_figure(body: Mapping[str, Any], money: str) -> Figure:
         )
         for name, key, hue, width in LINES
     )
-    start = datetime.fromisoformat(days[0]["date"]).replace(tzinfo=UTC)
-    end = datetime.fromisoformat(days[-1]["date"]).replace(tzinfo=UTC) + timedelta(days=1)
-    return charts.time_figure(
-        TimeAxis(start, end, "UTC"), [Panel("Money above a battery at rest", money, series, 300, {0.0: ""})]
-    )
+    axis = TimeAxis(starts[0], starts[-1] + timedelta(days=1), snap.site.timezone)  # months: no nights
+    return charts.time_figure(axis, [Panel("Money above a battery at rest", snap.units.money, series, 300, {0.0: ""})])
 
 
 def money_title(body: Mapping[str, Any], money: str) -> str:

@@ -32,7 +32,7 @@ from gridpilot.plan.solve import plan as make_plan
 from gridpilot.values import iso
 
 ENTRY = "day"
-MOST = 20_000  # settlements of a day
+MOST = 20_000  # settlements that are read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,14 @@ def days(ledger: Ledger, limit: int = 31) -> list[Day]:
     return [Day.from_json(entry.body) for entry in ledger.entries(ENTRY, limit=limit)]
 
 
+def settlements(ledger: Ledger, start: datetime, end: datetime | None = None) -> list[Entry]:
+    """What was settled of the intervals that began from `start` to before `end` (up to the newest), oldest first."""
+    until = None if end is None else end + timedelta(hours=1)  # an entry is of its interval's end
+    rows = ledger.entries("settlement", since=start, until=until, limit=MOST, newest_first=False)
+    began = ((datetime.fromisoformat(row.body["start"]), row) for row in rows)
+    return [row for at, row in began if at >= start and (end is None or at < end)]
+
+
 def close(ledger: Ledger, now: datetime) -> Day | None:
     """Close the newest day that is over and was not closed; None where there is none, or nothing was settled in it.
 
@@ -84,8 +92,7 @@ def close(ledger: Ledger, now: datetime) -> Day | None:
     if last is not None and last.body["day"] >= day.isoformat():
         return None
     start, end = (_midnight(site, day + timedelta(days=i)) for i in (0, 1))
-    rows = ledger.entries("settlement", since=start, until=end + timedelta(hours=1), limit=MOST, newest_first=False)
-    rows = [row for row in rows if start <= datetime.fromisoformat(row.body["start"]) < end]
+    rows = settlements(ledger, start, end)
     if not rows:
         return None
     found = summed(day.isoformat(), rows)

@@ -10,7 +10,7 @@ from gridpilot.dispatch import override
 from gridpilot.domain import Site, Units
 from gridpilot.fleet import Work
 from gridpilot.ledger.store import Ledger
-from gridpilot.monitor import conditions, decision
+from gridpilot.monitor import conditions, decision, revenue
 from gridpilot.monitor.alarms import WARN
 from gridpilot.monitor.decision import Snapshot
 from gridpilot.monitor.health import STILL, PilotState, in_control
@@ -79,8 +79,7 @@ def standing(name: str, ledger: Ledger, wall: datetime, *, stopped: bool = False
 
 def settled(ledger: Ledger, since: datetime) -> float:
     """P&L of the intervals that began since a moment of the source's time [money]; NaN where none is settled."""
-    entries = ledger.entries("settlement", since=since, limit=5000, newest_first=False)
-    sums = [e.body["profit_usd"] for e in entries if datetime.fromisoformat(e.body["start"]) >= since]
+    sums = [entry.body["profit_usd"] for entry in revenue.settlements(ledger, since)]
     return float(math.fsum(sums)) if sums else NAN
 
 

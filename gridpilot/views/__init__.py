@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from gridpilot.dispatch.override import Command
 from gridpilot.domain import DAY_AHEAD, Units
 from gridpilot.fleet import Move
 from gridpilot.ledger.store import Ledger
-from gridpilot.monitor import decision, market, reading
+from gridpilot.monitor import decision, market, reading, revenue
 from gridpilot.monitor.alarms import Alarm
 from gridpilot.monitor.anomalies import scan
 from gridpilot.monitor.auctions import Held, Question, bid_rows, held
@@ -31,7 +31,7 @@ from gridpilot.monitor.price_shape import Restless, Week, duration, restless, we
 from gridpilot.monitor.reading import PlanParts, Reason, Track, plan_parts, why
 from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.standing import curtailable, customer_standings, rule_standings
-from gridpilot.values import Array, Times, as_array, to_utc
+from gridpilot.values import Array, Times, as_array, midnight, to_utc
 from gridpilot.views.asked import Asking, ask, connection, entry_of, explained_so_far, facts, suggestions
 from gridpilot.views.base import (
     Look,
@@ -318,8 +318,7 @@ def pnl_today() -> Pnl | None:
     snap = snapshot()
     if snap is None:
         return None
-    midnight = snap.at.astimezone(ZoneInfo(snap.site.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return pnl(midnight.astimezone(UTC))
+    return pnl(midnight(snap.at, snap.site.timezone))
 
 
 def pnl(since: datetime) -> Pnl | None:
@@ -327,19 +326,17 @@ def pnl(since: datetime) -> Pnl | None:
     return _pnl(records(), since)
 
 
-def on_record(days: float = 7.0) -> tuple[Pnl, Prices] | None:
-    """P&L settled in the days up to now, whatever moment is looked at, and the prices of that time; None where nothing
-    is settled."""
-    snap = newest()
-    found = None if snap is None else _pnl(ledger(), snap.at - timedelta(days=days))
-    if snap is None or found is None:
+def on_record(snap: Snapshot, days: float = 7.0) -> tuple[Pnl, Prices] | None:
+    """P&L settled in the days up to a decision, and the prices of that time, as the ledger has them now, whatever
+    moment is looked at; None where nothing is settled."""
+    found = _pnl(ledger(), snap.at - timedelta(days=days), snap.at)
+    if found is None:
         return None
     return found, _prices(ledger(), snap, (snap.at - found.since) / timedelta(hours=1))
 
 
-def _pnl(store: Ledger, since: datetime) -> Pnl | None:
-    entries = store.entries("settlement", since=since, limit=20_000, newest_first=False)
-    bodies = [entry.body for entry in entries if datetime.fromisoformat(entry.body["start"]) >= since]
+def _pnl(store: Ledger, since: datetime, until: datetime | None = None) -> Pnl | None:
+    bodies = [entry.body for entry in revenue.settlements(store, since, until)]
     if not bodies:
         return None
     profit, reference = (np.array([body[key] for body in bodies]) for key in ("profit_usd", "always_on_usd"))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from gridpilot.monitor.decision import times, values
 from gridpilot.monitor.latch import seen
 from gridpilot.monitor.revenue import Day
 from gridpilot.monitor.service import Service, service
-from gridpilot.values import Array, Times
+from gridpilot.values import Array, Times, midnight
 from gridpilot.views import base
 from gridpilot.views.standing import alarms as now_wrong
 from gridpilot.views.standing import status
@@ -151,8 +150,6 @@ def today() -> Day | None:
     store, snap = base.ledger(), decision.load(base.ledger())
     if snap is None:
         return None
-    local = snap.at.astimezone(ZoneInfo(snap.site.timezone))
-    start = local.replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
-    rows = store.entries("settlement", since=start, limit=5000, newest_first=False)
-    rows = [row for row in rows if datetime.fromisoformat(row.body["start"]) >= start]
-    return revenue.summed(f"{local:%Y-%m-%d}", rows) if rows else None
+    start = midnight(snap.at, snap.site.timezone)
+    rows = revenue.settlements(store, start)
+    return revenue.summed(f"{start:%Y-%m-%d}", rows) if rows else None

@@ -62,6 +62,12 @@ def fitted(full: OpenPage, monkeypatch: pytest.MonkeyPatch) -> OpenPage:
     monkeypatch.setattr("gridpilot.forecast.gp.STEPS", 2)
     monkeypatch.setattr("gridpilot.forecast.net.EPOCHS", 2)
     monkeypatch.setattr("gridpilot.forecast.refit.CALIBRATION_ROWS", 60)
+    next_hour(refit=True)
+    return full
+
+
+def next_hour(*, refit: bool = False) -> None:
+    """Another decision, an hour after the newest, while a page is open."""
     wall = datetime.now(UTC)
     with Ledger.open(os.environ["GRIDPILOT_DB_URL"]) as ledger:
         engine = open_engine(Settings(source="replay"), ledger)
@@ -70,12 +76,11 @@ def fitted(full: OpenPage, monkeypatch: pytest.MonkeyPatch) -> OpenPage:
         clock = PilotState.load(ledger).clock
         assert clock is not None
         source.clock = clock.stepped(wall).with_speed(wall, 0.0)
-        history = source.fetch(source.present(wall)).tail(200 * 24)
-        fits = fit_prices(prepare(history, engine.site.timezone, country=engine.site.country))
-        engine.refitter = Fits(fits)
+        if refit:
+            history = source.fetch(source.present(wall)).tail(200 * 24)
+            engine.refitter = Fits(fit_prices(prepare(history, engine.site.timezone, country=engine.site.country)))
         run_cycle(engine, wall)
         PilotState(AUTO, "", clock=source.clock).save(ledger)
-    return full
 
 
 @pytest.fixture(scope="session")

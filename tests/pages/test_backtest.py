@@ -14,7 +14,7 @@ from gridpilot import views
 from gridpilot.console import backtest_job, backtest_parts
 from gridpilot.console.backtest_job import Asked, Jobs
 from gridpilot.monitor.revenue import Day
-from tests.pages.conftest import OpenPage, words
+from tests.pages.conftest import OpenPage, next_hour, words
 
 WAIT_S = 60.0
 
@@ -37,11 +37,12 @@ def test_backtest__nothing_run__what_came_stands_there_as_the_ledger_settled_it(
     bodies = [entry.body for entry in views.ledger().entries("settlement", newest_first=False)]
     gains = [body["profit_usd"] - body["always_on_usd"] for body in bodies]
     assert max(gains) < 0.0  # it charges in these hours
-    assert "No hour on record brought more than every machine always on" in words(app)
+    assert "No hour of the last week brought more than every machine always on" in words(app)
 
-    found, snap = views.on_record(), views.newest()
-    assert found is not None
+    snap = views.newest()
     assert snap is not None
+    found = views.on_record(snap)
+    assert found is not None
     swapped = replace(
         found[0],
         cumulative_usd=found[0].cumulative_always_on_usd,
@@ -49,15 +50,16 @@ def test_backtest__nothing_run__what_came_stands_there_as_the_ledger_settled_it(
     )
     best = max(range(len(gains)), key=lambda i: -gains[i])
     when = datetime.fromisoformat(bodies[best]["start"]).astimezone(ZoneInfo("Europe/Amsterdam"))
-    said = f"{when:%a %d %b %H:%M} was the best hour on record: {-gains[best]:.2f}\N{NO-BREAK SPACE}USD more than with"
+    said = f"{when:%a %d %b %H:%M} was the best hour of the last week: {-gains[best]:.2f}\N{NO-BREAK SPACE}USD more than with"
     assert backtest_parts.record_title(swapped, snap).startswith(said)
 
 
 def test_backtest__record__adds_up_and_stays_level_where_nothing_was_settled(full: OpenPage) -> None:
     full("backtest")
-    found, snap = views.on_record(), views.newest()
-    assert found is not None
+    snap = views.newest()
     assert snap is not None
+    found = views.on_record(snap)
+    assert found is not None
     pnl, prices = found
     apart = replace(pnl, starts=pnl.starts + np.timedelta64(600, "s"))  # each span began ten minutes later
     figure = backtest_parts.record_figure(apart, prices, snap)
@@ -96,6 +98,9 @@ def test_backtest__stop__ends_the_process_and_asks_anew(full: OpenPage) -> None:
     app.button(key="backtest_run").click().run()
     (job,) = backtest_job.jobs()._jobs.values()
     assert job.running
+    next_hour()  # a decision comes, and it is still this backtest
+    app.run()
+    assert "Not run yet" not in words(app)
     app.button(key="backtest_stop").click().run()
     assert not app.exception
     assert not job.running
