@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from gridpilot.operate import Actor
 SAID: Final = "curtailment_said"
 SHOWN: Final = 8
 VERDICT: Final = timedelta(hours=1)  # how long after its end the page says whether a curtailment was kept
+SO_FAR: Final = {"kept": "kept so far", "broken": "not kept", "unknown": "not metered throughout"}
+WORDS: Final = {"broken": "no", "unknown": "not known"}
 PERCENT, KW = "% of the baseline less", "kW at the most"
 
 
@@ -52,13 +55,18 @@ def in_force(snap: views.Snapshot) -> None:
 def verdict(found: Audit | None, row: Curtailment, timezone: str) -> str:
     """Whether a curtailment that is over was kept, by the meter."""
     head = f"Curtailment {fmt.span(row.start, row.end, timezone)}"
-    seen = found is not None and found.samples and all(fmt.known(window.mean_kw) for window in found.windows)
-    if found is None or not seen or not fmt.known(found.target_kw):
-        return f"{head}: not metered throughout, so that nobody knows whether it was kept"
-    asked = f"where at most {fmt.power(found.target_kw)} was asked for"
-    if found.kept:
-        return f"{head} was kept: {fmt.power(found.mean_kw)} on average {asked}"
-    return f"{head} was not kept: up to {fmt.power(found.highest_kw)} {asked}"
+    if found is None or found.verdict == "unknown":
+        lost = "its baseline is not on record" if found is not None and not fmt.known(found.target_kw) else ""
+        return f"{head}: {lost or 'not metered throughout'}, so that nobody knows whether it was kept"
+    if found.verdict == "kept":
+        drawn = f"{fmt.power(found.mean_kw)} on average" if fmt.known(found.mean_kw) else "never more than its ramp"
+        return f"{head} was kept: {drawn} where at most {fmt.power(found.target_kw)} was asked for"
+    if found.worst is None:
+        reached = f"{fmt.duration(found.reached_s)} late" if math.isfinite(found.reached_s) else "never"
+        return f"{head} was not kept: {fmt.power(found.target_kw)} was reached {reached}"
+    when, allowed = fmt.local(found.worst.start, timezone, with_date=False), fmt.power(found.worst.allowed_kw)
+    drawn = f"{fmt.power(found.worst.mean_kw)} in the five minutes of {when}"
+    return f"{head} was not kept: {drawn}, where {allowed} was allowed"
 
 
 def state_words(row: Curtailment, now: datetime) -> str:
@@ -102,8 +110,7 @@ def _progress(snap: views.Snapshot, row: Curtailment, found: Audit | None) -> No
     """An active one: its target, and whether it is kept."""
     target = row.target_kw(row.baseline_kw if row.baseline_kw is not None else snap.site.import_kw)
     ends = fmt.local(row.end, snap.site.timezone, with_date=False)
-    kept = found is not None and found.kept
-    state = "kept so far" if kept else "not kept" if found is not None and found.samples else "begins"
+    state = SO_FAR[found.verdict] if found is not None and found.samples else "begins"
     widgets.finding(f"Curtailed to {fmt.power(target)} until {ends}: {state}")
 
 
@@ -138,7 +145,7 @@ def _asked(row: Curtailment) -> str:
 def _kept(row: Curtailment, found: Audit | None) -> str:
     if found is None or not found.samples:
         return ""
-    return ("yes" if row.status == "ended" else "so far") if found.kept else "no"
+    return ("yes" if row.status == "ended" else "so far") if found.kept else WORDS[found.verdict]
 
 
 # --- acts ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from gridpilot.values import Array
 TOLERANCE = 0.005  # of the target: what a revenue meter may be off
 WINDOW = timedelta(minutes=5)  # a settlement interval
 GRACE_S = 5.0  # from the start until the limit has to be kept, and from the end of the ramp for the target
+Verdict = Literal["kept", "broken", "unknown"]
 HOLDS_S = WINDOW.total_seconds()  # how long a reading says what is drawn; after that nobody knows
 
 
@@ -31,9 +33,9 @@ class Window:
     allowed_kw: float
 
     @property
-    def kept(self) -> bool:
-        """Whether no more was drawn than allowed."""
-        return self.mean_kw <= self.allowed_kw * (1.0 + TOLERANCE) + 0.05
+    def over_kw(self) -> float:
+        """How much more was drawn than a meter's tolerance allows; none below zero, NaN where nobody knows."""
+        return self.mean_kw - self.allowed_kw * (1.0 + TOLERANCE) - 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,25 @@ class Audit:
     windows: tuple[Window, ...]
 
     @property
-    def kept(self) -> bool:
-        """Whether the target was reached in time, where that was due, and every settlement interval was kept."""
-        late = self.reached_s - self.resolution_s > GRACE_S
+    def worst(self) -> Window | None:
+        """The settlement interval in which most was drawn above what was allowed; None where none is known to be
+        broken."""
+        broken = [window for window in self.windows if window.over_kw > 0.0]
+        return max(broken, key=lambda window: window.over_kw, default=None)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Broken where one settlement interval is known to be, or the target was reached too late where it was due;
+        unknown where the meter does not say of all that they were kept."""
+        if self.worst is not None or self.reached_s - self.resolution_s > GRACE_S:
+            return "broken"
         known = self.samples > 0 and math.isfinite(self.target_kw)
-        return known and not late and all(window.kept for window in self.windows)
+        return "kept" if known and all(math.isfinite(window.mean_kw) for window in self.windows) else "unknown"
+
+    @property
+    def kept(self) -> bool:
+        """Whether that is known."""
+        return self.verdict == "kept"
 
 
 def find(ledger: Ledger, event_id: str) -> Curtailment:
@@ -119,14 +135,14 @@ def _began(ledger: Ledger, event: Curtailment) -> bool:
 
 def _reached_s(begin: Array, kw: Array, target: float, due: datetime, until: datetime) -> tuple[float, float]:
     """Seconds from `due` to the reading from which on all are within the target, infinite where there is none; and from
-    the reading before that one. NaN while it is not due yet."""
+    the reading before that one. NaN while it is not due yet, or where the last reading is from before that."""
     over = np.flatnonzero(kw > target * (1.0 + TOLERANCE) + 0.05)
     if not len(kw) or not math.isfinite(target) or until <= due + timedelta(seconds=GRACE_S):
         return math.nan, 0.0
     if not len(over):
         return 0.0, 0.0
     if over[-1] == len(kw) - 1:
-        return math.inf, 0.0
+        return math.inf if begin[-1] > due.timestamp() + GRACE_S else math.nan, 0.0
     first = float(begin[over[-1] + 1])
     return max(0.0, first - due.timestamp()), first - max(float(begin[over[-1]]), due.timestamp())
 

@@ -50,8 +50,8 @@ def test_backtest__nothing_run__what_came_stands_there_as_the_ledger_settled_it(
     )
     best = max(range(len(gains)), key=lambda i: -gains[i])
     when = datetime.fromisoformat(bodies[best]["start"]).astimezone(ZoneInfo("Europe/Amsterdam"))
-    said = f"{when:%a %d %b %H:%M} was the best hour of the last week: {-gains[best]:.2f}\N{NO-BREAK SPACE}USD more than with"
-    assert backtest_parts.record_title(swapped, snap).startswith(said)
+    said = f"{when:%a %d %b %H:%M} was the best hour of the last week: {-gains[best]:.2f}\N{NO-BREAK SPACE}USD more"
+    assert backtest_parts.record_title(swapped, snap).startswith(f"{said} than with")
 
 
 def test_backtest__record__adds_up_and_stays_level_where_nothing_was_settled(full: OpenPage) -> None:

@@ -181,33 +181,67 @@ def test_foresee__beside_an_override_that_keeps_the_limit__changes_no_money(full
     assert seen.now.after_usd_per_h == pytest.approx(seen.now.before_usd_per_h)
 
 
-def _over(highest_kw: float, silent_from: int = 60) -> str:
-    """What is said after an hour of at most 300 kW, of which so many minutes were metered; one reading stands out."""
+def _said(*kw: float | None, **event: float) -> str:
+    """What is said after an hour of at most 300 kW, metered each minute; None: that reading is missing. The rest of the
+    hour is as the last one."""
     store = views.ledger()
     start = datetime(2024, 7, 1, 8, tzinfo=UTC)
-    event = Curtailment(f"e{highest_kw:g}", "utility", "grid", "peak", start, start + HOUR, import_kw=300.0)
-    for n in range(silent_from):
-        moment = start + timedelta(minutes=n)
-        reading = Reading(moment, {}, 0.0, grid_kw=highest_kw if n == 30 else 295.0)
-        store.append(metering.KIND, metering.record(reading), at=moment)
-    return curtailment_panel.verdict(audit(store, event, start + HOUR), event, "Europe/Amsterdam")
+    asked = event if "percent" in event else {"import_kw": 300.0, **event}
+    row = Curtailment("e1", "utility", "grid", "peak", start, start + HOUR, status="ended", **asked)
+    for n in range(60):
+        moment, grid_kw = start + timedelta(minutes=n), kw[min(n, len(kw) - 1)]
+        if grid_kw is not None:
+            store.append(metering.KIND, metering.record(Reading(moment, {}, 0.0, grid_kw=grid_kw)), at=moment)
+    found = audit(store, row, start + HOUR)
+    said = curtailment_panel.verdict(found, row, "Europe/Amsterdam").replace("\N{NO-BREAK SPACE}", " ")
+    table = {"yes": "was kept", "no": "was not kept", "not known": "nobody knows", "": "nobody knows"}
+    assert table[curtailment_panel._kept(row, found)] in said, "the table and the line say the same"
+    return said.removeprefix("Curtailment Mon 1 Jul 10:00\N{EN DASH}11:00")
 
 
-def test_verdict__by_the_meter__kept_or_not(full: OpenPage) -> None:
+def test_verdict__by_the_meter__kept(full: OpenPage) -> None:
     full("dispatch")
-    head, asked = "Curtailment Mon 1 Jul 10:00\N{EN DASH}11:00", "where at most 300\N{NO-BREAK SPACE}kW was asked for"
-    assert _over(295.0) == f"{head} was kept: 295\N{NO-BREAK SPACE}kW on average {asked}"
+    assert _said(295.0) == " was kept: 295 kW on average where at most 300 kW was asked for"
 
 
-def test_verdict__more_drawn_for_a_minute__not_kept_and_how_much(full: OpenPage) -> None:
+def test_verdict__more_drawn_for_a_minute__not_kept_when_and_how_much(full: OpenPage) -> None:
     full("dispatch")
-    assert "was not kept: up to 480\N{NO-BREAK SPACE}kW where at most" in _over(480.0)
+    said = _said(*[295.0] * 30, 480.0, 295.0)
+    assert said == " was not kept: 332 kW in the five minutes of 10:30, where 300 kW was allowed"
+
+
+def test_verdict__above_it_nearly_all_the_time__a_gap_does_not_hide_that(full: OpenPage) -> None:
+    full("dispatch")
+    said = _said(*[480.0] * 20, *[None] * 12, 480.0)
+    assert said.startswith(" was not kept: 480 kW in the five minutes of 10:")
+
+
+def test_verdict__a_ramp_followed_too_slowly__the_interval_of_the_ramp_and_what_it_allowed(full: OpenPage) -> None:
+    full("dispatch")
+    said = _said(*[600.0] * 19, 290.0, ramp_s=1200.0, baseline_kw=600.0)
+    assert said.startswith(" was not kept: ") and said.endswith("where 338 kW was allowed")
+
+
+def test_verdict__as_long_a_ramp_as_the_event__no_average_is_told(full: OpenPage) -> None:
+    full("dispatch")
+    said = _said(290.0, ramp_s=3600.0, baseline_kw=600.0)
+    assert said == " was kept: never more than its ramp where at most 300 kW was asked for"
+
+
+def test_verdict__reached_too_late__says_how_much(full: OpenPage) -> None:
+    full("dispatch")
+    assert _said(301.0, 301.0, 303.0, 290.0).startswith(" was not kept: 300 kW was reached 3 min late")
 
 
 def test_verdict__the_meter_was_silent__nobody_knows(full: OpenPage) -> None:
     full("dispatch")
-    assert _over(295.0, silent_from=20).endswith("not metered throughout, so that nobody knows whether it was kept")
+    assert _said(*[295.0] * 20, None) == ": not metered throughout, so that nobody knows whether it was kept"
     assert "nobody knows" in curtailment_panel.verdict(None, Curtailment("e9", "u", "g", "p", NOON, NOON + HOUR), "UTC")
+
+
+def test_verdict__percent_of_a_baseline_that_is_not_on_record__that_is_what_is_said(full: OpenPage) -> None:
+    full("dispatch")
+    assert _said(295.0, percent=25.0) == ": its baseline is not on record, so that nobody knows whether it was kept"
 
 
 def test_in_force__for_an_hour_after_its_end__the_page_says_whether_it_was_kept(full: OpenPage) -> None:
