@@ -9,7 +9,6 @@ from gridpilot.console import auction_editor, live_chart, widgets
 from gridpilot.console import auction_parts as parts
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
-from gridpilot.errors import GridPilotError
 
 REFRESH_S = 3.0
 
@@ -49,29 +48,28 @@ def _tiles(snap: views.Snapshot) -> None:
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _result() -> None:
-    try:
-        snap = views.snapshot()
-        if snap is None:
-            return
-        _tiles(snap)
-        picture, table = st.columns([1, 1], gap="medium")
-        with picture:
-            widgets.finding(parts.recorded_title(snap))
-            figure = _figure(snap.cycle_id)
-            if figure is not None:
-                live_chart.show(figure, "auction_merit", parts.recorded_title(snap))
-        with table:
-            rows = parts.result_table(snap.auction, snap.units.money)
-            widgets.table(rows, "auction", parts.numbers(rows))
-            st.caption("A payment covers the power of the cooling too. The site's own alternatives pay nothing.")
-            if said := parts.unserved(snap.auction):
-                st.caption("Not served: " + widgets.inert(said))
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    snap = views.snapshot()
+    if snap is None:
+        return
+    _tiles(snap)
+    picture, table = st.columns([1, 1], gap="medium")
+    with picture:
+        widgets.finding(parts.recorded_title(snap))
+        figure = _figure(snap.cycle_id)
+        if figure is not None:
+            live_chart.show(figure, "auction_merit", parts.recorded_title(snap))
+    with table:
+        rows = parts.result_table(snap.auction, snap.units.money)
+        widgets.table(rows, "auction", parts.numbers(rows))
+        st.caption("A payment covers the power of the cooling too. The site's own alternatives pay nothing.")
+        if said := parts.unserved(snap.auction):
+            st.caption("Not served: " + widgets.inert(said))
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _history() -> None:
     """Clearing prices of the last day."""
     snap = views.snapshot()
@@ -86,6 +84,7 @@ def _history() -> None:
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _externality() -> None:
     """What one bidder's payment is made of."""
     snap = views.snapshot()
@@ -110,7 +109,7 @@ def _externality() -> None:
 
 
 st.title("Who gets the power, and what do they pay?")
-try:
+with widgets.saying_trouble():
     newest = views.snapshot()
     if newest is None:
         widgets.until_first_decision("No auction yet", "Bids, allocation and payments of the running interval.")
@@ -122,5 +121,3 @@ try:
             _externality()
         with what_if:
             auction_editor.editor(newest)
-except GridPilotError as problem:
-    st.error(widgets.inert(str(problem)))

@@ -91,6 +91,7 @@ def _what_came() -> None:
         st.caption(backtest_parts.RECORD)
 
 
+@widgets.saying_trouble()
 def _body(days: int, forecaster: str, information: str) -> None:
     snap = views.newest()
     if snap is None:
@@ -133,8 +134,5 @@ with st.container(horizontal=True, vertical_alignment="center"):
         "What is known", list(backtest_parts.INFORMATION), format_func=backtest_parts.INFORMATION.__getitem__,
         key="backtest_information", label_visibility="collapsed", width=260,
     )  # fmt: skip
-try:
-    _body(span, by, knowing)
-except GridPilotError as error:
-    st.error(widgets.inert(str(error)))
+_body(span, by, knowing)
 _what_came()

@@ -15,36 +15,34 @@ from gridpilot.console import (
     promise_parts,
     widgets,
 )
-from gridpilot.errors import GridPilotError
 
 REFRESH_S = 2.0
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _running() -> None:
-    try:
-        snap, sent = views.snapshot(), views.machine_log(1)
-        if snap is None:
-            return
-        if views.sent_off(snap):
-            dispatch_parts.off(snap, sent)
-            return
-        dispatch_parts.verdict(snap, sent)
-        curtailment_panel.in_force(snap)
-        table, bars = st.columns([3, 2], gap="medium")
-        with table:
-            dispatch_parts.running(snap, sent)
-        with bars:
-            dispatch_parts.limits(snap)
-            st.markdown("## What could be curtailed at once")
-            st.markdown(widgets.inert(promise_parts.curtail_text(snap)))
-            st.markdown("## Next changes", help="Money: what the change brings over its run, at the plan's prices.")
-            day_parts.changes(snap)
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    snap, sent = views.snapshot(), views.machine_log(1)
+    if snap is None:
+        return
+    if views.sent_off(snap):
+        dispatch_parts.off(snap, sent)
+        return
+    dispatch_parts.verdict(snap, sent)
+    curtailment_panel.in_force(snap)
+    table, bars = st.columns([3, 2], gap="medium")
+    with table:
+        dispatch_parts.running(snap, sent)
+    with bars:
+        dispatch_parts.limits(snap)
+        st.markdown("## What could be curtailed at once")
+        st.markdown(widgets.inert(promise_parts.curtail_text(snap)))
+        st.markdown("## Next changes", help="Money: what the change brings over its run, at the plan's prices.")
+        day_parts.changes(snap)
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _log() -> None:
     snap = views.snapshot()
     if snap is None:
@@ -64,7 +62,7 @@ def _log() -> None:
 
 
 st.title("What is running, what will change, and how do I take over?")
-try:
+with widgets.saying_trouble():
     newest = views.snapshot()
     past = moment_bar.commands_act_now()
     now, take = (st.container(), None) if past else st.columns([5, 3], gap="large")
@@ -79,5 +77,3 @@ try:
             curtailment_panel.panel(newest)
     if newest is not None:
         _log()
-except GridPilotError as problem:
-    st.error(widgets.inert(str(problem)))

@@ -12,15 +12,23 @@ from gridpilot.errors import GridPilotError
 
 CHAT = "explain_chat"  # look -> list of (question, Explanation, age): the ledger is the truth, this is the screen
 ASKED = "explain_asked"  # views.Asking: the question that is being answered
+TROUBLE = "explain_trouble"  # why the last question has no answer
 FIRST = "What is the site doing, and why?"
 LONGEST = 500
 AT_ONCE_S = 0.3  # a refusal is there by then; the page, and the emergency stop on it, waits no longer for a model
 
 
 def _ask(question: str) -> None:
-    """Answered in a thread. By template that takes no time that anybody would see; a model is watched instead."""
-    st.session_state[ASKED] = asking = views.Asking(question)
-    asking.wait(None if views.connection().model is None else AT_ONCE_S)
+    """Answered in a thread. By template that takes no time that anybody would see; a model is watched instead.
+
+    It runs before the page: what goes wrong is said there, so that the strip and the emergency stop are drawn.
+    """
+    _file()
+    try:
+        st.session_state[ASKED] = asking = views.Asking(question)
+        asking.wait(None if views.connection().model is None else AT_ONCE_S)
+    except GridPilotError as error:
+        st.session_state[TROUBLE] = str(error)
 
 
 def _typed() -> None:
@@ -33,13 +41,17 @@ def _chat() -> list[tuple[str, views.Explanation, str]]:
     return list(st.session_state.get(CHAT, {}).get(views.look(), ()))
 
 
-def _answered(asking: views.Asking) -> None:
-    """Into the conversation that it was asked in."""
+def _file() -> None:
+    """What is answered by now goes into the conversation that it was asked in."""
+    asking: views.Asking | None = st.session_state.get(ASKED)
+    if asking is None or not asking.over:
+        return
+    st.session_state[ASKED] = None
     if asking.found is not None:
         chats = st.session_state.setdefault(CHAT, {})
         chats.setdefault(asking.look, []).append((asking.question, asking.found, asking.age))
     else:
-        st.error(widgets.inert(asking.failure or "the explainer stopped: ask again"))
+        st.session_state[TROUBLE] = asking.failure or "the explainer stopped: ask again"
 
 
 def _clear() -> None:
@@ -77,14 +89,15 @@ def _suggest(empty: bool) -> None:
 def main() -> None:
     """The newest answer, the line to type in, questions that are worth asking, and earlier answers."""
     st.title("Why?")
+    _file()
+    trouble = st.session_state.pop(TROUBLE, "")
+    if trouble:
+        st.error(widgets.inert(trouble))
     _who_answers()
     if views.snapshot() is None:
         widgets.until_first_decision("Nothing to explain: there is no decision yet", "Questions and answers about it.")
         return
     asking: views.Asking | None = st.session_state.get(ASKED)
-    if asking is not None and asking.over:
-        _answered(asking)
-        st.session_state[ASKED] = asking = None
     chat = _chat()
     numbered = [*enumerate(chat, 1)]
     if asking is not None:
@@ -97,7 +110,10 @@ def main() -> None:
     # The line stands under the newest answer: at the window's end it would scroll the page to its bottom.
     with st.container(key="question_line"):
         asked = "now, the past week" if views.look().at is None else "this moment, the week before"
-        st.chat_input(f"Ask about {asked} or the plan ahead", max_chars=LONGEST, key="question", on_submit=_typed)
+        st.chat_input(
+            f"Ask about {asked} or the plan ahead", max_chars=LONGEST, key="question", on_submit=_typed,
+            disabled=asking is not None,
+        )  # fmt: skip
     if asking is None:
         _suggest(empty=not chat)
     if numbered:
@@ -106,7 +122,5 @@ def main() -> None:
         parts.answer(number, question, found, age)
 
 
-try:
+with widgets.saying_trouble():
     main()
-except GridPilotError as error:
-    st.error(widgets.inert(str(error)))

@@ -9,7 +9,6 @@ from gridpilot import views
 from gridpilot.console import forecast_parts, live_chart, price_parts, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
-from gridpilot.errors import GridPilotError
 
 REFRESH_S = 3.0
 LIVE_DAYS = 7.0
@@ -79,29 +78,27 @@ def _models(snap: views.Snapshot, kind: str) -> None:
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _body(kind: str, model: str, hours: int) -> None:
-    try:
-        snap = views.snapshot()
-        if snap is None:
-            what = "Bands for the next 24 hours, what came of earlier ones, and the error of each model."
-            todo = "They come with the pilot's first decision; the strip above says if no pilot runs."
-            widgets.empty_state("No forecast yet", f"{what} {todo}")
-            return
-        if not np.isfinite(price_parts.shown(snap, kind, snap.forecast["bands"][kind]["point"])).any():
-            widgets.empty_state(f"No {kind} price", "This source has no such price, so there is nothing to forecast.")
-            return
-        live = _live(snap.cycle_id, kind)
-        forecast_parts.tiles(snap, kind, live, LIVE_DAYS)
-        widgets.flags(flag for flag in snap.flags if flag.stage == "forecast" and _about(flag.message, kind))
-        figure = _figure(snap.cycle_id, kind, model, hours)
-        if figure is not None:
-            title = forecast_parts.forecast_title(snap, kind)
-            widgets.finding(title)
-            live_chart.show(figure, f"forecast_{kind}_{hours}", title)
-        _scores(snap, kind, live)
-        _models(snap, kind)
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    snap = views.snapshot()
+    if snap is None:
+        what = "Bands for the next 24 hours, what came of earlier ones, and the error of each model."
+        todo = "They come with the pilot's first decision; the strip above says if no pilot runs."
+        widgets.empty_state("No forecast yet", f"{what} {todo}")
+        return
+    if not np.isfinite(price_parts.shown(snap, kind, snap.forecast["bands"][kind]["point"])).any():
+        widgets.empty_state(f"No {kind} price", "This source has no such price, so there is nothing to forecast.")
+        return
+    live = _live(snap.cycle_id, kind)
+    forecast_parts.tiles(snap, kind, live, LIVE_DAYS)
+    widgets.flags(flag for flag in snap.flags if flag.stage == "forecast" and _about(flag.message, kind))
+    figure = _figure(snap.cycle_id, kind, model, hours)
+    if figure is not None:
+        title = forecast_parts.forecast_title(snap, kind)
+        widgets.finding(title)
+        live_chart.show(figure, f"forecast_{kind}_{hours}", title)
+    _scores(snap, kind, live)
+    _models(snap, kind)
 
 
 def _about(message: str, kind: str) -> bool:

@@ -6,7 +6,6 @@ import streamlit as st
 
 from gridpilot import views
 from gridpilot.console import globe, globe_parts, live_globe, looking, theme, widgets
-from gridpilot.errors import GridPilotError
 
 REFRESH_S = 10.0
 GO = "globe_go"
@@ -22,12 +21,9 @@ def _go(name: str) -> None:
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _body() -> None:
-    try:
-        fleet = views.fleet()
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
-        return
+    fleet = views.fleet()
     sentence = globe.finding(fleet)
     widgets.finding(sentence)
     picture, numbers = st.columns([3, 4], gap="medium")

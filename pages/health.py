@@ -6,7 +6,6 @@ import streamlit as st
 
 from gridpilot import views
 from gridpilot.console import alarm_panel, health_parts, widgets
-from gridpilot.errors import GridPilotError
 
 REFRESH_S = 5.0
 
@@ -26,39 +25,33 @@ def _verdict(health: views.Health, unseen: int) -> str:
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _now() -> None:
-    try:
-        health, status = views.health(), views.status()
-        st.markdown(f"**{widgets.inert(_verdict(health, len(views.unseen())))}**")
-        health_parts.tiles(health, status)
-        if not health.cycles:
-            todo = "The pilot writes one each interval. If the strip says NO PILOT, restart the console."
-            widgets.empty_state("No cycle yet", f"Service levels, latencies and data flags will be here. {todo}")
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    health, status = views.health(), views.status()
+    st.markdown(f"**{widgets.inert(_verdict(health, len(views.unseen())))}**")
+    health_parts.tiles(health, status)
+    if not health.cycles:
+        todo = "The pilot writes one each interval. If the strip says NO PILOT, restart the console."
+        widgets.empty_state("No cycle yet", f"Service levels, latencies and data flags will be here. {todo}")
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _alarms() -> None:
-    try:
-        st.markdown("## Alarms")
-        alarm_panel.said()
-        alarm_panel.alarm_list(views.status().timezone)
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    st.markdown("## Alarms")
+    alarm_panel.said()
+    alarm_panel.alarm_list(views.status().timezone)
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _processes() -> None:
-    try:
-        health = views.health()
-        st.markdown("## Processes")
-        st.html(health_parts.processes_html(health))
-        if health.cycles:
-            st.markdown("## Where a cycle's time goes")
-            health_parts.stages(health)
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    health = views.health()
+    st.markdown("## Processes")
+    st.html(health_parts.processes_html(health))
+    if health.cycles:
+        st.markdown("## Where a cycle's time goes")
+        health_parts.stages(health)
 
 
 def _below() -> None:
@@ -87,7 +80,7 @@ def _below() -> None:
 
 st.title("Is the system itself well?")
 _now()
-try:
+with widgets.saying_trouble():
     left, right = st.columns([3, 2], gap="medium")
     with left:
         _alarms()
@@ -95,5 +88,3 @@ try:
     with right:
         _processes()
     _below()
-except GridPilotError as problem:
-    st.error(widgets.inert(str(problem)))

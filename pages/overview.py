@@ -9,7 +9,6 @@ import streamlit as st
 from gridpilot import views
 from gridpilot.console import curtailment_panel, day_parts, live_chart, now_parts, widgets
 from gridpilot.console.charts import Figure
-from gridpilot.errors import GridPilotError
 
 REFRESH_S = 3.0
 
@@ -51,31 +50,29 @@ def _beside(snap: views.Snapshot, shown: now_parts.Next | None) -> None:
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _body() -> None:
-    try:
-        snap = views.snapshot()
-        if snap is None:
-            what = "Price, load, charge and money of the site, the next 24 hours, and what changes next."
-            todo = "The first decision comes a few seconds after the pilot starts; the strip above says if none runs."
-            widgets.empty_state("No decision yet", f"{what} {todo}")
-            return
-        said, ahead = st.columns([3, 1], gap="medium")
-        with said:
-            now_parts.sentence()
-        with ahead:
-            shown = now_parts.next_change(snap)
-        now_parts.tiles(snap)
-        picture, beside = st.columns([3, 1], gap="medium")
-        with picture:
-            figure = _picture(snap.cycle_id, now_parts.by_hand(snap))
-            if figure is not None:
-                title = day_parts.day_title(snap)
-                widgets.finding(title)
-                live_chart.show(figure, "overview_day", title)
-        with beside:
-            _beside(snap, shown)
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    snap = views.snapshot()
+    if snap is None:
+        what = "Price, load, charge and money of the site, the next 24 hours, and what changes next."
+        todo = "The first decision comes a few seconds after the pilot starts; the strip above says if none runs."
+        widgets.empty_state("No decision yet", f"{what} {todo}")
+        return
+    said, ahead = st.columns([3, 1], gap="medium")
+    with said:
+        now_parts.sentence()
+    with ahead:
+        shown = now_parts.next_change(snap)
+    now_parts.tiles(snap)
+    picture, beside = st.columns([3, 1], gap="medium")
+    with picture:
+        figure = _picture(snap.cycle_id, now_parts.by_hand(snap))
+        if figure is not None:
+            title = day_parts.day_title(snap)
+            widgets.finding(title)
+            live_chart.show(figure, "overview_day", title)
+    with beside:
+        _beside(snap, shown)
 
 
 _body()

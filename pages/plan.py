@@ -9,7 +9,6 @@ from gridpilot import views
 from gridpilot.console import day_parts, live_chart, plan_parts, promise_parts, whatif_panel, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
-from gridpilot.errors import GridPilotError
 
 REFRESH_S = 3.0
 WORTH_HELP = (
@@ -107,39 +106,37 @@ def _worth(snap: views.Snapshot) -> None:
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _body() -> None:
-    try:
-        snap = views.snapshot()
-        if snap is None:
-            what = "Battery, loads and money of the next 24 hours, with the reasons."
-            todo = "They come with the pilot's first decision; the strip above says if no pilot runs."
-            widgets.empty_state("No plan yet", f"{what} {todo}")
-            return
-        _tiles(snap)
-        optimal, title, worth = snap.plan["status"] == "optimal", day_parts.plan_title(snap), False
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            widgets.finding(title)
-            if optimal:
-                worth = st.toggle("Marginal values", key="plan_worth", help=WORTH_HELP)
-        figure = _figure(snap.cycle_id, worth)
-        if figure is not None:
-            live_chart.show(figure, f"plan_day_{worth}", title)
-        for said in plan_parts.end_words(snap):
-            st.caption(widgets.inert(said))
-        _attempts(snap)
-        _worth(snap)
-        promise_parts.show(snap)
-        st.markdown("## The plan")
-        st.caption(
-            "The first row runs now. Loads are in kW without cooling; the battery charges and the grid gives where "
-            "positive. State of charge (SOC) is at the end of the interval. The file has every column, with UTC times."
-        )
-        short = plan_parts.plan_shown(snap)
-        decimals = dict.fromkeys(short.columns[2:], 0) | {short.columns[1]: 1, "SOC, %": 1}
-        widgets.sheet(short, decimals)
-        widgets.download_csv(day_parts.plan_table(snap), f"plan-{snap.cycle_id}.csv", key="plan_csv")
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    snap = views.snapshot()
+    if snap is None:
+        what = "Battery, loads and money of the next 24 hours, with the reasons."
+        todo = "They come with the pilot's first decision; the strip above says if no pilot runs."
+        widgets.empty_state("No plan yet", f"{what} {todo}")
+        return
+    _tiles(snap)
+    optimal, title, worth = snap.plan["status"] == "optimal", day_parts.plan_title(snap), False
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        widgets.finding(title)
+        if optimal:
+            worth = st.toggle("Marginal values", key="plan_worth", help=WORTH_HELP)
+    figure = _figure(snap.cycle_id, worth)
+    if figure is not None:
+        live_chart.show(figure, f"plan_day_{worth}", title)
+    for said in plan_parts.end_words(snap):
+        st.caption(widgets.inert(said))
+    _attempts(snap)
+    _worth(snap)
+    promise_parts.show(snap)
+    st.markdown("## The plan")
+    st.caption(
+        "The first row runs now. Loads are in kW without cooling; the battery charges and the grid gives where "
+        "positive. State of charge (SOC) is at the end of the interval. The file has every column, with UTC times."
+    )
+    short = plan_parts.plan_shown(snap)
+    decimals = dict.fromkeys(short.columns[2:], 0) | {short.columns[1]: 1, "SOC, %": 1}
+    widgets.sheet(short, decimals)
+    widgets.download_csv(day_parts.plan_table(snap), f"plan-{snap.cycle_id}.csv", key="plan_csv")
 
 
 st.title("What will we do, and why is that the best?")

@@ -9,7 +9,6 @@ from gridpilot import views
 from gridpilot.console import format as fmt
 from gridpilot.console import live_chart, plots, price_parts, source_parts, widgets
 from gridpilot.console.charts import Figure
-from gridpilot.errors import GridPilotError
 
 REFRESH_S = 3.0
 DAYS = 30
@@ -56,31 +55,29 @@ def _place_tile(price: float, prices: views.Prices) -> None:
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _body(days: int) -> None:
-    try:
-        snap, prices = views.snapshot(), views.prices(24.0 * DAYS)
-        if snap is None or prices is None:
-            what = "The price now, its history, and who earns at it."
-            todo = "They come with the pilot's first decision; the strip above says if no pilot runs."
-            widgets.empty_state("No prices yet", f"{what} {todo}")
-            return
-        _tiles(snap, prices)
-        past, ladder = st.columns([3, 2], gap="medium")
-        with past:
-            figure = _history(snap.cycle_id, days)
-            if figure is not None:
-                title = price_parts.history_title(snap, prices, days)
-                widgets.finding(title)
-                live_chart.show(figure, f"prices_history_{days}", title)
-        with ladder:
-            title = price_parts.ladder_title(snap)
+    snap, prices = views.snapshot(), views.prices(24.0 * DAYS)
+    if snap is None or prices is None:
+        what = "The price now, its history, and who earns at it."
+        todo = "They come with the pilot's first decision; the strip above says if no pilot runs."
+        widgets.empty_state("No prices yet", f"{what} {todo}")
+        return
+    _tiles(snap, prices)
+    past, ladder = st.columns([3, 2], gap="medium")
+    with past:
+        figure = _history(snap.cycle_id, days)
+        if figure is not None:
+            title = price_parts.history_title(snap, prices, days)
             widgets.finding(title)
-            live_chart.show(price_parts.ladder_figure(snap), "prices_ladder", title)
-            widgets.table(price_parts.strike_table(snap), "strikes", height="content")
-        _when(snap, prices)
-        _quality(snap, prices)
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+            live_chart.show(figure, f"prices_history_{days}", title)
+    with ladder:
+        title = price_parts.ladder_title(snap)
+        widgets.finding(title)
+        live_chart.show(price_parts.ladder_figure(snap), "prices_ladder", title)
+        widgets.table(price_parts.strike_table(snap), "strikes", height="content")
+    _when(snap, prices)
+    _quality(snap, prices)
 
 
 def _when(snap: views.Snapshot, prices: views.Prices) -> None:

@@ -8,7 +8,6 @@ from gridpilot import views
 from gridpilot.console import appetite_panel, live_chart, plots, risk_parts, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
-from gridpilot.errors import GridPilotError
 
 REFRESH_S = 3.0
 
@@ -78,44 +77,40 @@ def _appetite(snap: views.Snapshot) -> None:
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def _body() -> None:
-    try:
-        snap = views.snapshot()
-        if snap is None:
-            what = "The spread of the plan's money over many price futures, with its bad tail."
-            widgets.empty_state("No risk figure yet", f"{what} It comes with the pilot's first decision.")
-            return
-        if snap.risk["status"] != "ok":
-            st.warning(widgets.inert(f"No risk figures: {snap.risk['status']}"))
-        _tiles(snap)
-        if snap.risk["status"] == "ok":
-            risk_parts.limit_use(snap)
-        _appetite(snap)
-        picture, cases = st.columns([3, 2], gap="medium")
-        with picture:
-            figure = _figure(snap.cycle_id)
-            if figure is not None:
-                widgets.finding(_finding(snap))
-                live_chart.show(figure, "risk_pnl", _finding(snap))
-            dark = (
-                f"The strong bars are the worst {fmt.percent(1.0 - snap.risk['alpha'])}. " if figure is not None else ""
-            )
-            st.caption(
-                f"{dark}Each future is the forecast with the errors that it made on one past day, in all prices "
-                "together. Set points are kept; the value of energy left in the battery is not counted."
-            )
-        with cases:
-            risk_parts.stress(snap)
-        day, shares = st.columns(2, gap="medium")
-        with day:
-            fan = risk_parts.fan(snap.cycle_id)
-            if fan is not None:
-                widgets.finding(fan[1])
-                live_chart.show(fan[0], "risk_fan", fan[1])
-        with shares:
-            risk_parts.holdings(snap)
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    snap = views.snapshot()
+    if snap is None:
+        what = "The spread of the plan's money over many price futures, with its bad tail."
+        widgets.empty_state("No risk figure yet", f"{what} It comes with the pilot's first decision.")
+        return
+    if snap.risk["status"] != "ok":
+        st.warning(widgets.inert(f"No risk figures: {snap.risk['status']}"))
+    _tiles(snap)
+    if snap.risk["status"] == "ok":
+        risk_parts.limit_use(snap)
+    _appetite(snap)
+    picture, cases = st.columns([3, 2], gap="medium")
+    with picture:
+        figure = _figure(snap.cycle_id)
+        if figure is not None:
+            widgets.finding(_finding(snap))
+            live_chart.show(figure, "risk_pnl", _finding(snap))
+        dark = f"The strong bars are the worst {fmt.percent(1.0 - snap.risk['alpha'])}. " if figure is not None else ""
+        st.caption(
+            f"{dark}Each future is the forecast with the errors that it made on one past day, in all prices "
+            "together. Set points are kept; the value of energy left in the battery is not counted."
+        )
+    with cases:
+        risk_parts.stress(snap)
+    day, shares = st.columns(2, gap="medium")
+    with day:
+        fan = risk_parts.fan(snap.cycle_id)
+        if fan is not None:
+            widgets.finding(fan[1])
+            live_chart.show(fan[0], "risk_fan", fan[1])
+    with shares:
+        risk_parts.holdings(snap)
 
 
 st.title("What could go wrong, and how much would it cost?")

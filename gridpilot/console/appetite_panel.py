@@ -14,7 +14,6 @@ from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure
 from gridpilot.console.theme import LIGHT, translucent
 from gridpilot.console.whatif_panel import NOW, THEN
-from gridpilot.errors import GridPilotError
 from gridpilot.risk.measures import cvar, value_at_risk
 from gridpilot.values import Array
 from gridpilot.views import risk as asked
@@ -50,36 +49,34 @@ def show() -> None:
 
 
 @st.fragment
+@widgets.saying_trouble()
 def _panel() -> None:
-    try:
-        snap = views.snapshot()
-        if snap is None:
-            return
-        weight, alpha = _asked(snap)
-        if (weight, alpha) == (snap.site.risk.weight or 0.0, snap.site.risk.alpha):
-            st.caption("Move a slider to see the plan that would follow. Nothing is sent.")
-            return
-        found = answer(snap.cycle_id, weight, alpha)
-        if found is None:
-            return
-        for flag in found.plan["flags"]:
-            if flag["code"] in ("NOT_HEDGED", "CVAR_LIMIT"):
-                st.warning(widgets.inert(flag["message"]))
-        _tiles(snap, found, alpha)
-        title = title_of(snap, found, alpha)
-        widgets.finding(title)
-        money, plans = st.columns(2, gap="medium")
-        with money:
-            live_chart.show(figure(found, alpha, snap.units.money), "risk_appetite", title)
-        with plans:
-            live_chart.show(whatif_panel.figure(snap, found.plan), "risk_appetite_plan", "Both plans over the day")
-        st.caption(
-            f"{len(found.then_usd)} futures {found.label}; both plans keep their set points, and stored energy counts "
-            "at the plan's price of it. The weight decides the battery's next step; nothing is sent. To keep it, set "
-            "\\[risk\\] weight and alpha in the site file."
-        )
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    snap = views.snapshot()
+    if snap is None:
+        return
+    weight, alpha = _asked(snap)
+    if (weight, alpha) == (snap.site.risk.weight or 0.0, snap.site.risk.alpha):
+        st.caption("Move a slider to see the plan that would follow. Nothing is sent.")
+        return
+    found = answer(snap.cycle_id, weight, alpha)
+    if found is None:
+        return
+    for flag in found.plan["flags"]:
+        if flag["code"] in ("NOT_HEDGED", "CVAR_LIMIT"):
+            st.warning(widgets.inert(flag["message"]))
+    _tiles(snap, found, alpha)
+    title = title_of(snap, found, alpha)
+    widgets.finding(title)
+    money, plans = st.columns(2, gap="medium")
+    with money:
+        live_chart.show(figure(found, alpha, snap.units.money), "risk_appetite", title)
+    with plans:
+        live_chart.show(whatif_panel.figure(snap, found.plan), "risk_appetite_plan", "Both plans over the day")
+    st.caption(
+        f"{len(found.then_usd)} futures {found.label}; both plans keep their set points, and stored energy counts "
+        "at the plan's price of it. The weight decides the battery's next step; nothing is sent. To keep it, set "
+        "\\[risk\\] weight and alpha in the site file."
+    )
 
 
 def _asked(snap: views.Snapshot) -> tuple[float, float]:

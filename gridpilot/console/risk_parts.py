@@ -274,28 +274,26 @@ def kept(cycle_id: str) -> tuple[str, pd.DataFrame | None]:
 
 
 @st.fragment
+@widgets.saying_trouble()
 def beside() -> None:
     """Other models and VaR against what came, of the decision that is the newest when the page is opened."""
-    try:
-        snap = views.snapshot()
-        if snap is None or snap.risk["status"] != "ok":
-            return
-        st.markdown("## By other models")
-        modelled = model_table(snap.cycle_id)
-        if modelled is not None:
-            table, others = modelled
-            widgets.table(table, "models", dict.fromkeys(table.columns[1:5], 0), height="content")
-            for said in others:
-                st.caption(widgets.inert(f"{said[:1].upper()}{said[1:]}."))
-        at = fmt.local(snap.at, snap.site.timezone)
-        st.caption(
-            widgets.inert(f"What the plan of {at} brings. ± is the standard error; each decision has its own draws.")
-        )
-        st.markdown("## Did VaR keep its promise?")
-        said, past = kept(snap.cycle_id)
-        st.markdown(widgets.inert(said))
-        if past is not None and len(past):
-            widgets.table(past, "var_kept", dict.fromkeys(past.columns[1:3], 0))
-        st.caption("Each plan kept to its end, at the prices that came; one for each horizon, so that none overlap.")
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    snap = views.snapshot()
+    if snap is None or snap.risk["status"] != "ok":
+        return
+    st.markdown("## By other models")
+    modelled = model_table(snap.cycle_id)
+    if modelled is not None:
+        table, others = modelled
+        widgets.table(table, "models", dict.fromkeys(table.columns[1:5], 0), height="content")
+        for said in others:
+            st.caption(widgets.inert(f"{said[:1].upper()}{said[1:]}."))
+    at = fmt.local(snap.at, snap.site.timezone)
+    st.caption(
+        widgets.inert(f"What the plan of {at} brings. ± is the standard error; each decision has its own draws.")
+    )
+    st.markdown("## Did VaR keep its promise?")
+    said, past = kept(snap.cycle_id)
+    st.markdown(widgets.inert(said))
+    if past is not None and len(past):
+        widgets.table(past, "var_kept", dict.fromkeys(past.columns[1:3], 0))
+    st.caption("Each plan kept to its end, at the prices that came; one for each horizon, so that none overlap.")

@@ -6,25 +6,10 @@ page was to answer is lost with it. In a run of the whole page there is no need 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
-
-import streamlit as st
-
-_WHOLE: Final = "runs_whole"
-
-
-@contextmanager
-def of_the_page() -> Iterator[None]:
-    """Around a run of the whole page."""
-    st.session_state[_WHOLE] = True
-    try:
-        yield
-    finally:
-        st.session_state[_WHOLE] = False
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 
 def is_of_the_page() -> bool:
     """Whether the whole page runs."""
-    return bool(st.session_state.get(_WHOLE, False))
+    context = get_script_run_ctx()
+    return context is not None and not context.fragment_ids_this_run

@@ -116,5 +116,4 @@ def main() -> None:
         page.run()
 
 
-with runs.of_the_page():
-    main()
+main()

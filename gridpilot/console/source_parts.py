@@ -11,7 +11,6 @@ import streamlit as st
 from gridpilot import views
 from gridpilot.console import format as fmt
 from gridpilot.console import widgets
-from gridpilot.errors import GridPilotError
 from gridpilot.market.metrics import Quality
 from gridpilot.market.watch import Standing
 
@@ -50,20 +49,18 @@ def _trouble(found: Standing, timezone: str) -> str:
 
 
 @st.fragment(run_every=REFRESH_S)
+@widgets.saying_trouble()
 def show() -> None:
     """The table with what became of each source at the newest look, and the licences."""
-    try:
-        found, timezone = views.sources(), views.current_site().timezone
-        st.markdown("## Where the prices come from")
-        if not found:
-            st.caption("No source was read yet: the pilot reads them with its first cycle.")
-            return
-        config = dict.fromkeys(("latency, ms", "calls", "retries", "failures"), 0)
-        widgets.table(standing_table(found, timezone), "price-sources", config, height="content")
-        for credit in dict.fromkeys(f"{s.name}: {s.credit}" for s in found if s.credit):
-            st.caption(widgets.inert(credit))
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    found, timezone = views.sources(), views.current_site().timezone
+    st.markdown("## Where the prices come from")
+    if not found:
+        st.caption("No source was read yet: the pilot reads them with its first cycle.")
+        return
+    config = dict.fromkeys(("latency, ms", "calls", "retries", "failures"), 0)
+    widgets.table(standing_table(found, timezone), "price-sources", config, height="content")
+    for credit in dict.fromkeys(f"{s.name}: {s.credit}" for s in found if s.credit):
+        st.caption(widgets.inert(credit))
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import streamlit as st
 
 from gridpilot.console import format as fmt
+from gridpilot.console import runs
 from gridpilot.console.widgets import inert
 from gridpilot.dispatch.actor import LOCAL, OPERATOR, Actor
 from gridpilot.errors import GridPilotError
@@ -203,7 +204,7 @@ def _stop_button(own: Own, who: Actor) -> None:
         on_click=_stop,
         args=(who,),
     )
-    if pressed:
+    if pressed and not runs.is_of_the_page():
         st.rerun()  # the whole page: it says at once what the strip says
 
 

@@ -16,7 +16,6 @@ from gridpilot.console import charts, live_chart, widgets
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
-from gridpilot.errors import GridPilotError
 from gridpilot.monitor.whatif import Change, kept_usd, limits, misfit, what_if
 from gridpilot.values import as_array, as_times, to_utc
 
@@ -29,16 +28,14 @@ NOT_COMPARED: Final = (
 LEAST_USD: Final = 0.0005
 
 
+@widgets.saying_trouble()
 def framed(title: str, panel: Callable[[], None], nothing: str, what_comes: str) -> None:
     """A heading with its panel, as soon as there is a plan to ask about."""
     st.markdown(f"## {title}")
-    try:
-        if views.snapshot() is None:
-            widgets.until_first_decision(nothing, what_comes)
-        else:
-            panel()
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    if views.snapshot() is None:
+        widgets.until_first_decision(nothing, what_comes)
+    else:
+        panel()
 
 
 def show() -> None:
@@ -47,25 +44,23 @@ def show() -> None:
 
 
 @st.fragment
+@widgets.saying_trouble()
 def _panel() -> None:
-    try:
-        snap = views.snapshot()
-        if snap is None:
-            return
-        change = _asked(snap)
-        if change.nothing:
-            st.caption("Change a figure to see the plan that would follow from it. Nothing is sent.")
-            return
-        plan = report.plan_json(what_if(snap, change))
-        _tiles(snap, plan, change)
-        title = title_of(snap, plan)
-        widgets.finding(title)
-        live_chart.show(figure(snap, plan), "plan_whatif", title)
-        with st.expander("The two plans as a table"):
-            both = table(snap, plan)
-            widgets.table(both, "what-if", dict.fromkeys(both.columns[1:], 1))
-    except GridPilotError as error:
-        st.error(widgets.inert(str(error)))
+    snap = views.snapshot()
+    if snap is None:
+        return
+    change = _asked(snap)
+    if change.nothing:
+        st.caption("Change a figure to see the plan that would follow from it. Nothing is sent.")
+        return
+    plan = report.plan_json(what_if(snap, change))
+    _tiles(snap, plan, change)
+    title = title_of(snap, plan)
+    widgets.finding(title)
+    live_chart.show(figure(snap, plan), "plan_whatif", title)
+    with st.expander("The two plans as a table"):
+        both = table(snap, plan)
+        widgets.table(both, "what-if", dict.fromkeys(both.columns[1:], 1))
 
 
 def limit_table(snap: views.Snapshot) -> pd.DataFrame | None:

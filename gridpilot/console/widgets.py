@@ -7,7 +7,8 @@ Text from outside (names, reasons, flags) is never read as Markdown or HTML: it 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console.format import Quantity
 from gridpilot.console.theme import HUE, hue_name
 from gridpilot.domain import DataFlag
+from gridpilot.errors import GridPilotError
 from gridpilot.foreign import line, quoted
 
 if TYPE_CHECKING:
@@ -46,6 +48,15 @@ def inert(text: str) -> str:
     What cannot be seen, or would turn the text around it, becomes a visible mark.
     """
     return _ADDRESS.sub("\\1\u2060", _MARKDOWN.sub(r"\\\1", line(text)))
+
+
+@contextmanager
+def saying_trouble() -> Iterator[None]:
+    """Around a part of a page, or above its function: what goes wrong there is one line in its place."""
+    try:
+        yield
+    except GridPilotError as error:
+        st.error(inert(str(error)))
 
 
 def finding(text: str) -> None:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from gridpilot import views
@@ -82,3 +86,30 @@ def test_F65_explain__stale_data__age_comes_first(stale: OpenPage) -> None:
     app = stale("explain")
     app.chat_input[0].set_value("What does power cost now?").run()
     assert "old" in app.chat_message[1].markdown[0].value.split(".")[0]
+
+
+def test_question__the_ledger_cannot_be_read__one_line_and_the_stop_stays(full: OpenPage, tmp_path: Path) -> None:
+    app = full("explain")
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as store:
+        store.execute("ALTER TABLE entries RENAME TO away")
+        store.commit()
+        app.chat_input[0].set_value("How full is the battery?").run()
+        store.execute("ALTER TABLE away RENAME TO entries")
+        store.commit()
+    assert not app.exception
+    assert [error for error in app.error if "ledger" in error.value]
+    assert app.button(key="strip_stop").label == "Emergency stop"
+    app.run().chat_input[0].set_value("How full is the battery?").run()
+    assert not app.exception and not app.error
+    assert "%" in app.chat_message[1].markdown[0].value
+
+
+def test_question__while_the_answer_to_another_has_just_come__both_are_kept(full: OpenPage) -> None:
+    app = full("explain")
+    first = views.Asking("How full is the battery?")
+    first.wait(None)
+    app.session_state["explain_asked"] = first
+    app.chat_input[0].set_value("What does power cost now?").run()
+    assert not app.exception
+    asked = [message.text[0].value for message in app.chat_message if message.name == "user"]
+    assert asked == ["What does power cost now?", "How full is the battery?"]
