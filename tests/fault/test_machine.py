@@ -160,8 +160,8 @@ class SiteMachine(RuleBasedStateMachine):
     @rule(counts=st.dictionaries(st.sampled_from(["air", "hydro", "gpu"]), st.integers(0, 8), min_size=1))
     def outside(self, counts: dict[str, int]) -> None:
         """Somebody else sets machines: fewer of them, so that no limit is theirs to break."""
-        running = self.read().machines
-        fewer = {name: min(count, running.get(name, 0)) for name, count in counts.items()}
+        seen = self.read()  # of those that are just being switched, what they are told counts, too
+        fewer = {n: min(count, seen.machines.get(n, 0), seen.target.get(n, 0)) for n, count in counts.items()}
         self.gateway.outside(fewer, self.now)
         self.outside_at = self.wall
         self.advance(5)
