@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gridpilot import evidence, report
 from gridpilot.config import Settings, load_site
@@ -51,9 +51,6 @@ from gridpilot.monitor.drift import Drift
 from gridpilot.monitor.market import Market
 from gridpilot.monitor.pnl import Prices, machine_kw, machine_revenue
 from gridpilot.values import iso, to_jsonable
-
-if TYPE_CHECKING:
-    pass
 
 STAGES = ("market", "features", "forecast", "plan", "auction", "risk", "dispatch", "ledger")
 

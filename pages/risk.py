@@ -60,20 +60,17 @@ def _percent(share: float | None) -> float | None:
 
 def _appetite(snap: views.Snapshot) -> None:
     """How the operator's appetite for risk entered the decision."""
-    lines, money, hedge = [], snap.units.money, snap.plan.get("hedge")
-    if hedge:
-        weight, alpha, paths = (
-            fmt.percent(hedge["weight"]),
-            fmt.percent(hedge["alpha"]),
-            fmt.count(int(hedge["paths"]), "future"),
-        )
-        mean, worst = fmt.money(hedge["mean_usd"], money), fmt.money(hedge["cvar_usd"], money)
-        lines.append(
-            f"The battery's next step weighs the worst futures by {weight} (CVaR {alpha}, {paths}): "
-            f"{mean} on average and {worst} in the worst, if each future were then planned for as it comes."
-        )
-    for line in lines:
-        st.markdown(widgets.inert(line))
+    money, hedge = snap.units.money, snap.plan.get("hedge")
+    if not hedge:
+        return
+    weight, alpha = fmt.percent(hedge["weight"]), fmt.percent(hedge["alpha"])
+    paths = fmt.count(int(hedge["paths"]), "future")
+    mean, worst = fmt.money(hedge["mean_usd"], money), fmt.money(hedge["cvar_usd"], money)
+    said = (
+        f"The battery's next step weighs the worst futures by {weight} (CVaR {alpha}, {paths}): "
+        f"{mean} on average and {worst} in the worst, if each future were then planned for as it comes."
+    )
+    st.markdown(widgets.inert(said))
 
 
 @st.fragment(run_every=REFRESH_S)

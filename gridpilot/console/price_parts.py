@@ -41,8 +41,7 @@ def series_of(prices: views.Prices, kind: str) -> Array:
 
 def flags_of(snap: views.Snapshot, kind: str) -> list[str]:
     """Codes of the market's flags that speak of this price."""
-    begins = {"energy": ("energy",), "hash": ("hash",), "token": ("token",)}[kind]
-    found = [f.code for f in snap.flags if f.stage == "market" and f.message.lower().startswith(begins)]
+    found = [f.code for f in snap.flags if f.stage == "market" and f.message.lower().startswith(kind)]
     return list(dict.fromkeys(found))
 
 
