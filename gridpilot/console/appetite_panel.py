@@ -77,6 +77,7 @@ def _panel() -> None:
         "at the plan's price of it. The weight decides the battery's next step; nothing is sent. To keep it, set "
         "\\[risk\\] weight and alpha in the site file."
     )
+    st.caption(whatif_panel.beside(snap))
 
 
 def _asked(snap: views.Snapshot) -> tuple[float, float]:

@@ -58,6 +58,7 @@ def _panel() -> None:
     title = title_of(snap, plan)
     widgets.finding(title)
     live_chart.show(figure(snap, plan), "plan_whatif", title)
+    st.caption(beside(snap))
     with st.expander("The two plans as a table"):
         both = table(snap, plan)
         widgets.table(both, "what-if", dict.fromkeys(both.columns[1:], 1))
@@ -127,6 +128,12 @@ def _tiles(snap: views.Snapshot, plan: Mapping[str, Any], change: Change) -> Non
 
 def _span_s(snap: views.Snapshot) -> float:
     return float(len(snap.plan["timestamp"]) * snap.step_s)
+
+
+def beside(snap: views.Snapshot) -> str:
+    """Of which plan it is: the panel stands still while decisions come."""
+    at = fmt.local(snap.at, snap.site.timezone)
+    return widgets.inert(f"Beside the plan of {at}. The next figure that you change is laid beside the newest.")
 
 
 def title_of(snap: views.Snapshot, plan: Mapping[str, Any]) -> str:

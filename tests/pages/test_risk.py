@@ -89,6 +89,7 @@ def test_risk__slider_is_moved__the_plan_that_would_follow(full: OpenPage) -> No
     assert appetite_panel.fmt.compact(-cvar(found.then_usd, 0.9)) in shown[label].replace("\\", "")
     battery = found.plan.charge_kw[0] - found.plan.discharge_kw[0]
     assert appetite_panel.fmt.power(battery).value in shown["Battery now"].replace("\\", "")
+    assert "Beside the plan of " + appetite_panel.fmt.local(snap.at, snap.site.timezone)[:-3] in words(app)
     assert load(views.ledger()) == snap  # nothing was decided
 
 
