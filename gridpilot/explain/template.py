@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gridpilot.explain import course
+from gridpilot.explain import course, happened, money, subject, tally, words
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
+from gridpilot.explain.subject import named
 from gridpilot.explain.when import FORMS, SEVERAL, Unclear, When, in_the_past, when
 from gridpilot.monitor.health import ALL_OFF
 
@@ -99,7 +100,7 @@ class Answer:
 
 def answer(question: str, facts: Facts) -> Answer:
     """Answer from the facts, or say what can be asked. Where data are stale, their age comes first."""
-    asked = " ".join(question[:LONGEST_QUESTION].replace("’", "'").split())
+    asked = subject.spelled(" ".join(question[:LONGEST_QUESTION].replace("’", "'").split()))
     if _SECRET.search(question):
         return _pack("secret", [Sentence(SECRET)], refused=True)
     if any(_ACT.search(part) for part in re.split(r"[.;!?\n,:]+", question[:LONGEST_QUESTION])):
@@ -152,35 +153,24 @@ def _not_so(facts: Facts, asked: str) -> list[Sentence]:
     return []
 
 
-def _named(facts: Facts, group: str, asked: str) -> list[str]:
-    """Members of a group whose name is in the question."""
-    words = f" {re.sub(r'[^a-z0-9]+', ' ', asked.lower())} "
-    out = []
-    for member in facts.members(group):
-        name = re.sub(r"[^a-z0-9]+", " ", facts.word(f"{group}.{member}.name").lower()).strip()
-        if name and re.search(rf" {re.escape(name)}s? ", words):
-            out.append(member)
-    return out
-
-
 def _machine(facts: Facts, asked: str) -> list[Sentence]:
-    named = _named(facts, "machine", asked)
+    own = named(facts, "machine", asked)
     general = re.search(r"\b(machines?|miners?|mining|break[ -]?evens?|strikes?|strike price)\b", asked, re.IGNORECASE)
-    chosen = named or (facts.members("machine") if general else [])
+    chosen = own or (facts.members("machine") if general else [])
     trouble = tell.control_sentence(facts) if chosen else None
     return [*([trouble] if trouble else []), *(tell.machine_sentence(facts, name) for name in chosen)]
 
 
 def _bidder(facts: Facts, asked: str) -> list[Sentence]:
     """What each named one has; asked for a time, with its planned changes."""
-    named = _named(facts, "bidder", asked)
+    chosen = named(facts, "bidder", asked)
     later = re.search(r"\bwhen\b|\bnext\b|\bwill\b", asked, re.IGNORECASE) is not None
-    names = {facts.word(f"bidder.{name}.name") for name in named} if later else set()
-    return [*(tell.tenant_sentence(facts, name) for name in named), *tell.change_sentences(facts, names)]
+    names = {facts.word(f"bidder.{name}.name") for name in chosen} if later else set()
+    return [*(tell.tenant_sentence(facts, name) for name in chosen), *tell.change_sentences(facts, names)]
 
 
 def _auction(facts: Facts, asked: str) -> list[Sentence]:
-    chosen = _named(facts, "bidder", asked) or facts.members("bidder")
+    chosen = named(facts, "bidder", asked) or facts.members("bidder")
     return [tell.auction_sentence(facts), *(tell.tenant_sentence(facts, name) for name in chosen)]
 
 
@@ -219,7 +209,7 @@ def _at_time(facts: Facts, asked: str) -> list[Sentence]:
 
 def _unkept(facts: Facts, asked: str) -> list[Sentence]:
     """What no fact is about, where no machine or bidder bears such a name."""
-    return [] if any(_named(facts, group, asked) for group in ("machine", "bidder")) else [Sentence(UNKEPT)]
+    return [] if any(named(facts, group, asked) for group in ("machine", "bidder")) else [Sentence(UNKEPT)]
 
 
 def _no_time(facts: Facts, asked: str) -> list[Sentence]:
@@ -233,7 +223,7 @@ def _time(facts: Facts, asked: str) -> When | Unclear | None:
     if facts.at is None or re.search(r"\bcompare|\bversus\b|\bvs\b", asked, re.IGNORECASE):
         return None  # two times are a model's to compare
     topics = (pattern for _, pattern, _ in TOPICS if pattern != ANY)
-    known = _ABOUT.search(asked) or any(_named(facts, group, asked) for group in ("machine", "bidder"))
+    known = _ABOUT.search(asked) or any(named(facts, group, asked) for group in ("machine", "bidder"))
     known = known or any(re.search(pattern, asked, re.IGNORECASE) for pattern in topics)
     return when(asked, facts.at) if known else None
 
@@ -398,9 +388,16 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example|who are you|^\W*(hello|hi|hey|thanks?)\b",
         _help,
     ),
+    ("money", ANY, money.perfect),
     ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would", _what_if),
     ("unkept", _UNKEPT, _unkept),
+    ("word", ANY, words.meaning),
+    ("money", ANY, money.compare),
     ("when", ANY, _no_time),
+    ("happened", ANY, happened.reply),
+    ("ahead", ANY, tally.crossing),
+    ("money", ANY, money.reply),
+    ("count", ANY, tally.reply),
     ("at", ANY, _at_time),
     (
         "source",
