@@ -39,12 +39,14 @@ KINDS: Final[Mapping[str, str]] = {
     "decision": r"\bdecisions?\b|\bcycles?\b|\bdecided?\b",
     "discharge": r"\bdischarg",
     "charge": r"\bcharg(?:e|ed|ing)\b",
+    "switched": r"\b(?:on|off|runs?|ran|start(?:s|ed)?|switched|turned)\b",
     "command": r"\bcommands?\b|\borders?\b|\binstructions?\b|\bgave\b|\bordered\b",
 }
 _SOME = "|".join(KINDS.values())
 _ALL_OFF = (
-    r"\boutage|\bpower (?:was )?cut\b|\b(?:site|we|everything) (?:was |were )?(?:stop|off\b)|fail-?safe|\be-?stop|"
-    r"\bcurtailed\b|\boverrid|\bover(?:rode|ruled)"
+    r"\boutage|\bpower (?:was )?cut\b|\b(?:site|we|everything) (?:was |were |go |gone? |went )?(?:stop|off\b)|"
+    r"fail-?safe|\be-?stop|"
+    r"\bcurtailed\b|\bcurtailments?\b|\boverrid|\bover(?:rode|ruled)|\boperators?\b.*\bcommand"
 )
 _COUNTED = r"overrides?|holds?|stops?|stopped|alarms?|outages?|curtailments?|curtailed|commands?"
 _DONE = r"gave|order|command|overr|approv|issu|asked|request|stopp|curtail|trigger|caused|switched|turned"
@@ -57,6 +59,7 @@ _ASKED: Final = tuple(
         rf"\bwho\b.*\b(?:{_DONE})",
         r"\bcurtail\w*.*\b(?:kept|fulfilled|delivered|met)\b",
         r"\b(?:will|going to|next|planned|scheduled|upcoming)\b.*\bcurtail|\bnext decision\b",
+        r"\bcurtailment\b.*\b(?:planned|scheduled|ends?|over|starts?|begins?)\b",
         rf"\bhow (?:many|often)\b.*\b(?:{_COUNTED})\b",
         rf"\b(?:was|were|did|had|has|have|been)\b.*(?:{_ALL_OFF})",
     )
@@ -72,7 +75,8 @@ def asked(question: str) -> list[str]:
     found = [kind for kind, pattern in KINDS.items() if re.search(pattern, question, re.IGNORECASE)]
     if _ALL.search(question):
         found.append("stop")
-    return [kind for kind in dict.fromkeys(found) if kind != "command" or len(found) == 1]
+    extra = len(set(found)) > 1  # beside another kind these two are but its verb
+    return [kind for kind in dict.fromkeys(found) if kind not in ("command", "switched") or not extra]
 
 
 def stops(book: Book, ledger: Ledger, asked: When | None) -> None:
@@ -132,6 +136,7 @@ def curtailment(book: Book, ledger: Ledger, asked: When | None) -> None:
                 coming.append((start, row))
         elif row["status"] in ("active", "ended") and (asked is None or (start < asked.end and end > asked.start)):
             begun.append((start, row))
+    book.put("curtailments.n", "curtailments that began", float(len(begun)))
     for side, found, pick in (("last", begun, max), ("coming", coming, min)):
         if found:
             _event(book, side, pick(found, key=lambda pair: pair[0])[1])
@@ -143,6 +148,7 @@ def _event(book: Book, side: str, row: Mapping[str, Any]) -> None:
     key, source = f"{side}.curtailment", f"curtailment {row['id']}"
     start, end = (datetime.fromisoformat(row[name]) for name in ("start", "end"))
     book.cite(key, "what for", str(row["reason"]), start, source)
+    book.cite(f"{key}_status", "how it stands", str(row["status"]), start, source)
     book.cite(f"{key}_author", "who asked for it", str(row["author"]), start, source)
     book.cite(f"{key}_end", "its end", f"{end:%Y-%m-%dT%H:%MZ}", end, source)
 
@@ -220,7 +226,7 @@ def add(book: Book, ledger: Ledger, kinds: list[str], asked: When | None) -> Non
             simple[kind](book, ledger, asked)
         elif kind in ("charge", "discharge"):
             turn(book, ledger, kind, asked)
-        else:
+        elif kind != "switched":
             command(book, ledger, kind, asked)
         if kind == "stop":
             stops(book, ledger, asked)

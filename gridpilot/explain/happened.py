@@ -85,7 +85,11 @@ def _curtailment(facts: Facts, asked: str, inside: bool) -> list[Sentence]:
         return [_one(facts, "coming", "The next curtailment is from")]
     if f"last.{key}" not in facts:
         return [Sentence(f"No curtailment is on record{_then(inside)}.")]
-    out.append(_one(facts, "last", "The last curtailment was from"))
+    if has(r"\bhow (?:many|often)\b", asked):
+        say = Say(facts)
+        out.append(say.close(f"Curtailments on record{_then(inside)}: {say('curtailments.n')}."))
+    goes_on = facts.word(f"last.{key}_status") == "active"
+    out.append(_one(facts, "last", f"The {'curtailment in force is' if goes_on else 'last curtailment was'} from"))
     if f"last.{key}_mean" in facts:
         say = Say(facts)
         kept = f"it was {say(f'last.{key}_kept')}: " if f"last.{key}_kept" in facts else ""

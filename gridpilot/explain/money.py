@@ -24,7 +24,6 @@ _WHO = (
     r"(?:machines?|assets?|miners?|mining|types?|loads?)\b(?! type)"
 )
 _COST = r"\bcosts?\b|\bcosting\b|\bbills?\b|\bspen[dt]|\bspending\b|\bexpens(?:es|e)\b|\bpa(?:id|y)\b"
-_POWER = r"\bpower\b|electric|\bgrid\b|\benergy\b|\bimport"
 _HASH, _TOKEN = r"\bhash(?:ing|es)?\b|\bbitcoins?\b", r"\binference\b|\btokens?\b"
 # cause -> (the words that ask for it, how its money is told)
 _CAUSES: Final[Mapping[str, tuple[str, str]]] = {
@@ -71,7 +70,7 @@ def _teller(facts: Facts, asked: str) -> Teller | None:
     for cause, (pattern, _) in _CAUSES.items():
         if has(pattern, asked) and (money or costs or cause in ("wear", "demand", "credits")):
             return None if cause == "tenants" and not has(r"\bpaid\b|\bdid\b|today|\bearn|\bmake\b", asked) else _cause
-    if named(facts, "bidder", asked) and not own and has(r"\bpaid\b|\bdid\b", asked):
+    if named(facts, "bidder", asked) and not own and has(r"\bpaid\b|\bdid\b.*\bpay", asked):
         return _cause
     if money and (
         own
@@ -83,7 +82,8 @@ def _teller(facts: Facts, asked: str) -> Teller | None:
         return _assets
     if has(r"\brevenue|\bturnover|\bincome\b", asked):
         return _income
-    if costs and has(_POWER + r"|\bus\b|\bwe\b", asked) and has(r"\bus\b|\bwe\b|\bspen|\bbill|\bexpens|\bour\b", asked):
+    paid = has(r"\bus\b|\bwe\b|\bspen|\bbill|\bexpenses?\b|\bour\b|\btotal\b|\bimports?\b", asked)
+    if costs and paid and not has(r"\baverage\b", asked):
         return _spent
     return None
 
@@ -123,8 +123,8 @@ def _assets(facts: Facts, asked: str, span: When) -> list[Sentence]:
     chosen = named(facts, "asset", asked)
     say = Say(facts)
     if chosen:
-        made = listed(f"{say.bare(f'asset.{name}.name')} {say(f'asset.{name}.profit')}" for name in chosen)
-        return [say.close(f"{_of(say, span)}, with power and cooling paid: {made}.")]
+        made = listed(f"{say.bare(f'asset.{name}.name')} made {say(f'asset.{name}.profit')}" for name in chosen)
+        return [say.close(f"{_of(say, span)}, {made}, with power and cooling paid.")]
     if named(facts, "machine", asked):
         return [Sentence(NOT_BY_ASSET)]
     if has(r"\blos(?:e|es|ing|s|t)\b", asked):

@@ -27,7 +27,8 @@ from gridpilot.values import Array, Times, as_array, to_stamp, to_utc
 
 ON: Final = 0.5  # of one machine's power; more is running
 MOST_ENTRIES: Final = 5000
-COURSE: Final = r"\bhours?\b|\bran\b|\brun|\bkwh\b|charg"  # what a question of today needs the set points for
+# What a question of today needs the decisions for.
+COURSE: Final = r"\bdecisions?\b|\bcycles?\b|\bhours?\b|\bran\b|\brun|\bkwh\b|charg"
 LEADS_H: Final = (12, 1)  # before a moment: the forecasts that are held against what came
 
 
@@ -35,7 +36,7 @@ def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
     """The facts, with those about the time that the question names, or about the record that it asks for."""
     asked = subject.spelled(question)
     time = None if facts.at is None else when(asked, facts.at)
-    known = time is not None or bool(events.asked(asked)) or subject.has(subject.RECORDED, asked)
+    known = time is not None or bool(events.asked(asked)) or subject.has(subject.RECORDED + r"|\btoday\b", asked)
     snap = decision.load(ledger, facts.cycle_id) if known and facts.at is not None else None
     if facts.at is None or snap is None or isinstance(time, Unclear):
         return facts if facts.at is None or snap is None else _compared(asked, facts, ledger, snap)
@@ -193,11 +194,9 @@ def _past(book: Book, ledger: Ledger, asked: When, *, course: bool) -> None:
     book.kind = "cycle"
     record.settled(book, ledger, "past", asked)
     record.foresight(book, ledger, asked)
-    entries = ledger.entries("cycle", since=start, until=end, limit=MOST_ENTRIES)
-    if not entries:
-        return
-    record.decisions(book, entries)
-    if course:
+    entries = ledger.entries("cycle", since=start, until=end, limit=MOST_ENTRIES) if course else []
+    if entries:
+        record.decisions(book, entries)
         track = reading.track(ledger, snap, (snap.at - start).total_seconds() / 3600.0)
         hours = as_array(np.minimum(_overlap(track.timestamp, snap.step_s, start, end), track.known_h))
         _set_points(book, "past", _Course(track.timestamp, hours, track.battery_kw, track.loads_kw))
@@ -222,6 +221,11 @@ def _ahead(book: Book, asked: When) -> None:
     brings = plan_course(snap.plan, snap.site, snap.units) * hours / (snap.step_s / 3600.0)
     label = "what the plan brings in that time at its own prices, tenants at their bids"
     book.put("ahead.brings", label, float(np.sum(brings[inside])), book.money, to_utc(stamps[inside][0]))
+    for name, way, label in (("drawn", "import", "from"), ("delivered", "export", "to")):
+        kwh = float(np.sum(values(snap.plan[f"{way}_kw"]) * hours))
+        book.put(
+            f"ahead.{name}", f"planned energy {label} the grid in that time", kwh, "kWh", to_utc(stamps[inside][0])
+        )
     soc = 100.0 * values(snap.plan["soc_frac"])[inside][-1]
     book.put("ahead.soc", "planned state of charge at its end", float(soc), "%", to_utc(stamps[inside][-1]))
     book.kind = "cycle"
@@ -257,6 +261,13 @@ def _set_points(book: Book, side: str, course: _Course) -> None:
         for name, sign in (("charged", 1.0), ("discharged", -1.0)):
             kwh = float(np.sum(np.clip(sign * course.battery_kw, 0.0, None) * course.hours))
             book.put(f"{side}.{name}", f"energy {name} in that time", kwh, "kWh", start)
+    site = book.snap.site
+    for name in (*(tenant.name for tenant in site.tenants), *(job.name for job in site.jobs)):
+        kw = course.loads_kw.get(name)
+        if kw is not None:
+            had = float(np.sum(course.hours[kw > ON]))
+            key = f"{side}.had_{book.name('bidder', name)}"
+            book.put(key, f"{name}: hours with power in that time", had, "h", start)
     for machine in book.snap.site.machines:
         kw = course.loads_kw.get(machine.type)
         if kw is not None:

@@ -18,7 +18,8 @@ MONEY: Final = (
 # What is about the record of today where a question names no time.
 RECORDED: Final = (
     rf"{MONEY}|\bhow (?:many|often|much|long)\b|\bpeak\b|\b(?:best|worst|highest|lowest|cheapest|dearest|average|mean|"
-    r"max|min|most|maximum|minimum)\b|\bcosts?\b|\bcosting\b|\bbills?\b|\bspen[dt]|\bwear\b|\bexpens|\bcredits?\b|\bcharges\b"
+    r"max|min|most|maximum|minimum)\b|\bcosts?\b|\bcosting\b|\bpaid\b|\bbills?\b|\bspen[dt]|\bwear\b|\bexpens|"
+    r"\bcredits?\b|\bcharges\b"
 )
 _DAY = (
     r"\b(today|day before yesterday|yesterday|last night|this week|last week|"

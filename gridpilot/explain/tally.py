@@ -26,10 +26,9 @@ def reply(facts: Facts, asked: str) -> list[Sentence]:
     span = None if facts.at is None else subject.past(asked, facts.at)
     if span is None or facts.at is None or has(r"\bwhy\b|forecast|predict|expect|\bwill\b", asked):
         return []
-    if has(
-        r"\bpeak\b|\b(?:highest|maximum|max|most|top|biggest)\b.*\b(?:load|demand|draw|import|consumption)\b",
-        asked,
-    ):
+    top = has(r"\b(?:highest|maximum|max|most|top|biggest)\b.*\b(?:load|demand|draw|import|consumption)\b", asked)
+    dated = has(r"\b(?:today|was|were|day|yesterday|week|night)\b", asked)
+    if has(r"\bpeak\b(?! price)", asked) or (top and dated):
         return _peak(facts, asked, span)
     said: list[Sentence] = []
     if has(r"\bhow many (?:decisions|cycles)\b|\bnumber of (?:decisions|cycles)\b", asked):
@@ -139,17 +138,18 @@ def _value(fact: Fact) -> float:
 
 
 def crossing(facts: Facts, asked: str) -> list[Sentence]:
-    """When the plan first expects a price under or over a bound, or the battery full or empty."""
-    if (
-        facts.at is None
-        or not has(r"\bwhen\b|\bwill\b|\bhow (?:long|soon)\b|\bexpect", asked)
-        or has(r"\bdid\b|\bwas\b|\bwere\b", asked)
-    ):
+    """When the plan first expects a price under or over a bound, the battery full or empty, or least or most in it."""
+    if facts.at is None or has(r"\bdid\b|\bwas\b|\bwere\b", asked):
         return []
     time = when(asked, facts.at)
     if isinstance(time, Unclear) or (time is not None and (time.moment or time.past(facts.at))):
         return []
-    if has(r"batter|\bsoc\b|\bstate of charge\b", asked) and has(r"\bfull\b|\bempty\b|\blasts?\b|\brun out\b", asked):
+    charge = has(r"\bsoc\b|\bstate of charge\b", asked)
+    if charge and time is not None and has(r"\b(?:lowest|highest|min(?:imum)?|max(?:imum)?)\b", asked):
+        return _least(facts, time, highest=has(r"\bhighest\b|\bmax", asked))
+    if not has(r"\bwhen\b|\bwill\b|\bhow (?:long|soon)\b|\bexpect", asked):
+        return []
+    if (charge or has(r"batter", asked)) and has(r"\bfull\b|\bempty\b|\blasts?\b|\brun out\b", asked):
         return _charged(facts, time, full=has(r"\bfull\b", asked))
     below, above = has(_BELOW, asked), has(_ABOVE, asked)
     if below == above or not has(_PRICE + r"|\bit\b|\bcosts?\b", asked) or has(_OTHER_UNIT, asked):
@@ -168,6 +168,16 @@ def crossing(facts: Facts, asked: str) -> list[Sentence]:
     near = (min if below else max)(rows, key=_value)
     side = "lowest" if below else "highest"
     return [say.close(f"The plan expects no such price: its {side} then is {say(near.id)}, from {say.clock(near.id)}.")]
+
+
+def _least(facts: Facts, time: When, *, highest: bool) -> list[Sentence]:
+    """The lowest or the highest state of charge that is planned in a time."""
+    rows = _plan(facts, "soc", time)
+    if not rows:
+        return []
+    near, say = (max if highest else min)(rows, key=_value), Say(facts)
+    text = f"The plan's {'highest' if highest else 'lowest'} state of charge then is {say(near.id)}"
+    return [say.close(f"{text}, at the end of the hour from {say.clock(near.id)}.")]
 
 
 def _charged(facts: Facts, time: When | None, *, full: bool) -> list[Sentence]:

@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gridpilot.explain import course, happened, money, subject, tally, words
+from gridpilot.explain import course, happened, money, stock, subject, tally, words
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
-from gridpilot.explain.subject import named
+from gridpilot.explain.subject import has, named
 from gridpilot.explain.when import FORMS, SEVERAL, Unclear, When, in_the_past, when
 from gridpilot.monitor.health import ALL_OFF
 
@@ -46,6 +46,7 @@ UNKEPT = (
     "I have no facts about that: I read prices, forecasts, plans, set points, payments, money, risk and alarms, and "
     "make up nothing else."
 )
+NO_CAUSE = "Why the market's price is what it is, is not on record: I have the price, not its causes."
 UNKNOWN = "I do not know that. " + KNOWS
 
 _VERBS = (
@@ -77,7 +78,27 @@ _FORECAST = r"forecast|predict|foresee|foresaw|expected|\bbands?\b"
 _UNKEPT = (
     r"\bco2\b|\bcarbon\b|\bemissions?\b|greenhouse|footprint|\brenewables?\b|\bsolar\b|\bwind(y|s)?\b|\bweather\b|"
     r"\brain|\bsun(ny|shine)\b|humidity|temperatures?\b|\bbitcoin price|\bbtc price|\bdifficulty\b|\bwater\b|"
-    r"\bnoise\b|\bstaff\b|\bon shift\b|\bnews\b|\bcompetitors?\b"
+    r"\bnoise\b|\bhow (hot|cold|warm)\b|\bstaff\b|\bemployees?\b|\bon shift\b|\blogged in\b|\bnews\b|\bcompetitors?\b|"
+    r"\bneighbou?rs?\b|"
+    r"\belsewhere\b|\bindustry\b|\b(other|another|rival)s? (compan|miners?\b|sites?\b|operators?\b|firms?\b|"
+    r"data ?cent)|"
+    r"\btax(es)?\b|\bvat\b|\bsalar|\bwages?\b|\binsurance\b|\bpay ?back\b|\bamorti|\bdepreciat|\broi\b|\bcapex\b|"
+    r"\binvest|\b(my|a|the|electric) (car|house|home)\b|\b(gas|oil|coal|diesel|nuclear|hydrogen)\b|"
+    r"\bhow much (does|do|is|are) (an?|new) [\w ]*\bcosts?\b|\bwill\b.*\b(grid|network) (fail|break)|"
+    r"\bprices? of (?!power|energy|electric|hash|token|stored|site|to|yesterday|this|that|the|an? |last|next|\d|ex|im|"
+    r"grid)|"
+    r"\b(price|cost|power|electricity)s? in (?!the\b|th|an?\b|our|usd|eur|dollar|index|total|each|every|half|one|two|"
+    r"three|four|five|six|seven|eight|nine|ten|eleven|twelve|general|detail|[mk]wh|advance|future|\d|which|jan|feb|mar|"
+    r"apr|may|ju[nl]|aug|sep|oct|nov|dec)"
+)
+# Of whom money is asked.
+_WHOSE = r"\bwhat (?:do|does|did|will) ([a-z][\w-]*) (?:pay|bid|cost|earn)s?\b"
+_OURS = frozenset(
+    (
+        "we i it they you us everybody everyone anyone each one this that all site power energy electricity battery "
+        "batteries machines miners mining tenants bidders customers jobs grid import imports export exports cooling hashing "
+        "inference wear running storing charging discharging curtailment reserve overrides stops loads load"
+    ).split()
 )
 _ABOUT = re.compile(
     r"\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|batter|charg|machine|miner|load|\bearn|\bmade?\b|"
@@ -148,8 +169,12 @@ def _not_so(facts: Facts, asked: str) -> list[Sentence]:
     if "battery.power" not in facts:
         return []
     for verb, pattern in (("discharging", r"\bdischarg"), ("charging", r"\bcharg")):
-        if re.search(pattern, asked, re.IGNORECASE) and facts.number(f"battery.{verb}") < 0.05:
-            return [Sentence(f"It is not {verb} now.", (f"battery.{verb}",))]
+        if not has(pattern, asked):
+            continue
+        does, doubted = facts.number(f"battery.{verb}") >= 0.05, has(r"\bnot\b|n't\b", asked)
+        if does == doubted:
+            return [Sentence(f"It is {verb} now." if does else f"It is not {verb} now.", (f"battery.{verb}",))]
+        return [] if does else [Sentence(f"It is not {verb} now.", (f"battery.{verb}",))]
     return []
 
 
@@ -170,8 +195,18 @@ def _bidder(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _auction(facts: Facts, asked: str) -> list[Sentence]:
-    chosen = named(facts, "bidder", asked) or facts.members("bidder")
-    return [tell.auction_sentence(facts), *(tell.tenant_sentence(facts, name) for name in chosen)]
+    chosen = named(facts, "bidder", asked)
+    if has(r"\bper kwh\b|\bper unit\b|\brates?\b|\btariff", asked):
+        return tell.per_kwh_sentences(facts, chosen)
+    if not chosen and has(r"\b(?:most|best|biggest|largest|top|highest|least)\b", asked):
+        tenants_only = has(r"\btenants?\b|\bcustomers?\b", asked)
+        return [tell.most_sentence(facts, tenants=tenants_only), tell.auction_sentence(facts)]
+    tenants = [name for name in facts.members("bidder") if facts.word(f"bidder.{name}.is") == "tenant"]
+    if not chosen and tenants and has(r"\btenants?\b|\bcustomers?\b", asked):
+        return [tell.tenant_sentence(facts, name) for name in tenants]
+    told = chosen or [name for name in facts.members("bidder") if name in tenants or f"bidder.{name}.pays" in facts]
+    rest = [] if chosen else tell.others_sentence(facts, told)
+    return [tell.auction_sentence(facts), *(tell.tenant_sentence(facts, name) for name in told), *rest]
 
 
 def _control(facts: Facts, asked: str) -> list[Sentence]:
@@ -203,13 +238,21 @@ def _at_time(facts: Facts, asked: str) -> list[Sentence]:
         return [Sentence(f"{time.why} {FORMS}")]
     if time is None or facts.at is None:
         return []
+    market = has(r"\bwhy (?:is|was|are|were|did|does|will)\b(?: \w+){0,2} prices?\b", asked)
+    cause = [Sentence(NO_CAUSE)] if market else []
     foreseen = re.search(_FORECAST, asked, re.IGNORECASE) is not None
-    return course.about(facts, time, facts.at, happened=in_the_past(asked), foreseen=foreseen)
+    return cause + course.about(facts, asked, time, facts.at, foreseen=foreseen)
 
 
 def _unkept(facts: Facts, asked: str) -> list[Sentence]:
-    """What no fact is about, where no machine or bidder bears such a name."""
-    return [] if any(named(facts, group, asked) for group in ("machine", "bidder")) else [Sentence(UNKEPT)]
+    """What no fact is about; names of machines, bidders and the site may hold such a word."""
+    names = [facts.word(f"{group}.{m}.name") for group in ("machine", "bidder") for m in facts.members(group)]
+    rest = asked.lower()
+    for name in sorted([facts.word("site.name"), *names], key=len, reverse=True):
+        rest = rest.replace(name.lower(), "~") if name else rest
+    who = re.search(_WHOSE, rest)
+    stranger = who is not None and who[1] not in _OURS
+    return [Sentence(UNKEPT)] if stranger or has(_UNKEPT, rest) else []
 
 
 def _no_time(facts: Facts, asked: str) -> list[Sentence]:
@@ -254,13 +297,19 @@ def _money(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _price(facts: Facts, asked: str) -> list[Sentence]:
+    """What power costs, and how that is among the last prices; the causes of the market's price are not on record."""
+    only = next((name for name in ("hash", "token") if has(rf"\b{name} ?price", asked)), "")
+    if only and f"price.{only}" in facts:
+        say = Say(facts)
+        return [say.close(f"The {only} price is {say(f'price.{only}')}.")]
+    why = [Sentence(NO_CAUSE)] if has(r"\bwhy\b", asked) else []
     say = Say(facts)
     text = f"Power costs {say('price.energy')} since {say.clock('price.energy')}"
     if "price.rank" in facts:
         text += f"; {say('price.rank')} of the prices of the last {say('price.rank_days')} were lower"
         text += f" (mean {say.bare('price.mean')}, {say.bare('price.lowest')} to {say('price.highest')})"
-    out = [say.close(text + ".")]
-    for product in ("hash", "token"):
+    out = [*why, say.close(text + ".")]
+    for product in ("hash", "token") if not why and has(r"\bprices\b", asked) else ():
         if f"price.{product}" in facts:
             say = Say(facts)
             out.append(say.close(f"The {product} price is {say(f'price.{product}')}."))
@@ -268,6 +317,15 @@ def _price(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _forecast(facts: Facts, asked: str) -> list[Sentence]:
+    if has(r"\b(?:which|what|who|how)\b.*\b(?:model|method|makes?|made)\b", asked):
+        say = Say(facts)
+        return [say.close(f"The forecast is made by: {say('forecast.method')}."), *_missed(facts)]
+    quality = has(r"\baccura|\bhow good|\bwrong\b|\berrors?\b|\bright\b|\bmiss", asked)
+    return [*([] if quality else [_foretold(facts)]), *_missed(facts)]
+
+
+def _foretold(facts: Facts) -> Sentence:
+    """Where the forecast is lowest and highest."""
     say = Say(facts)
     ends = []
     for name in ("lowest", "highest"):
@@ -275,10 +333,15 @@ def _forecast(facts: Facts, asked: str) -> list[Sentence]:
         band = f"{say.bare(f'{key}_lower')} to {say(f'{key}_upper')}"
         ends.append(f"{name} at {say.clock(key)}, {say(key)} (band {band})")
     text = f"Over the next {say('forecast.hours')} the price is forecast {listed(ends)}; the band is made to hold "
-    out = [say.close(f"{text}{say('forecast.level')} of the prices. Method: {say('forecast.method')}.")]
+    return say.close(f"{text}{say('forecast.level')} of the prices. Method: {say('forecast.method')}.")
+
+
+def _missed(facts: Facts) -> list[Sentence]:
+    """How far forecasts have missed."""
+    out = []
     say = Say(facts)
     if "forecast.error" in facts:
-        text = f"Its mean error on {say('forecast.days')} that it had not seen is {say('forecast.error')}."
+        text = f"The forecast's mean error on {say('forecast.days')} that it had not seen is {say('forecast.error')}."
         out.append(say.close(text))
     say = Say(facts)
     if "forecast.live_error" in facts:
@@ -294,6 +357,8 @@ def _risk(facts: Facts, asked: str) -> list[Sentence]:
 
 def _stale(facts: Facts, asked: str) -> list[Sentence]:
     out = [tell.stale_sentence(facts)]
+    if has(r"\bold\b|\bage\b|\bfresh|\blive\b|\bupdated?\b|up to date", asked) and not has(r"\bwrong\b|alarm", asked):
+        return out
     trouble = tell.control_sentence(facts)
     if trouble is not None:
         out.append(trouble)
@@ -310,6 +375,8 @@ def _soc(facts: Facts, asked: str) -> list[Sentence]:
     say = Say(facts)
     if "battery.soc" not in facts:
         return [Sentence("The state of charge is not known.")]
+    if has(r"\bm(?:in|ax)(?:imum)?\b|\blimits?\b", asked):
+        return [say.close(f"The battery's limits are {say.bare('battery.soc_min')} to {say('battery.soc_max')}.")]
     limits = f"its limits are {say.bare('battery.soc_min')} to {say('battery.soc_max')}"
     stored = f"{say('battery.stored')} of {say('battery.capacity')}"
     return [say.close(f"The battery is at {say('battery.soc')}, {stored}; {limits}."), tell.battery_sentence(facts)]
@@ -317,7 +384,6 @@ def _soc(facts: Facts, asked: str) -> list[Sentence]:
 
 def _limits(facts: Facts, asked: str) -> list[Sentence]:
     """Limits that the plan's first step touches; the shadow price says what the grid limit costs."""
-    grid = re.search(r"\bgrid\b|connection|import|export", asked, re.IGNORECASE) is not None
     say = Say(facts)
     found = []
     for way in ("import", "export"):
@@ -340,7 +406,7 @@ def _limits(facts: Facts, asked: str) -> list[Sentence]:
     text = f"These limits bind now: {listed(found)}" if found else "No limit binds now"
     if "plan.power_price" in facts:
         text += f"; more site power would be worth {say('plan.power_price')}"
-    return [*([tell.grid_sentence(facts)] if grid else []), say.close(text + ".")]
+    return [say.close(text + ".")]
 
 
 def _curtail(facts: Facts, asked: str) -> list[Sentence]:
@@ -363,6 +429,8 @@ def _plan(facts: Facts, asked: str) -> list[Sentence]:
     text = f"The plan is {say('plan.status')}, made by {say('plan.method')} in {say('plan.solve_time')}"
     if "plan.objective" in facts:
         text += f"; over its {say('plan.hours')} it is worth {say('plan.objective')}"
+    if has(r"\bsolver|\bhow long\b|\bworth\b|objective|\boptim", asked):
+        return [say.close(text + ".")]
     return [say.close(text + "."), *tell.spread_sentences(facts), *tell.change_sentences(facts)]
 
 
@@ -390,7 +458,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ),
     ("money", ANY, money.perfect),
     ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would", _what_if),
-    ("unkept", _UNKEPT, _unkept),
+    ("unkept", ANY, _unkept),
     ("word", ANY, words.meaning),
     ("money", ANY, money.compare),
     ("when", ANY, _no_time),
@@ -399,10 +467,12 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("money", ANY, money.reply),
     ("count", ANY, tally.reply),
     ("at", ANY, _at_time),
+    ("stock", ANY, stock.reply),
+    ("limits", ANY, stock.connection),
     (
         "source",
         r"\bfrom where\b|where (do|does|are|is)\b.*\b(from|come)|credit|licen[cs]e|attribution|data source|"
-        r"simulat|\bis (this|it|that) real\b|which (market|source)",
+        r"simulat|\breal\b|which (market|source)",
         _source,
     ),
     (
@@ -412,7 +482,11 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         r"\b(go|going|goes|come|coming) (up|down)\b|\bris(e|ing)\b",
         _forecast,
     ),
-    ("curtail", r"curtail|could (be|we) (shed|drop)|customers?\b|service level|\bsla\b|slow(ed)?[ -]?down", _curtail),
+    (
+        "curtail",
+        r"curtail|could (be|we) (shed|drop)|(?<!best )customers?\b|service level|\bsla\b|slow(ed)?[ -]?down",
+        _curtail,
+    ),
     ("risk", r"\brisk|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
     (
         "soc",
@@ -423,13 +497,16 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("limits", r"\blimits?\b|\bbind|bottleneck|constrain|shadow", _limits),
     (
         "auction",
-        r"auction|\bwho (gets|has|pays)|\bpa(y|ys|ying|yments?|id)\b|tenants?|bidders?|\bbids?\b|clearing|"
-        r"reserve price",
+        r"auction|\bwho (gets|has|pays)|\bbest customer|\bper kwh\b|\btariff|\bpa(y|ys|ying|yments?|id)\b|tenants?|"
+        r"bidders?|"
+        r"\bbids?\b|clearing|reserve price",
         _auction,
     ),
     (
         "stale",
-        r"stale|\bhow old\b|\bage\b|\bfresh|up to date|\bwrong\b|alarm|problem|warning|\bflag|broken|health|trust",
+        r"stale|\blive\b|\bupdated\b|\bhow old\b|\bage\b|\bfresh|up to date|\bwrong\b|alarm|problem|warning|\bflag|"
+        r"broken|"
+        r"health|trust|\b(everything|all) (ok|okay|fine|right|good|well)\b",
         _stale,
     ),
     ("control", r"in control|overr(id|ule)|\bmode\b|e-?stop\b|emergency|fail-?safe|by hand", _control),
@@ -458,5 +535,10 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("machine", ANY, _machine),
     ("bidder", ANY, _bidder),
     ("next", r"\bwhen\b|\bsoon\b", _next),
-    ("now", r"\bdoing\b|\bstatus\b|what is (it|happening|going)|going on|summary|\bnow\b|\bwhy\b|\bsite\b", _now),
+    (
+        "now",
+        r"\bdoing\b|\bstatus\b|what is (it|happening|going)|what'?s up|what happened\W*$|what('s| is) new|going on|"
+        r"summary|\bnow\b|\bwhy\b|\bsite\b",
+        _now,
+    ),
 )

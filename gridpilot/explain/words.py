@@ -25,6 +25,22 @@ class Word:
 
 WORDS: Final = (
     Word(
+        r"binding(?: limits?)?|(?:a )?limit binds?",
+        "a limit binds where the plan stands at it: without it the plan would bring more",
+        "Plan",
+    ),
+    Word(
+        r"index(?:/w)?|index per watt",
+        "the price source's own unit, which stands for no currency",
+        "Prices",
+    ),
+    Word(
+        r"batter(?:y|ies)",
+        "stored energy: it is charged when power is cheap, and used or sold when it is dear, within its limits",
+        "Plan",
+        "battery.soc",
+    ),
+    Word(
         r"break[ -]?evens?|strike(?: price)?s?",
         "the energy price at which a machine earns just what its power and cooling cost: above it the machine "
         "loses money",
@@ -91,7 +107,7 @@ WORDS: Final = (
     ),
     Word(
         r"socs?|state of charge",
-        "the state of charge: how full the battery is",
+        "how full the battery is, as a share of its capacity (state of charge)",
         "Overview and Plan",
         "battery.soc",
     ),
@@ -123,7 +139,7 @@ WORDS: Final = (
     Word(
         r"emergency stop|e-?stop",
         "an operator's command that switches everything off at once, until an operator releases it",
-        "every page, at the top",
+        "the top of every page",
         "pilot.control",
     ),
     Word(
@@ -177,12 +193,12 @@ WORDS: Final = (
     Word(
         r"mwh|kwh|megawatt[ -]hours?|kilowatt[ -]hours?",
         "a measure of energy: a power of a megawatt or a kilowatt (MWh, kWh) for an hour",
-        "every page",
+        "",
     ),
     Word(
         r"mw|kw|megawatts?|kilowatts?",
         "a measure of power: how fast energy is used",
-        "every page",
+        "",
     ),
     Word(
         r"(?:settled|settlements?)(?: money| hours?)?",
@@ -331,7 +347,7 @@ def meaning(facts: Facts, asked: str) -> list[Sentence]:
     if not term:
         return []
     word = next(w for w in WORDS if re.fullmatch(w.pattern, term, re.IGNORECASE))
-    text = f"{term}: {word.means}. See {word.page}."
+    text = f"{term}: {word.means}." + (f" See {word.page}." if word.page else "")
     return [Sentence(text[:1].upper() + text[1:]), *_figure(facts, word)]
 
 
@@ -346,7 +362,7 @@ def _term(asked: str) -> str:
 
 def _figure(facts: Facts, word: Word) -> list[Sentence]:
     """Its figure of now, where there is one."""
-    say = Say(facts)
+    say, label = Say(facts), ""
     head, star, tail = word.figure.partition("*")
     if star:
         group = head.rstrip(".")
@@ -354,4 +370,5 @@ def _figure(facts: Facts, word: Word) -> list[Sentence]:
         shown = listed(f"{say.bare(f'{key}.name')} {say(f'{key}{tail}')}" for key in keys)
     else:
         shown = say(word.figure) if word.figure in facts else ""
-    return [say.close(f"As recorded now: {shown}.")] if shown else []
+        label = f", {facts[word.figure].label}" if shown else ""
+    return [say.close(f"As recorded now{label}: {shown}.")] if shown else []
