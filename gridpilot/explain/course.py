@@ -58,18 +58,19 @@ def about(facts: Facts, question: str, asked: When, now: datetime, *, foreseen: 
 
 def _loads(facts: Facts, question: str) -> list[str]:
     """The machine types that the question names; where it names none, the tenants and jobs."""
-    return named(facts, "machine", question) or [
-        name for name in named(facts, "bidder", question) if name not in ("battery", "cooling")
-    ]
+    return named(facts, "machine", question) or [name for name in named(facts, "bidder", question) if name != "cooling"]
 
 
 def _only(facts: Facts, question: str) -> str:
     """The one thing that a question about a stretch is about: prices, the battery, machines or money; else empty."""
-    if _loads(facts, question) and not named(facts, "machine", question):
+    tenants = [name for name in _loads(facts, question) if name != "battery"]
+    if tenants and not named(facts, "machine", question) and not has(PARTS["money"], question):
         return "machines"
     parts = {name for name, pattern in PARTS.items() if has(pattern, question)}
     if named(facts, "machine", question):
         parts = parts - {"price"} | {"machines"}
+    if "money" in parts and not has(r"\bwhy\b", question):
+        return "money"
     if has(r"\bwhy\b", question) and parts != {"price"}:  # a reason is all that was so
         return ""
     return next(iter(parts)) if len(parts) == 1 else ""
@@ -192,6 +193,8 @@ def _ahead(facts: Facts, asked: When, only: str, machines: Sequence[str]) -> lis
         else _set_points(facts, "ahead", only, "" if out else asked.said, machines)
     )
     say = Say(facts)
+    if only == "money" and machines:
+        out.append(Sentence("What one of them brings ahead is not told apart: the plan counts the whole site."))
     if "ahead.brings" in facts and only in ("", "money"):
         when_ = "in that time" if out else asked.said
         text = f"The plan brings {say('ahead.brings')} {when_} at the prices that it expects"

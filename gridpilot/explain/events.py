@@ -31,11 +31,11 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 # kind -> the words that ask for it
 KINDS: Final[Mapping[str, str]] = {
-    "curtailment": r"curtail|power (?:was )?cut\b",
+    "curtailment": r"curtail|power (?:was )?cut\b|\bbaseline\b",
     "override": r"\boverr(?:id|ode|ul)|\bby hand\b",
     "hold": r"\bholds?\b|\bheld\b",
     "stop": r"\bstop(?:s|ped)?\b|\boutages?\b|fail-?safe|\bshut ?downs?\b|\be-?stop|\bemergency|\bblackouts?\b",
-    "alarm": r"\balarms?\b|\bwarnings?\b",
+    "alarm": r"\balarms?\b|\bwarnings?\b|\bproblems?\b|\bincidents?\b|\bwrong\b",
     "decision": r"\bdecisions?\b|\bcycles?\b|\bdecided?\b",
     "discharge": r"\bdischarg",
     "charge": r"\bcharg(?:e|ed|ing)\b",
@@ -59,12 +59,15 @@ _ASKED: Final = tuple(
         rf"\bwho\b.*\b(?:{_DONE})",
         r"\bcurtail\w*.*\b(?:kept|fulfilled|delivered|met)\b",
         r"\b(?:will|going to|next|planned|scheduled|upcoming)\b.*\bcurtail|\bnext decision\b",
+        r"\b(?:alarms?|warnings?|problems?|incidents?|wrong)\b.*\b(?:yesterday|last|this (?:week|morning))\b",
+        r"\bhow often do you\b|\bwhen do you decide\b|\bwhen is the next decision\b",
+        r"\b(?:reduce|curtail|cost)\w*\b.*\bcurtailment\b(?!.*\bcould\b)|\bbaseline\b",
         r"\bcurtailment\b.*\b(?:planned|scheduled|ends?|over|starts?|begins?)\b",
         rf"\bhow (?:many|often)\b.*\b(?:{_COUNTED})\b",
         rf"\b(?:was|were|did|had|has|have|been)\b.*(?:{_ALL_OFF})",
     )
 )
-_NOT_ASKED = re.compile(r"^\W*how much\b|\bwhat if\b", re.IGNORECASE)
+_NOT_ASKED = re.compile(r"\bwhat if\b|\bcould\b|\bhow (?:do|can|should) (?:i|we)\b", re.IGNORECASE)
 _ALL = re.compile(r"\beverything\b.*\boff\b|\bsite\b.*\boff\b|\bwe (?:were )?off\b", re.IGNORECASE)
 
 
@@ -73,7 +76,7 @@ def asked(question: str) -> list[str]:
     if _NOT_ASKED.search(question) or not any(pattern.search(question) for pattern in _ASKED):
         return []
     found = [kind for kind, pattern in KINDS.items() if re.search(pattern, question, re.IGNORECASE)]
-    if _ALL.search(question):
+    if _ALL.search(question) or re.search(r"\bwrong\b|\bproblem|\bincident", question, re.IGNORECASE):
         found.append("stop")
     extra = len(set(found)) > 1  # beside another kind these two are but its verb
     return [kind for kind in dict.fromkeys(found) if kind not in ("command", "switched") or not extra]
@@ -160,6 +163,8 @@ def _audit(book: Book, ledger: Ledger, event_id: str) -> None:
         return
     book.kind, start = "reading", found.event.start
     book.put("last.curtailment_target", "most that was to be drawn", found.target_kw, "kW", start)
+    book.put("last.curtailment_baseline", "mean import in the hour before", found.baseline_kw, "kW", start)
+    book.put("last.curtailment_kwh", "energy less than the baseline", found.reduced_kwh, "kWh", start)
     book.put("last.curtailment_mean", "mean that was metered after the ramp", found.mean_kw, "kW", start)
     if found.until >= found.event.end:
         book.put("last.curtailment_kept", "was it kept", "kept" if found.kept else "not kept", "", start)

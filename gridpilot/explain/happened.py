@@ -95,6 +95,18 @@ def _curtailment(facts: Facts, asked: str, inside: bool) -> list[Sentence]:
         kept = f"it was {say(f'last.{key}_kept')}: " if f"last.{key}_kept" in facts else ""
         text = f"{kept}at most {say(f'last.{key}_target')} was to be drawn after the ramp"
         out.append(say.close(f"{text}, and {say(f'last.{key}_mean')} was metered on average."))
+    if (
+        f"last.{key}_baseline" in facts
+        and f"last.{key}_kwh" in facts
+        and has(r"\bhow much\b|\bbaseline\b|\breduc", asked)
+    ):
+        say = Say(facts)
+        text = (
+            f"Its baseline was {say(f'last.{key}_baseline')}, and {say(f'last.{key}_kwh')} less were drawn than by that"
+        )
+        out.append(say.close(text + "."))
+    if has(r"\bcosts?\b|\bmoney\b", asked):
+        out.append(Sentence("What a curtailment costs or brings is not settled by itself."))
     if has(r"\bapprov", asked):
         out.append(Sentence("Who approved a command stands on Dispatch, in the log of operators' commands."))
     return out

@@ -41,7 +41,7 @@ _CAUSES: Final[Mapping[str, tuple[str, str]]] = {
 
 def reply(facts: Facts, asked: str) -> list[Sentence]:
     """What a question about money of the past is answered; empty where it is about something else."""
-    if facts.at is None or has(r"\bwhy\b|\bperfect\b|\bcould\b|\bper hour\b|\ban hour\b|\bnow\b", asked):
+    if facts.at is None or has(r"\bwhy\b|\bperfect\b|\bmargins?\b|\bcould\b|\bper hour\b|\ban hour\b|\bnow\b", asked):
         return []
     if has(r"\b(?:monthly|yearly|annual|quarterly)\b", asked) and has(subject.MONEY + "|" + _COST, asked):
         return [Sentence(TOO_OLD)]
@@ -62,7 +62,7 @@ def _teller(facts: Facts, asked: str) -> Teller | None:
     recalled = "past.price_mean" in facts or "past.profit" in facts
     if not recalled:
         return None
-    money = has(subject.MONEY, asked)
+    money = has(subject.MONEY, asked) and not has(r"\bmakes?\b.*\b(?:stop|run|start|go|turn|come)\b", asked)
     costs = has(_COST, asked)
     own = named(facts, "machine", asked) + named(facts, "asset", asked)
     if has(r"\b(?:reduce|save|cut|lower|less|optimi[sz]e)\b.*\b(?:costs?|bills?|money|spend)", asked):

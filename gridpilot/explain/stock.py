@@ -6,10 +6,15 @@ from collections.abc import Callable
 from typing import Final
 
 from gridpilot.explain.fact import Facts
-from gridpilot.explain.sentences import Say, Sentence, grid_sentence, listed
+from gridpilot.explain.sentences import Say, Sentence, grid_sentence, listed, machine_sentence
 from gridpilot.explain.subject import has, named
 
 _MOST = r"\blimits?\b|\bmaximum\b|\bmax\b|\bcapacity\b|\bhow (?:big|large)\b|\bsize\b|\bat most\b|\bminimum\b|\bmin\b"
+_PAGES: Final = (
+    (r"alarm|warning|health", "Health"), (r"forecast|\bbands?\b", "Forecast"), (r"auction|\bbids?\b|tenant", "Auction"),
+    (r"\brisk|\bc?var\b", "Risk"), (r"backtest|\bweek\b", "Backtest"), (r"\bplan\b|\bwhat.?if\b", "Plan"),
+    (r"\bprices?\b", "Prices"), (r"command|curtail|\blog\b", "Dispatch"), (r"money|profit", "Overview and Health"),
+)  # fmt: skip
 
 
 def reply(facts: Facts, asked: str) -> list[Sentence]:
@@ -95,6 +100,33 @@ def _cooling(facts: Facts, asked: str) -> list[Sentence]:
     return out
 
 
+def _machine(facts: Facts, asked: str) -> list[Sentence]:
+    """What a machine type that is named takes, what it earns above its power, and at which price it stops."""
+    figure = r"\bpower\b|\benergy\b|\bkw\b|\bdraws?\b|\buses?\b|\bconsum|\bmargins?\b|\bprice\b|\bmakes\b"
+    if not has(figure, asked) or has(r"\btenants?\b|\bwill\b|\bdid\b|\bwhen\b|\bkwh\b|\bearn|\bmoney\b", asked):
+        return []
+    out = []
+    for name in named(facts, "machine", asked):
+        out.append(machine_sentence(facts, name))
+        say, key = Say(facts), f"machine.{name}"
+        if has(r"\bmargins?\b", asked) and f"{key}.margin" in facts:
+            out.append(say.close(f"Its margin is {say(f'{key}.margin')} at the price now."))
+        elif not has(r"\bprice\b|\bmakes\b", asked) and f"bidder.{name}.kw" in facts:
+            out.append(say.close(f"It takes {say(f'bidder.{name}.kw')} now, without its cooling."))
+    return out
+
+
+def _way(facts: Facts, asked: str) -> list[Sentence]:
+    """Where something is done or seen: who asks how has not ordered it."""
+    if not has(r"\b(?:how|where) (?:do|can|could|should|would) (?:i|we)\b|\bhow to\b", asked):
+        return []
+    if has(r"\b(?:stop|override|curtail|charge|discharge|switch|turn|set|hold|release|shut|command)\b", asked):
+        text = "That is done on Dispatch: select a command, look at its effect, give a reason and an end, then operate"
+        return [Sentence(f"{text}. The emergency stop is at the top of every page.")]
+    page = next((page for pattern, page in _PAGES if has(pattern, asked)), "")
+    return [Sentence(f"That stands on {page}.")] if page and has(r"\b(?:see|find|look|read|get|check)\b", asked) else []
+
+
 def _program(facts: Facts, asked: str) -> list[Sentence]:
     """Where the record and the versions stand."""
     if has(r"\bledger\b|\bchain\b|\brecords?\b(?= (?:intact|kept|complete))", asked) and "ledger.entries" in facts:
@@ -118,5 +150,5 @@ def _program(facts: Facts, asked: str) -> list[Sentence]:
 
 
 _TOLD: Final[tuple[Callable[[Facts, str], list[Sentence]], ...]] = (
-    _counts, _battery, _reserve, _cooling, _program,
+    _way, _counts, _battery, _reserve, _cooling, _machine, _program,
 )  # fmt: skip

@@ -93,12 +93,11 @@ _UNKEPT = (
 )
 # Of whom money is asked.
 _WHOSE = r"\bwhat (?:do|does|did|will) ([a-z][\w-]*) (?:pay|bid|cost|earn)s?\b"
-_OURS = frozenset(
-    (
-        "we i it they you us everybody everyone anyone each one this that all site power energy electricity battery "
-        "batteries machines miners mining tenants bidders customers jobs grid import imports export exports cooling hashing "
-        "inference wear running storing charging discharging curtailment reserve overrides stops loads load"
-    ).split()
+_OURS = re.compile(
+    r"we|i|it|they|you|us|every(?:body|one)|anyone|each|one|this|that|all|site|power|energy|electricity|batter(?:y|"
+    r"ies)|"
+    r"machines|miners|mining|tenants|bidders|customers|jobs|grid|imports?|exports?|cooling|hashing|inference|wear|"
+    r"running|storing|charging|discharging|curtailment|reserve|overrides|stops|loads?"
 )
 _ABOUT = re.compile(
     r"\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|batter|charg|machine|miner|load|\bearn|\bmade?\b|"
@@ -198,7 +197,11 @@ def _auction(facts: Facts, asked: str) -> list[Sentence]:
     chosen = named(facts, "bidder", asked)
     if has(r"\bper kwh\b|\bper unit\b|\brates?\b|\btariff", asked):
         return tell.per_kwh_sentences(facts, chosen)
-    if not chosen and has(r"\b(?:most|best|biggest|largest|top|highest|least)\b", asked):
+    if (
+        not chosen
+        and not has(r"\bgets?\b", asked)
+        and has(r"\b(?:most|best|biggest|largest|top|highest|least)\b", asked)
+    ):
         tenants_only = has(r"\btenants?\b|\bcustomers?\b", asked)
         return [tell.most_sentence(facts, tenants=tenants_only), tell.auction_sentence(facts)]
     tenants = [name for name in facts.members("bidder") if facts.word(f"bidder.{name}.is") == "tenant"]
@@ -210,6 +213,10 @@ def _auction(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _control(facts: Facts, asked: str) -> list[Sentence]:
+    sent = "dispatch.status" in facts and tell.control_sentence(facts) is None
+    if sent and has(r"\bobey|\btold\b|\bsen[dt]\b", asked):
+        say = Say(facts)
+        return [say.close(f"The newest set points are: {say('dispatch.status')}."), tell.mode_sentence(facts)]
     return [tell.mode_sentence(facts)]
 
 
@@ -240,6 +247,8 @@ def _at_time(facts: Facts, asked: str) -> list[Sentence]:
         return []
     market = has(r"\bwhy (?:is|was|are|were|did|does|will)\b(?: \w+){0,2} prices?\b", asked)
     cause = [Sentence(NO_CAUSE)] if market else []
+    if not time.past(facts.at) and has(r"\brisk|\blose\b|\bgo wrong\b|\bworst\b|\bbands?\b", asked):
+        return []  # these are of the whole plan
     foreseen = re.search(_FORECAST, asked, re.IGNORECASE) is not None
     return cause + course.about(facts, asked, time, facts.at, foreseen=foreseen)
 
@@ -251,7 +260,7 @@ def _unkept(facts: Facts, asked: str) -> list[Sentence]:
     for name in sorted([facts.word("site.name"), *names], key=len, reverse=True):
         rest = rest.replace(name.lower(), "~") if name else rest
     who = re.search(_WHOSE, rest)
-    stranger = who is not None and who[1] not in _OURS
+    stranger = who is not None and not _OURS.fullmatch(who[1])
     return [Sentence(UNKEPT)] if stranger or has(_UNKEPT, rest) else []
 
 
@@ -298,6 +307,8 @@ def _money(facts: Facts, asked: str) -> list[Sentence]:
 
 def _price(facts: Facts, asked: str) -> list[Sentence]:
     """What power costs, and how that is among the last prices; the causes of the market's price are not on record."""
+    if has(r"\bcharg|\bstor(e|ing)\b", asked):
+        return []  # the battery's sentence has what storing costs
     only = next((name for name in ("hash", "token") if has(rf"\b{name} ?price", asked)), "")
     if only and f"price.{only}" in facts:
         say = Say(facts)
@@ -477,7 +488,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ),
     (
         "forecast",
-        r"forecast|predict|cheapest|dearest|most expensive|"
+        r"forecast|predict|\bspikes?\b|cheapest|dearest|most expensive|"
         r"how (sure|certain|confident)|confiden|uncertain|\bbands?\b|\berrors?\b|accura|"
         r"\b(go|going|goes|come|coming) (up|down)\b|\bris(e|ing)\b",
         _forecast,
@@ -487,7 +498,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         r"curtail|could (be|we) (shed|drop)|(?<!best )customers?\b|service level|\bsla\b|slow(ed)?[ -]?down",
         _curtail,
     ),
-    ("risk", r"\brisk|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
+    ("risk", r"\brisk|\bpaths?\b|\bscenario|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
     (
         "soc",
         r"\bsoc\b|state of charge|marginal value|energy worth|worth of (stored )?energy|"
@@ -497,7 +508,8 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("limits", r"\blimits?\b|\bbind|bottleneck|constrain|shadow", _limits),
     (
         "auction",
-        r"auction|\bwho (gets|has|pays)|\bbest customer|\bper kwh\b|\btariff|\bpa(y|ys|ying|yments?|id)\b|tenants?|"
+        r"auction|\bwho (gets|has|pays)|\bbest customer|\bserved\b|\bper kwh\b|\btariff|\bpa(y|ys|ying|yments?|id)\b|"
+        r"tenants?|"
         r"bidders?|"
         r"\bbids?\b|clearing|reserve price",
         _auction,
@@ -509,7 +521,13 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         r"health|trust|\b(everything|all) (ok|okay|fine|right|good|well)\b",
         _stale,
     ),
-    ("control", r"in control|overr(id|ule)|\bmode\b|e-?stop\b|emergency|fail-?safe|by hand", _control),
+    (
+        "control",
+        r"in control|\bin charge\b|\bon hold\b|\bobey|\bas (they|it) (was|were) told|\bwhat (was|did we) sen[dt]\b|"
+        r"\b(is|are) (the site|we|everything) (stopped|off|on hold)\b|overr(id|ule)|\bmode\b|e-?stop\b|emergency|"
+        r"fail-?safe|by hand",
+        _control,
+    ),
     ("plan", r"\bsolver|\boptim|objective", _plan),
     ("spread", r"spread|arbitrage|buy (low|at|and)|sell at", _spread),
     (
@@ -520,7 +538,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ),
     (
         "grid",
-        r"\b(ex|im)port(s|ing|ed)?\b|\bselling\b|\bbuying\b|\bdraw(s|n|ing)?\b|\bload\b|consum|how much power",
+        r"\b(ex|im)port(s|ing|ed)?\b|\bsell(ing)?\b|\bbuying\b|\bdraw(s|n|ing)?\b|\bload\b|consum|how much power",
         _grid,
     ),
     ("next", r"\bnext\b|upcoming|what (comes|happens|follows)|going to happen|what changes|later\b", _next),

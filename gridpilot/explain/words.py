@@ -24,6 +24,35 @@ class Word:
 
 
 WORDS: Final = (
+    Word(r"power", "how fast energy is used, in kW or MW", ""),
+    Word(r"energy", "power over time, in kWh or MWh", ""),
+    Word(r"tokens?", "a piece of a word: what inference reads and writes, and is paid for", "Prices", "price.token"),
+    Word(r"[tp]h/s|(?:tera|peta)hash(?:es)?", "how many trials a second a bitcoin miner makes (TH/s, PH/s)", ""),
+    Word(r"j/th|joules? per terahash", "the energy that a miner needs for its trials: the less, the better", "Plan"),
+    Word(
+        r"demand response",
+        "using less power for a time when the grid asks for it; here by a curtailment or by reserve",
+        "Dispatch",
+    ),
+    Word(
+        r"auto(?: mode)?",
+        "the mode in which the plan's set points are sent without a person",
+        "Dispatch",
+        "pilot.control",
+    ),
+    Word(r"optimal", "the solver has proved that no other plan within the limits brings more", "Plan", "plan.status"),
+    Word(
+        r"expired(?: set ?points)?",
+        "set points hold for a time only: once that is over without a new decision, everything goes off",
+        "Dispatch",
+    ),
+    Word(r"(?:planning )?horizon", "how far ahead the plan reaches", "Plan", "plan.hours"),
+    Word(
+        r"price paths?|scenarios?",
+        "a course that prices may take, drawn at random from the forecast",
+        "Risk",
+        "risk.paths",
+    ),
     Word(
         r"binding(?: limits?)?|(?:a )?limit binds?",
         "a limit binds where the plan stands at it: without it the plan would bring more",
@@ -338,14 +367,18 @@ _ONLY_ONE = (  # of these there is one, and no figure: "the" asks for no figure
     r"^\W*(?:what(?:'s| is)|whats) the (fail-?safe(?: state| mode)?|ledger|auction|emergency stop|reference|pilot|"
     r"baseline|what-?if panel|solver)\W*$"
 )
+_BETWEEN = re.compile(rf"\bdifference between (?:an? |the )?({_SAID}) and (?:an? |the )?({_SAID})(?!\w)", re.IGNORECASE)
 _QUESTIONS = [re.compile(f"{before}(?P<term>{_SAID}){behind}", re.IGNORECASE) for before, behind in _ASKS]
 
 
 def meaning(facts: Facts, asked: str) -> list[Sentence]:
     """What a term means, where the question asks for that; empty where it asks for its figure."""
-    term = _term(asked)
-    if not term:
-        return []
+    two = _BETWEEN.search(asked)
+    terms = [found.strip("'\"") for found in two.groups()] if two else [_term(asked)]
+    return [sentence for term in terms if term for sentence in _told(facts, term)]
+
+
+def _told(facts: Facts, term: str) -> list[Sentence]:
     word = next(w for w in WORDS if re.fullmatch(w.pattern, term, re.IGNORECASE))
     text = f"{term}: {word.means}." + (f" See {word.page}." if word.page else "")
     return [Sentence(text[:1].upper() + text[1:]), *_figure(facts, word)]
