@@ -24,6 +24,7 @@ MOST: Final = 2000  # entries that are gone through
 OFF: Final = {"failsafe": "the fail-safe state", "estop": "the emergency stop"}
 CURTAILMENTS: Final = "curtailments"  # of the ledger's state
 RUNS_KW: Final = 0.5
+REACH: Final = timedelta(hours=24)
 COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "override": ("machines", "battery_kw", "hold", "curtail", "threshold"), "hold": ("hold",), "stop": ("estop",),
     "command": ("machines", "battery_kw", "hold", "curtail", "threshold", "estop", "estop_release", "resume"),
@@ -84,19 +85,20 @@ def asked(question: str) -> list[str]:
 
 def stops(book: Book, ledger: Ledger, asked: When | None) -> None:
     """The newest time for which everything was sent off, and how often that was in the time that is asked about."""
-    since = None if asked is None else asked.start
-    rows = ledger.entries(
-        "result", since=since, until=None if asked is None else asked.end, limit=MOST, newest_first=False
-    )
+    since = None if asked is None else asked.start - REACH  # what began before that time may have gone on in it
+    rows = ledger.entries("result", since=since, until=None if asked is None else asked.end, limit=MOST)
     runs: list[list[Entry]] = []
     before = ""
-    for row in rows:
+    for row in reversed(rows):
         origin = str(row.body["desired"]["origin"])
         if origin in OFF and origin != before:
             runs.append([row])
         elif origin not in OFF and before in OFF:
             runs[-1].append(row)  # what ended it
         before = origin
+    if asked is not None:
+        last = [row for row in rows if str(row.body["desired"]["origin"]) in OFF][:1]
+        runs = [run for run in runs if (run[1:] or last)[-1].at > asked.start]
     book.kind = "result"
     book.put("stops.n", "times that everything was sent off", float(len(runs)))
     book.kind = "cycle"

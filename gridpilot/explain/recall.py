@@ -194,7 +194,8 @@ def _past(book: Book, ledger: Ledger, asked: When, *, course: bool) -> None:
     book.kind = "cycle"
     record.settled(book, ledger, "past", asked)
     record.foresight(book, ledger, asked)
-    entries = ledger.entries("cycle", since=start, until=end, limit=MOST_ENTRIES) if course else []
+    ends = end + timedelta(seconds=1) if end == snap.at else end  # the decision of this moment is one of them
+    entries = ledger.entries("cycle", since=start, until=ends, limit=MOST_ENTRIES) if course else []
     if entries:
         record.decisions(book, entries)
         track = reading.track(ledger, snap, (snap.at - start).total_seconds() / 3600.0)

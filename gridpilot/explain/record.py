@@ -55,8 +55,8 @@ def prices(book: Book, side: str, stamps: Times, price: Array) -> None:
 def settled(book: Book, ledger: Ledger, side: str, asked: When) -> None:
     """Money and energy of the settlements that began in that time."""
     start, end = bounds(ledger, asked)
-    entries = ledger.entries("settlement", since=start, limit=MOST_ENTRIES, newest_first=False)
-    rows = [e for e in entries if start <= datetime.fromisoformat(e.body["start"]) < end]
+    entries = ledger.entries("settlement", since=start, limit=MOST_ENTRIES)
+    rows = [e for e in reversed(entries) if start <= datetime.fromisoformat(e.body["start"]) < end]
     if not rows:
         return
     bodies = [row.body for row in rows]
