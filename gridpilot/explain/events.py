@@ -35,7 +35,10 @@ KINDS: Final[Mapping[str, str]] = {
     "curtailment": r"curtail|power (?:was )?cut\b|\bbaseline\b",
     "override": r"\boverr(?:id|ode|ul)|\bby hand\b",
     "hold": r"\bholds?\b|\bheld\b",
-    "stop": r"\bstop(?:s|ped)?\b|\boutages?\b|fail-?safe|\bshut ?downs?\b|\be-?stop|\bemergency|\bblackouts?\b",
+    "stop": (
+        r"\bstop(?:s|ped)?\b|\boutages?\b|fail-?safe|\bshut ?downs?\b|\be-?stop|\bemergency|\bblackouts?\b|\bdown\b|"
+        r"\brecover"
+    ),
     "alarm": r"\balarms?\b|\bwarnings?\b|\bproblems?\b|\bincidents?\b|\bwrong\b",
     "decision": r"\bdecisions?\b|\bcycles?\b|\bdecided?\b",
     "discharge": r"\bdischarg",
@@ -47,7 +50,8 @@ _SOME = "|".join(KINDS.values())
 _ALL_OFF = (
     r"\boutage|\bpower (?:was )?cut\b|\b(?:site|we|everything) (?:was |were |go |gone? |went )?(?:stop|off\b)|"
     r"fail-?safe|\be-?stop|"
-    r"\bcurtailed\b|\bcurtailments?\b|\boverrid|\bover(?:rode|ruled)|\boperators?\b.*\bcommand"
+    r"\bemergency stop|\bwe (?:were )?down\b|\bwere we down\b|\brecover|\bcurtailed\b|\bcurtailments?\b|\boverrid|"
+    r"\bover(?:rode|ruled)|\boperators?\b.*\bcommand"
 )
 _COUNTED = r"overrides?|holds?|stops?|stopped|alarms?|outages?|curtailments?|curtailed|commands?"
 _DONE = r"gave|order|command|overr|approv|issu|asked|request|stopp|curtail|trigger|caused|switched|turned"
@@ -61,7 +65,7 @@ _ASKED: Final = tuple(
         r"\bcurtail\w*.*\b(?:kept|fulfilled|delivered|met)\b",
         r"\b(?:will|going to|next|planned|scheduled|upcoming)\b.*\bcurtail|\bnext decision\b",
         r"\b(?:alarms?|warnings?|problems?|incidents?|wrong)\b.*\b(?:yesterday|last|this (?:week|morning))\b",
-        r"\bhow often do you\b|\bwhen do you decide\b|\bwhen is the next decision\b",
+        r"\bwhat (?:has )?caused\b|\bhow often do you\b|\bwhen do you decide\b|\bwhen is the next decision\b",
         r"\b(?:reduce|curtail|cost)\w*\b.*\bcurtailment\b(?!.*\bcould\b)|\bbaseline\b",
         r"\bcurtailment\b.*\b(?:planned|scheduled|ends?|over|starts?|begins?)\b",
         rf"\bhow (?:many|often)\b.*\b(?:{_COUNTED})\b",

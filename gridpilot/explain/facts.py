@@ -215,6 +215,8 @@ def _battery(book: Book) -> None:
     book.put("battery.discharging", "discharging power now", max(-kw, 0.0), "kW")
     book.put("battery.charge_limit", "charging limit", battery.charge_kw, "kW")
     book.put("battery.discharge_limit", "discharging limit", battery.discharge_kw, "kW")
+    round_trip = 100.0 * battery.efficiency_charge * battery.efficiency_discharge
+    book.put("battery.round_trip", "share of the energy charged that comes back", round_trip, "%")
     power = snap.plan["power_price_usd_per_kwh"][0]
     power = snap.cycle["prices"]["energy_usd_per_mwh"] / 1000.0 if power is None else power
     cost = (power + battery.wear_usd_per_kwh) / battery.efficiency_charge

@@ -41,7 +41,11 @@ _CAUSES: Final[Mapping[str, tuple[str, str]]] = {
 
 def reply(facts: Facts, asked: str) -> list[Sentence]:
     """What a question about money of the past is answered; empty where it is about something else."""
-    if facts.at is None or has(r"\bwhy\b|\bperfect\b|\bmargins?\b|\bcould\b|\bper hour\b|\ban hour\b|\bnow\b", asked):
+    if facts.at is None or has(
+        r"\bwhy\b|\bwhen\b|\bwill\b|\bat (?:what|which)\b|\bperfect\b|\bmargins?\b|\bcould\b|\bper hour\b|\ban hour\b|"
+        r"\bnow\b",
+        asked,
+    ):
         return []
     if has(r"\b(?:monthly|yearly|annual|quarterly)\b", asked) and has(subject.MONEY + "|" + _COST, asked):
         return [Sentence(TOO_OLD)]
@@ -68,8 +72,13 @@ def _teller(facts: Facts, asked: str) -> Teller | None:
     if has(r"\b(?:reduce|save|cut|lower|less|optimi[sz]e)\b.*\b(?:costs?|bills?|money|spend)", asked):
         return _advice
     for cause, (pattern, _) in _CAUSES.items():
-        if has(pattern, asked) and (money or costs or cause in ("wear", "demand", "credits")):
-            return None if cause == "tenants" and not has(r"\bpaid\b|\bdid\b|today|\bearn|\bmake\b", asked) else _cause
+        dated = cause == "tenants" and has(r"\byesterday\b|\blast\b|\bthis week\b", asked)
+        if has(pattern, asked) and (money or costs or dated or cause in ("wear", "demand", "credits")):
+            return (
+                None
+                if cause == "tenants" and not (dated or has(r"\bpaid\b|\bdid\b|today|\bearn|\bmake\b", asked))
+                else _cause
+            )
     if named(facts, "bidder", asked) and not own and has(r"\bpaid\b|\bdid\b.*\bpay", asked):
         return _cause
     if money and (

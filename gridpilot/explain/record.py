@@ -112,14 +112,16 @@ def _energy(book: Book, bodies: Sequence[Mapping[str, Any]], since: datetime) ->
 
 
 def _hours(book: Book, bodies: Sequence[Mapping[str, Any]]) -> None:
-    """The best and the worst hour of the clock."""
-    sums: dict[datetime, float] = {}
-    for body in bodies:
-        hour = datetime.fromisoformat(body["start"]).replace(minute=0, second=0, microsecond=0)
-        sums[hour] = sums.get(hour, 0.0) + body["profit_usd"]
-    for name, pick in (("best", max), ("worst", min)):
-        hour = pick(sums, key=lambda at: sums[at])
-        book.put(f"past.hour_{name}", f"profit of the {name} hour of that time", sums[hour], book.money, hour)
+    """The best and the worst hour of the clock, and day of the site."""
+    for unit in ("hour", "day"):
+        sums: dict[datetime, float] = {}
+        for body in bodies:
+            local = datetime.fromisoformat(body["start"]).astimezone(book.zone)
+            at = local.replace(hour=local.hour if unit == "hour" else 0, minute=0, second=0, microsecond=0)
+            sums[at] = sums.get(at, 0.0) + body["profit_usd"]
+        for name, pick in (("best", max), ("worst", min)):
+            at = pick(sums, key=sums.__getitem__)
+            book.put(f"past.{unit}_{name}", f"profit of the {name} {unit} of that time", sums[at], book.money, at)
 
 
 def month(book: Book, ledger: Ledger) -> None:

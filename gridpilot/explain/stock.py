@@ -50,8 +50,11 @@ def _tenant(facts: Facts, name: str) -> bool:
 
 def _battery(facts: Facts, asked: str) -> list[Sentence]:
     """What the battery holds and takes at most."""
-    if not has(r"\bbatter", asked) and not has(r"\b(?:dis)?charg(?:e|ing) (?:power|limit|rate)", asked):
+    if not has(r"\bbatter|\bround.?trip\b", asked) and not has(r"\b(?:dis)?charg(?:e|ing) (?:power|limit|rate)", asked):
         return []
+    if has(r"efficien|\bround.?trip\b", asked) and "battery.round_trip" in facts:
+        say = Say(facts)
+        return [say.close(f"Of the energy charged {say('battery.round_trip')} comes back.")]
     if not has(_MOST, asked) or "battery.capacity" not in facts or has(r"\bbind|\bfull\b", asked):
         return []
     say = Say(facts)
@@ -102,7 +105,10 @@ def _cooling(facts: Facts, asked: str) -> list[Sentence]:
 
 def _machine(facts: Facts, asked: str) -> list[Sentence]:
     """What a machine type that is named takes, what it earns above its power, and at which price it stops."""
-    figure = r"\bpower\b|\benergy\b|\bkw\b|\bdraws?\b|\buses?\b|\bconsum|\bmargins?\b|\bprice\b|\bmakes\b"
+    figure = (
+        r"\bpower\b|\benergy\b|\bkw\b|\bdraws?\b|\buses?\b|\bconsum|\bmargins?\b|"
+        r"\bprice\b|\bmakes\b|\bprofitable\b|\bhash ?price\b"
+    )
     if not has(figure, asked) or has(r"\btenants?\b|\bwill\b|\bdid\b|\bwhen\b|\bkwh\b|\bearn|\bmoney\b", asked):
         return []
     out = []
@@ -111,7 +117,7 @@ def _machine(facts: Facts, asked: str) -> list[Sentence]:
         say, key = Say(facts), f"machine.{name}"
         if has(r"\bmargins?\b", asked) and f"{key}.margin" in facts:
             out.append(say.close(f"Its margin is {say(f'{key}.margin')} at the price now."))
-        elif not has(r"\bprice\b|\bmakes\b", asked) and f"bidder.{name}.kw" in facts:
+        elif not has(r"price\b|\bmakes\b|profitable", asked) and f"bidder.{name}.kw" in facts:
             out.append(say.close(f"It takes {say(f'bidder.{name}.kw')} now, without its cooling."))
     return out
 
@@ -133,7 +139,12 @@ def _program(facts: Facts, asked: str) -> list[Sentence]:
         say = Say(facts)
         out = [say.close(f"The newest entry of the ledger is number {say('ledger.entries')}.")]
         text = "Whether its chain is whole stands on Health, and `python -m gridpilot verify-ledger` checks it"
+        if has(r"\bhash\b", asked):
+            say = Say(facts)
+            out.append(say.close(f"Its hash is {say('ledger.head')}."))
         return [*out, Sentence(f"{text}; where it is kept is a setting, and no fact of the ledger.")]
+    if has(r"\b(?:pending|open|waiting)\b.*\b(?:commands?|approvals?)\b|\bcommands? pending\b|\bapprovals?\b", asked):
+        return [Sentence("Which commands wait, and for whose approval, stands on Dispatch.")]
     if has(r"\bpilot\b", asked) and "pilot.running" in facts:
         say, runs = Say(facts), facts.word("pilot.running") == "yes"
         say("pilot.running")

@@ -31,11 +31,13 @@ def reply(facts: Facts, asked: str) -> list[Sentence]:
     if has(r"\bpeak\b(?! price)", asked) or (top and dated):
         return _peak(facts, asked, span)
     said: list[Sentence] = []
+    if has(r"\bbatter", asked) and has(r"\bcycles\b", asked):
+        return []
     if has(r"\bhow many (?:decisions|cycles)\b|\bnumber of (?:decisions|cycles)\b", asked):
         said = _decisions(facts, span)
     elif has(r"\bnegative\b|\b(?:below|under) zero\b", asked):
-        said = _negative(facts, span) if has(r"\bhow (?:many|often|long)\b|\bwas\b|\bwere\b|\bhours\b", asked) else []
-    elif has(r"\b(?:best|worst|most profitable|least profitable) hours?\b", asked):
+        said = _negative(facts, span) if has(r"\bhow (?:many|often|long)\b|\b(?:was|were|did|hours)\b", asked) else []
+    elif has(r"\b(?:best|worst|most profitable|least profitable) (?:hour|day)s?\b", asked):
         said = _hour(facts, asked, span)
     elif has(
         r"\b(?:kwh|mwh|energy)\b.*\b(?:use|used|consum|draw|drew|import|export|deliver|from the grid)|\bconsum|"
@@ -91,9 +93,10 @@ def _negative(facts: Facts, span: When) -> list[Sentence]:
 def _hour(facts: Facts, asked: str, span: When) -> list[Sentence]:
     if "past.hour_best" not in facts:
         return _unknown("No settled money")
+    unit = "day" if has(r"\bdays?\b(?! so far)", asked) and not has(r"\bhours?\b", asked) else "hour"
     name, say = "worst" if has(r"worst|least", asked) else "best", Say(facts)
-    key = f"past.hour_{name}"
-    return [say.close(f"{span.said} the {name} settled hour began at {say.clock(key)}: it made {say(key)}.")]
+    key = f"past.{unit}_{name}"
+    return [say.close(f"{span.said} the {name} settled {unit} began at {say.clock(key)}: it made {say(key)}.")]
 
 
 def _energy(facts: Facts, asked: str, span: When) -> list[Sentence]:

@@ -33,6 +33,7 @@ SUGGESTIONS = (
     "How old are the data, and is anything wrong?",
 )
 LONGEST_QUESTION = 2000
+SHORT = 4  # words: what is but a time ("yesterday at 20:00?") is about the site
 ANY = r"\w"  # a topic whose reply itself knows whether it has something to say
 
 ACT = (
@@ -52,7 +53,8 @@ UNKNOWN = "I do not know that. " + KNOWS
 _VERBS = (
     r"dispatch|stop|start|switch|turn|set(?! points?\b)|shut|charge(?! level)|discharge|sell|buy|run|release|override|"
     r"kill|cancel|send|change(?! of)|increase|decrease|reduce|raise|lower(?! limit)|curtail|shed|enable|disable|"
-    r"restart|reset|delete|drop|insert|write|update(?! me)|hold(?! on)|activate|trip|reboot|execute|put|"
+    r"undo|revert|acknowledge|approve|restart|reset|delete|drop|insert|write|update(?! me)|hold(?! on)|activate|trip|"
+    r"reboot|execute|put|"
     r"power (?:off|on|up|down)"
 )
 _ACT = re.compile(
@@ -78,7 +80,8 @@ _FORECAST = r"forecast|predict|foresee|foresaw|expected|\bbands?\b"
 _UNKEPT = (
     r"\bco2\b|\bcarbon\b|\bemissions?\b|greenhouse|footprint|\brenewables?\b|\bsolar\b|\bwind(y|s)?\b|\bweather\b|"
     r"\brain|\bsun(ny|shine)\b|humidity|temperatures?\b|\bbitcoin price|\bbtc price|\bdifficulty\b|\bwater\b|"
-    r"\bnoise\b|\bhow (hot|cold|warm)\b|\bstaff\b|\bemployees?\b|\bon shift\b|\blogged in\b|\bnews\b|\bcompetitors?\b|"
+    r"\bhow old (is|are) (the |our )?(batter|machine|miner|site|~)|\bcycles\b.*(~|batter)|\bnoise\b|\bhow (hot|cold|"
+    r"warm)\b|\bstaff\b|\bemployees?\b|\bon shift\b|\blogged in\b|\bnews\b|\bcompetitors?\b|"
     r"\bneighbou?rs?\b|"
     r"\belsewhere\b|\bindustry\b|\b(other|another|rival)s? (compan|miners?\b|sites?\b|operators?\b|firms?\b|"
     r"data ?cent)|"
@@ -100,7 +103,8 @@ _OURS = re.compile(
     r"running|storing|charging|discharging|curtailment|reserve|overrides|stops|loads?"
 )
 _ABOUT = re.compile(
-    r"\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|batter|charg|machine|miner|load|\bearn|\bmade?\b|"
+    r"\bnumbers?\b|\bfigures?\b|\bresults?\b|\breport\b|\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|"
+    r"batter|charg|machine|miner|load|\bearn|\bmade?\b|"
     r"\bmake\b|money|profit|\blos[et]|\bwhy\b|site|\brun|\bran\b|\bon\b|\boff\b|decision|decide|expect|cheap|dear|"
     r"what (was|is|about|comes)|\bgo(es|ing)? on\b|went",
     re.IGNORECASE,
@@ -199,7 +203,7 @@ def _auction(facts: Facts, asked: str) -> list[Sentence]:
         return tell.per_kwh_sentences(facts, chosen)
     if (
         not chosen
-        and not has(r"\bgets?\b", asked)
+        and not has(r"\bgets?\b|\bbids?\b", asked)
         and has(r"\b(?:most|best|biggest|largest|top|highest|least)\b", asked)
     ):
         tenants_only = has(r"\btenants?\b|\bcustomers?\b", asked)
@@ -275,12 +279,19 @@ def _time(facts: Facts, asked: str) -> When | Unclear | None:
     if facts.at is None or re.search(r"\bcompare|\bversus\b|\bvs\b", asked, re.IGNORECASE):
         return None  # two times are a model's to compare
     topics = (pattern for _, pattern, _ in TOPICS if pattern != ANY)
-    known = _ABOUT.search(asked) or any(named(facts, group, asked) for group in ("machine", "bidder"))
+    known = (
+        len(asked.split()) <= SHORT
+        or _ABOUT.search(asked)
+        or any(named(facts, group, asked) for group in ("machine", "bidder"))
+    )
     known = known or any(re.search(pattern, asked, re.IGNORECASE) for pattern in topics)
     return when(asked, facts.at) if known else None
 
 
 def _money(facts: Facts, asked: str) -> list[Sentence]:
+    """The site's money now and today; of one that is named, its own topic tells."""
+    if any(named(facts, group, asked) for group in ("machine", "bidder")):
+        return []
     say = Say(facts)
     earns = f"The site earns {say('rate.profit')} now, {say('rate.gain')} against every machine always on"
     income = [("rate.machines", "machines"), ("rate.tenants", "tenants"), ("rate.jobs", "jobs")]
@@ -320,6 +331,10 @@ def _price(facts: Facts, asked: str) -> list[Sentence]:
         text += f"; {say('price.rank')} of the prices of the last {say('price.rank_days')} were lower"
         text += f" (mean {say.bare('price.mean')}, {say.bare('price.lowest')} to {say('price.highest')})"
     out = [*why, say.close(text + ".")]
+    if "price.highest" in facts and has(r"\bhighest\b|\blowest\b|\bspikes?\b|\bever\b|\bunusual", asked):
+        say = Say(facts)
+        high, low = (f"{say(f'price.{end}')} at {say.clock(f'price.{end}')}" for end in ("highest", "lowest"))
+        out.append(say.close(f"The highest of them was {high}, the lowest {low}."))
     for product in ("hash", "token") if not why and has(r"\bprices\b", asked) else ():
         if f"price.{product}" in facts:
             say = Say(facts)
@@ -328,10 +343,14 @@ def _price(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _forecast(facts: Facts, asked: str) -> list[Sentence]:
+    if has(r"\bspikes?\b", asked) and in_the_past(asked):
+        return _price(facts, asked)
+    if has(r"\bwhy\b", asked) and not has(_FORECAST + r"|price|\bpower\b|\bit\b|\bcost", asked):
+        return []  # why something else goes up or down
     if has(r"\b(?:which|what|who|how)\b.*\b(?:model|method|makes?|made)\b", asked):
         say = Say(facts)
         return [say.close(f"The forecast is made by: {say('forecast.method')}."), *_missed(facts)]
-    quality = has(r"\baccura|\bhow good|\bwrong\b|\berrors?\b|\bright\b|\bmiss", asked)
+    quality = has(r"\baccura|\bmae\b|\bbias|\bhow good|\bwrong\b|\berrors?\b|\bright\b|\bmiss", asked)
     return [*([] if quality else [_foretold(facts)]), *_missed(facts)]
 
 
@@ -363,7 +382,11 @@ def _missed(facts: Facts) -> list[Sentence]:
 
 
 def _risk(facts: Facts, asked: str) -> list[Sentence]:
-    return [tell.risk_sentence(facts)]
+    out = [tell.risk_sentence(facts)]
+    if has(r"draw ?down", asked) and "risk.drawdown" in facts:
+        say = Say(facts)
+        out.insert(0, say.close(f"The largest drawdown is {say('risk.drawdown')}."))
+    return out
 
 
 def _stale(facts: Facts, asked: str) -> list[Sentence]:
@@ -488,14 +511,15 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ),
     (
         "forecast",
-        r"forecast|predict|\bspikes?\b|cheapest|dearest|most expensive|"
+        r"forecast|predict|\bspikes?\b|\bprices? peak|\bpeak price|\bmae\b|\bbias|cheapest|dearest|most expensive|"
         r"how (sure|certain|confident)|confiden|uncertain|\bbands?\b|\berrors?\b|accura|"
         r"\b(go|going|goes|come|coming) (up|down)\b|\bris(e|ing)\b",
         _forecast,
     ),
     (
         "curtail",
-        r"curtail|could (be|we) (shed|drop)|(?<!best )customers?\b|service level|\bsla\b|slow(ed)?[ -]?down",
+        r"curtail|(could|can) (be|we) (shed|drop|curtail)|interruptible|(?<!best )customers?\b|service level|\bsla\b|"
+        r"slow(ed)?[ -]?down",
         _curtail,
     ),
     ("risk", r"\brisk|\bpaths?\b|\bscenario|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
@@ -518,7 +542,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         "stale",
         r"stale|\blive\b|\bupdated\b|\bhow old\b|\bage\b|\bfresh|up to date|\bwrong\b|alarm|problem|warning|\bflag|"
         r"broken|"
-        r"health|trust|\b(everything|all) (ok|okay|fine|right|good|well)\b",
+        r"health|trust|\bfeed\b|\b(everything|all) (ok|okay|fine|right|good|well)\b",
         _stale,
     ),
     (
@@ -532,8 +556,8 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("spread", r"spread|arbitrage|buy (low|at|and)|sell at", _spread),
     (
         "money",
-        r"money|\bearn|profit|p ?& ?l\b|\bpnl\b|\bmargins?\b|revenue|income|\bmade\b|\bmaking\b|\bmake\b|per hour|"
-        + _SPENT,
+        r"money|\bgain\b|\balways on\b|\bdoing nothing\b|\bearn|profit|p ?& ?l\b|\bpnl\b|\bmargins?\b|revenue|income|"
+        r"\bmade\b|\bmaking\b|\bmake\b|per hour|" + _SPENT,
         _money,
     ),
     (
