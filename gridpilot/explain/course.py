@@ -37,7 +37,7 @@ PARTS: Final[Mapping[str, str]] = {
     "battery": r"\bbatter|charg|\bsoc\b|state of charge",
     "machines": r"\bmachines?\b|\bminers?\b|\bran\b|\brun(?:s|ning)?\b",
     "grid": r"\b(?:im|ex)port|\b(?:from|to) the grid\b|\bconsum|\bkwh\b(?!.*charg)",
-    "money": r"\bearn|\bmoney\b|profit|\bmade\b|\bmake\b|\bpnl\b|\balways on\b",
+    "money": r"\bp ?& ?l\b|\bearn|\bmoney\b|profit|\bmade\b|\bmake\b|\bpnl\b|\balways on\b",
 }
 NOT_FORESEEN = "No forecast of that time with the prices that came then is on record."
 NOT_YET = "That time has not come yet: nothing of it has happened."
@@ -49,10 +49,14 @@ def about(facts: Facts, question: str, asked: When, now: datetime, *, foreseen: 
         if foreseen:
             return _foreseen(facts) or [Sentence(NOT_FORESEEN)]
         if asked.moment:
-            return _decision(facts, named(facts, "machine", question))
+            return _decision(facts, question)
         return _past(facts, asked, now, _only(facts, question), _loads(facts, question))
     machines = _loads(facts, question)
-    said = at_hour(facts, asked.start) if asked.moment else _ahead(facts, asked, _only(facts, question), machines)
+    every = has(r"\bmachines\b|\bminers\b", question) and not machines
+    loads = facts.members("machine") if every else machines
+    said = (
+        at_hour(facts, asked.start, loads) if asked.moment else _ahead(facts, asked, _only(facts, question), machines)
+    )
     return [Sentence(NOT_YET), *said] if in_the_past(question) and asked.start > now else said
 
 
@@ -79,8 +83,8 @@ def _only(facts: Facts, question: str) -> str:
 # --- the past --------------------------------------------------------------------------------
 
 
-def _decision(facts: Facts, machines: Sequence[str] = ()) -> list[Sentence]:
-    """The decision that was in force, with its own reasons; of some machines alone, where the question names them."""
+def _decision(facts: Facts, question: str = "") -> list[Sentence]:
+    """The decision that was in force, with its own reasons; of what the question names alone, where it does."""
     then = facts.earlier
     if then is None or then.at is None:
         return [_not_on_record(facts)]
@@ -89,9 +93,15 @@ def _decision(facts: Facts, machines: Sequence[str] = ()) -> list[Sentence]:
     text = f"The decision of {say.clock('dispatch.status')}, as recorded"
     text += f": power cost {say('price.energy')}, the load was {say('load.total')}"
     text += f", and the site earned {say('rate.profit')}, {say('rate.gain')} against every machine always on"
-    reasons = [tell.machine_sentence(told, name) for name in machines] or [tell.now_sentence(told)]
-    reasons[0] = replace(reasons[0], text=f"It said: {reasons[0].text}")
-    said = [say.close(text + "."), *reasons]
+    said = [say.close(text + ".")]
+    if has(r"\bsoc\b|state of charge|\bfull\b|\bstored\b", question) and "battery.soc" in told:
+        say = Say(told)
+        said.append(say.close(f"The battery was at {say('battery.soc')}, with {say('battery.stored')}."))
+    elif not (question and _only(facts, question) == "price" and not has(r"\bwhy\b", question)):
+        machines = named(facts, "machine", question)
+        reasons = [tell.machine_sentence(told, name) for name in machines] or [tell.now_sentence(told)]
+        reasons[0] = replace(reasons[0], text=f"It said: {reasons[0].text}")
+        said += reasons
     return [replace(one, citations=tuple(dated(key, then) for key in one.citations)) for one in said]
 
 
@@ -156,8 +166,8 @@ def _not_on_record(facts: Facts) -> Sentence:
 # --- what comes ------------------------------------------------------------------------------
 
 
-def at_hour(facts: Facts, moment: datetime) -> list[Sentence]:
-    """The plan at a clock time."""
+def at_hour(facts: Facts, moment: datetime, loads: Sequence[str] = ()) -> list[Sentence]:
+    """The plan at a clock time, with the loads that are asked about."""
     hour = moment.replace(minute=0, second=0, microsecond=0)
     ids = [key for key in facts if key.startswith("plan.price@")]
     key = next((k for k in ids if facts[k].at.replace(minute=0, second=0, microsecond=0) == hour), "")
@@ -169,6 +179,10 @@ def at_hour(facts: Facts, moment: datetime) -> list[Sentence]:
         if facts.number(f"plan.{verb}{at}") >= 1.0:
             battery = f"the battery {verb}s {say(f'plan.{verb}{at}')}"
     text = f"From {say.clock(key)} power is expected at {say(key)}, {battery}, and the load is {say(f'plan.load{at}')}"
+    for name in loads:
+        group = next((group for group in ("machine", "bidder") if f"{group}.{name}.name" in facts), "")
+        if group and f"ahead.kw_{name}" in facts:
+            text += f", {say.bare(f'{group}.{name}.name')} {say(f'ahead.kw_{name}')}"
     if "ahead.import" in facts and "ahead.export" in facts:
         way = "export" if facts.number("ahead.export") > 0.05 else "import"
         text += f", with {say(f'ahead.{way}')} {'to' if way == 'export' else 'from'} the grid"

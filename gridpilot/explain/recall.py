@@ -241,6 +241,10 @@ def _grid(book: Book, asked: When) -> None:
     book.kind = "plan"
     for way, label in (("import", "planned draw from the grid"), ("export", "planned delivery to the grid")):
         book.put(f"ahead.{way}", label, book.snap.plan[f"{way}_kw"][i], "kW", to_utc(stamps[i]))
+    machines = {machine.type for machine in book.snap.site.machines}
+    for name, kw in book.snap.plan["loads_kw"].items():
+        short = book.name("machine" if name in machines else "bidder", name)
+        book.put(f"ahead.kw_{short}", f"{name}: planned power", kw[i], "kW", to_utc(stamps[i]))
     book.kind = "cycle"
 
 

@@ -145,6 +145,9 @@ def _program(facts: Facts, asked: str) -> list[Sentence]:
         return [*out, Sentence(f"{text}; where it is kept is a setting, and no fact of the ledger.")]
     if has(r"\b(?:pending|open|waiting)\b.*\b(?:commands?|approvals?)\b|\bcommands? pending\b|\bapprovals?\b", asked):
         return [Sentence("Which commands wait, and for whose approval, stands on Dispatch.")]
+    if has(r"\bwhere is (?:the|this|our) site\b|\bwhich site\b|\bsite'?s? name\b|\bname of (?:the|this) site\b", asked):
+        say = Say(facts)
+        return [say.close(f"This site is {say('site.name')}.")] if "site.name" in facts else []
     if has(r"\bpilot\b", asked) and "pilot.running" in facts:
         say, runs = Say(facts), facts.word("pilot.running") == "yes"
         say("pilot.running")

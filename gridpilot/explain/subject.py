@@ -60,6 +60,8 @@ def _slips_of(word: str) -> set[str]:
         out |= {word[:i] + word[i + 1 :] for i in inner}
         out |= {word[:i] + letter + word[i:] for i in inner for letter in (word[i], word[i - 1])}  # doubled
     if len(word) > 7:
+        twice = {word[:i] + word[i] + word[i:] for i in inner}
+        out |= {wrong[:i] + wrong[i + 1 :] for wrong in twice for i in range(1, len(wrong) - 1)}  # and one missing
         out |= {word[:i] + letter + word[i + 1 :] for i in inner for letter in _LETTERS}
     return out - {word}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -42,7 +43,7 @@ def reply(facts: Facts, asked: str) -> list[Sentence]:
     elif has(
         r"\b(?:kwh|mwh|energy)\b.*\b(?:use|used|consum|draw|drew|import|export|deliver|from the grid)|\bconsum|"
         r"\bhow much\b.*\b(?:import|export|power|electricity)\w*\b.*\b(?:today|yesterday|week|night|day)\b|"
-        r"\bhow (?:much|many)\b.*\b(?:did|have) we (?:use|draw|import|export)",
+        r"\bhow (?:much|many)\b.*\b(?:did|have) we (?:use|draw|import|export|sell|buy)",
         asked,
     ) and not has(r"charg|cost|pa(?:y|id)", asked):
         said = _energy(facts, asked, span)
@@ -152,6 +153,9 @@ def crossing(facts: Facts, asked: str) -> list[Sentence]:
         return _least(facts, time, highest=has(r"\bhighest\b|\bmax", asked))
     if not has(r"\bwhen\b|\bwill\b|\bhow (?:long|soon)\b|\bexpect", asked):
         return []
+    share = re.search(r"(\d+(?:\.\d+)?) ?(?:%|percent\b)", asked)
+    if (charge or has(r"batter", asked)) and share is not None and not has(r"\bwhat if\b", asked):
+        return _reaches(facts, time, float(share[1]))
     if (charge or has(r"batter", asked)) and has(r"\bfull\b|\bempty\b|\blasts?\b|\brun out\b", asked):
         return _charged(facts, time, full=has(r"\bfull\b", asked))
     below, above = has(_BELOW, asked), has(_ABOVE, asked)
@@ -171,6 +175,19 @@ def crossing(facts: Facts, asked: str) -> list[Sentence]:
     near = (min if below else max)(rows, key=_value)
     side = "lowest" if below else "highest"
     return [say.close(f"The plan expects no such price: its {side} then is {say(near.id)}, from {say.clock(near.id)}.")]
+
+
+def _reaches(facts: Facts, time: When | None, bound: float) -> list[Sentence]:
+    """When the plan first brings the state of charge to a bound, from where it is now."""
+    now, say = facts.number("battery.soc"), Say(facts)
+    rows = _plan(facts, "soc", time)
+    if not rows or math.isnan(now):
+        return []
+    at = next((f for f in rows if (_value(f) >= bound if now < bound else _value(f) <= bound)), None)
+    if at is None:
+        return [say.close(f"The plan does not bring it there: the battery is at {say('battery.soc')} now.")]
+    text = f"The plan comes to {say(at.id)} by the end of the hour from {say.clock(at.id)}"
+    return [say.close(f"{text}; the battery is at {say('battery.soc')} now.")]
 
 
 def _least(facts: Facts, time: When, *, highest: bool) -> list[Sentence]:

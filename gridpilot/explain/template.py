@@ -487,7 +487,8 @@ Reply = Callable[[Facts, str], list[Sentence]]
 TOPICS: tuple[tuple[str, str, Reply], ...] = (
     (
         "help",
-        r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example|who are you|^\W*(hello|hi|hey|thanks?)\b",
+        r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example|who are you|^\W*(hello|hi|hey|"
+        r"thanks?)( \w+)?\W*$",
         _help,
     ),
     ("money", ANY, money.perfect),

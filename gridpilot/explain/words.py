@@ -361,7 +361,10 @@ _ASKS: Final = (
     (_OPENS + r"(?:what(?:'s| is| are|s)|whats|define|describe) (?:meant by )?(?:an? |the term )?", r"(?: here)?\W*$"),
     (r"\b(?:what|how) (?:do|does|did|is|are)\b.* (?:the |an? )?", r" (?:means?|meant|stand for|works?)\b"),
     (r"\b(?:meaning of|definition of|sense of|mean(?:s|t)? by) (?:the |an? )?", r"\b"),
-    (_OPENS + r"(?:explain|define|describe)(?: to me| me)?(?: what)? (?:the |an? )?", r"(?: is| are| means?)?\W*$"),
+    (
+        _OPENS + r"(?:explain|define|describe)(?: to me| me)?(?: what)? (?:the |an? )?",
+        r"(?: is| are| means?)?(?: please)?\W*$",
+    ),
 )
 _ONLY_ONE = (  # of these there is one, and no figure: "the" asks for no figure
     r"^\W*(?:what(?:'s| is)|whats) the (fail-?safe(?: state| mode)?|ledger|auction|emergency stop|reference|pilot|"
