@@ -43,7 +43,7 @@ KINDS: Final[Mapping[str, str]] = {
     "decision": r"\bdecisions?\b|\bcycles?\b|\bdecided?\b",
     "discharge": r"\bdischarg",
     "charge": r"\bcharg(?:e|ed|ing)\b",
-    "switched": r"\b(?:on|off|runs?|ran|start(?:s|ed)?|switched|turned)\b",
+    "switched": r"\b(?:power|served|on|off|runs?|ran|start(?:s|ed)?|switched|turned)\b",
     "command": r"\bcommands?\b|\borders?\b|\binstructions?\b|\bgave\b|\bordered\b",
 }
 _SOME = "|".join(KINDS.values())
@@ -87,10 +87,15 @@ def asked(question: str) -> list[str]:
     return [kind for kind in dict.fromkeys(found) if kind not in ("command", "switched") or not extra]
 
 
+def _until(book: Book, asked: When | None) -> datetime | None:
+    """The end of a time; None where it goes on: what came after the newest decision is of it, too."""
+    return None if asked is None or asked.end >= book.snap.at else asked.end
+
+
 def stops(book: Book, ledger: Ledger, asked: When | None) -> None:
     """The newest time for which everything was sent off, and how often that was in the time that is asked about."""
     since = None if asked is None else asked.start - REACH  # what began before that time may have gone on in it
-    rows = ledger.entries("result", since=since, until=None if asked is None else asked.end, limit=MOST)
+    rows = ledger.entries("result", since=since, until=_until(book, asked), limit=MOST)
     runs: list[list[Entry]] = []
     before = ""
     for row in reversed(rows):
@@ -123,8 +128,10 @@ def stops(book: Book, ledger: Ledger, asked: When | None) -> None:
 
 def command(book: Book, ledger: Ledger, kind: str, asked: When | None) -> None:
     """The newest command of a kind that was accepted, with who gave it and why."""
+    until = _until(book, asked)
     for row in ledger.commands(kinds=COMMANDS.get(kind, ()), limit=200):
-        inside = asked is None or asked.start <= row["created_at"] <= asked.end
+        at = row["created_at"]
+        inside = asked is None or (asked.start <= at and (until is None or at < until))
         if row["status"] == "refused" or (not inside and kind != "stop"):  # the stop's own time is the wall clock's
             continue
         source = f"command {row['id']}"
@@ -135,6 +142,7 @@ def command(book: Book, ledger: Ledger, kind: str, asked: When | None) -> None:
 
 def curtailment(book: Book, ledger: Ledger, asked: When | None) -> None:
     """The newest curtailment that began, with what came of it, and the next one."""
+    until = _until(book, asked)
     rows: list[dict[str, Any]] = ledger.get_state(CURTAILMENTS).value or []
     begun: list[tuple[datetime, dict[str, Any]]] = []
     coming: list[tuple[datetime, dict[str, Any]]] = []
@@ -143,7 +151,9 @@ def curtailment(book: Book, ledger: Ledger, asked: When | None) -> None:
         if start > book.snap.at:
             if row["status"] in ("scheduled", "active"):
                 coming.append((start, row))
-        elif row["status"] in ("active", "ended") and (asked is None or (start < asked.end and end > asked.start)):
+        elif row["status"] in ("active", "ended") and (
+            asked is None or (end > asked.start and (until is None or start < until))
+        ):
             begun.append((start, row))
     book.put("curtailments.n", "curtailments that began", float(len(begun)))
     for side, found, pick in (("last", begun, max), ("coming", coming, min)):
@@ -181,7 +191,7 @@ def alarm(book: Book, ledger: Ledger, asked: When | None) -> None:
     """How many alarms stand, how many were raised, and the newest."""
     if not isinstance(ledger, Past):  # the list has no history of its own
         book.put("alarms.listed", "alarms on the list", float(len(alarms.listed(ledger))))
-    since, until = (None, None) if asked is None else (asked.start, asked.end)
+    since, until = None if asked is None else asked.start, _until(book, asked)
     rows = ledger.entries("alarm", since=since, until=until, limit=MOST)
     rows += [
         r for r in ledger.entries(alarms.ENTRY, since=since, until=until, limit=MOST) if r.body.get("event") == "raised"
@@ -205,7 +215,7 @@ def decision(book: Book, ledger: Ledger, asked: When | None) -> None:
 def turn(book: Book, ledger: Ledger, kind: str, asked: When | None) -> None:
     """When the battery last charged or discharged."""
     sign = 1.0 if kind == "charge" else -1.0
-    since, until = (None, None) if asked is None else (asked.start, asked.end)
+    since, until = None if asked is None else asked.start, _until(book, asked)
     for row in ledger.entries("cycle", since=since, until=until, limit=300):
         kw = sign * float(row.body["dispatch"]["battery_kw"])
         if kw > RUNS_KW:
@@ -214,11 +224,13 @@ def turn(book: Book, ledger: Ledger, kind: str, asked: When | None) -> None:
 
 
 def switched(book: Book, ledger: Ledger, names: list[str], facts: Facts) -> None:
-    """When each machine type was last switched off and on, with the price then."""
+    """When each machine type, tenant or job last lost and got its power, with the price then."""
     rows = ledger.entries("cycle", limit=300) if names else []
     for name in names:
-        kind = facts.word(f"machine.{name}.name")
-        ran = [float(row.body["dispatch"]["machines"].get(kind, 0)) > 0.0 for row in rows]
+        kind = facts.word(f"machine.{name}.name") or facts.word(f"bidder.{name}.name")
+        sent = [row.body["dispatch"] for row in rows]
+        loads = [{**body["machines"], **body["tenants_kw"], **body["jobs_kw"]} for body in sent]
+        ran = [float(kw.get(kind, 0.0)) > 0.0 for kw in loads]
         for row, now, before in zip(rows, ran, ran[1:], strict=False):
             key = f"last.{'on' if now else 'off'}_{name}"
             if now != before and key not in book.facts:

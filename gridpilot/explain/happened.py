@@ -24,6 +24,9 @@ def reply(facts: Facts, asked: str) -> list[Sentence]:
     machines = named(facts, "machine", asked)
     if machines:
         return [_switched(facts, name) for name in machines]
+    others = [name for name in named(facts, "bidder", asked) if name not in ("battery", "cooling")]
+    if others and kinds == ["switched"]:
+        return [_powered(facts, name) for name in others]
     return [sentence for kind in kinds if kind in _TOLD for sentence in _TOLD[kind](facts, asked, inside)]
 
 
@@ -46,6 +49,20 @@ def _switched(facts: Facts, name: str) -> Sentence:
     return say.close(
         f"{shown}: {' and '.join(parts)}; it is {state} now, with its break-even at {say(f'{key}.strike')}."
     )
+
+
+def _powered(facts: Facts, name: str) -> Sentence:
+    """When a tenant or a job last got its power, and lost it."""
+    say = Say(facts)
+    shown = say.bare(f"bidder.{name}.name")
+    parts = [
+        f"last {verb} power at {say.clock(f'last.{way}_{name}')}, with the price at {say(f'last.{way}_{name}')}"
+        for way, verb in (("on", "got"), ("off", "lost"))
+        if f"last.{way}_{name}" in facts
+    ]
+    if not parts:
+        return say.close(f"In none of the newest decisions did {shown} get or lose power.")
+    return say.close(f"{shown} {' and '.join(parts)}; it has {say(f'bidder.{name}.kw')} now.")
 
 
 def _stop(facts: Facts, asked: str, inside: bool) -> list[Sentence]:

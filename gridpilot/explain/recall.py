@@ -29,6 +29,7 @@ ON: Final = 0.5  # of one machine's power; more is running
 MOST_ENTRIES: Final = 5000
 # What a question of today needs the decisions for.
 COURSE: Final = r"\bdecisions?\b|\bcycles?\b|\bhours?\b|\bran\b|\brun|\bkwh\b|charg"
+NO_LOADS: Final = ("battery", "cooling")  # bidders that nobody switches
 LEADS_H: Final = (12, 1)  # before a moment: the forecasts that are held against what came
 
 
@@ -49,7 +50,8 @@ def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
         record.month(book, ledger)
     if kinds := events.asked(asked):
         events.add(book, ledger, kinds, None if time is None or time.moment or not time.past(facts.at) else time)
-        events.switched(book, ledger, subject.named(facts, "machine", asked), facts)
+        loads = [name for group in ("machine", "bidder") for name in subject.named(facts, group, asked)]
+        events.switched(book, ledger, [name for name in dict.fromkeys(loads) if name not in NO_LOADS], facts)
     found = dict(facts.by_id) | book.facts
     if earlier is not None and earlier.at is not None:
         found |= {dated(fact.id, earlier): replace(fact, id=dated(fact.id, earlier)) for fact in earlier.values()}

@@ -492,7 +492,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         _help,
     ),
     ("money", ANY, money.perfect),
-    ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would", _what_if),
+    ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would|how much would", _what_if),
     ("unkept", ANY, _unkept),
     ("word", ANY, words.meaning),
     ("money", ANY, money.compare),

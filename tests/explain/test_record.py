@@ -150,3 +150,11 @@ def test_answer__named_machine_of_a_past_time__its_own_reason(ledger_of: Make) -
     said = told(ledger_of(before=Story()), "Why was hydro on at 15:30?")
     assert "It said: Hydro: 40 of 40 machines on" in said
     assert "immersion" not in said.lower()
+
+
+def test_answer__stop_after_the_newest_decision__of_this_day_too(ledger_of: Make) -> None:
+    ledger = ledger_of()
+    _sent(ledger, AT + timedelta(hours=3), "failsafe")
+    said = told(ledger, "Were we in fail-safe today?")
+    assert "Everything was last sent off at 22:12, by the fail-safe state" in said
+    assert "ran again" not in said
