@@ -45,8 +45,7 @@ UNITS = re.compile(
 _LIST = re.compile(rf"\s*(?:to|and|or|of|,|[–—/-]|,? and|,? or)\s*(?=[-{MINUS}+]?\d)")
 SPELLED = re.compile(
     r"(?i)\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|"
-    r"seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|"
-    r"billion|"
+    r"seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|billion|"
     r"dozen|half|halves|twice|thrice|doubled?|tripled?|quarter|third|tenth)s?\b"
 )
 

@@ -28,8 +28,7 @@ _LIVE = re.compile(r"(?i)://|www\.|[<>`|{}]|javascript:|data:\S|@\w|:[a-z]\w*:|\
 _ACTED = re.compile(
     r"(?i)\b(?:i|we)(?:'ve|'ll| have| will| can| am going to| just| now)* "
     r"(?:dispatch|switch|turn|stopp?|start|set|send|sent|shut|charg|discharg|s[eo]l[dl]|b[ou]y|bought|releas|"
-    r"overrid|kill|cancel|chang|increas|decreas|rais|lower|curtail|enabl|disabl|restart|reset|delet|writ|wrote|updat|"
-    r"activat|trip|reboot|execut|appl)\w*|"
+    r"overrid|kill|cancel|chang|increas|decreas|rais|lower|curtail|enabl|disabl|restart|reset|delet|writ|wrote|updat|activat|trip|reboot|execut|appl)\w*|"
     r"\b(?:command|override|request|action) (?:is |was |has been |successfully )*"
     r"(?:sent|issued|executed|applied|completed?|accepted)\b"
 )
