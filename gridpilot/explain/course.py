@@ -6,14 +6,18 @@ is said to be out of its reach.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts
-from gridpilot.explain.recall import dated
+from gridpilot.explain.money import NOT_SETTLED, TOO_OLD
+from gridpilot.explain.recall import dated, over
 from gridpilot.explain.sentences import Say, Sentence, listed
-from gridpilot.explain.when import When
+from gridpilot.explain.subject import has, named
+from gridpilot.explain.when import When, in_the_past
 
 ORIGINS = {
     "override": "an operator's override",
@@ -27,28 +31,60 @@ LAPSED = {
     "estop": "the emergency stop had switched everything off at",
     "expired": "the set points of the last one had expired at",
 }
+# What one sort of figure answers, where a question is about nothing else.
+PARTS: Final[Mapping[str, str]] = {
+    "price": r"\bprices?\b|\bcosts?\b|\bcheap|\bdear|\bexpensive|\baverage\b",
+    "battery": r"\bbatter|charg|\bsoc\b|state of charge",
+    "machines": r"\bmachines?\b|\bminers?\b|\bran\b|\brun(?:s|ning)?\b",
+    "grid": r"\b(?:im|ex)port|\b(?:from|to) the grid\b|\bconsum|\bkwh\b(?!.*charg)",
+    "money": r"\bp ?& ?l\b|\bearn|\bmoney\b|profit|\bmade\b|\bmake\b|\bpnl\b|\balways on\b",
+}
 NOT_FORESEEN = "No forecast of that time with the prices that came then is on record."
 NOT_YET = "That time has not come yet: nothing of it has happened."
 
 
-def about(
-    facts: Facts, asked: When, now: datetime, *, happened: bool = False, foreseen: bool = False
-) -> list[Sentence]:
-    """What is on record, or planned, for that time; `happened` where the question takes it for past, `foreseen` where
-    it is about what had been forecast."""
-    if asked.past(now):
+def about(facts: Facts, question: str, asked: When, now: datetime, *, foreseen: bool = False) -> list[Sentence]:
+    """What is on record, or planned, for that time; `foreseen` where the question is about what had been forecast."""
+    if over(question, asked, now):
         if foreseen:
             return _foreseen(facts) or [Sentence(NOT_FORESEEN)]
-        return _decision(facts) if asked.moment else _past(facts, asked, now)
-    said = at_hour(facts, asked.start) if asked.moment else _ahead(facts, asked)
-    return [Sentence(NOT_YET), *said] if happened and asked.start > now else said
+        if asked.moment:
+            return _decision(facts, question)
+        return _past(facts, asked, now, _only(facts, question), _loads(facts, question))
+    machines = _loads(facts, question)
+    every = has(r"\bmachines\b|\bminers\b", question) and not machines
+    loads = facts.members("machine") if every else machines
+    said = (
+        at_hour(facts, asked.start, loads) if asked.moment else _ahead(facts, asked, _only(facts, question), machines)
+    )
+    return [Sentence(NOT_YET), *said] if in_the_past(question) and asked.start > now else said
+
+
+def _loads(facts: Facts, question: str) -> list[str]:
+    """The machine types that the question names; where it names none, the tenants and jobs."""
+    return named(facts, "machine", question) or [name for name in named(facts, "bidder", question) if name != "cooling"]
+
+
+def _only(facts: Facts, question: str) -> str:
+    """The one thing that a question about a stretch is about: prices, the battery, machines or money; else empty."""
+    tenants = [name for name in _loads(facts, question) if name != "battery"]
+    if tenants and not named(facts, "machine", question) and not has(PARTS["money"], question):
+        return "machines"
+    parts = {name for name, pattern in PARTS.items() if has(pattern, question)}
+    if named(facts, "machine", question):
+        parts = parts - {"price"} | {"machines"}
+    if "money" in parts and not has(r"\bwhy\b", question):
+        return "money"
+    if has(r"\bwhy\b", question) and parts != {"price"}:  # a reason is all that was so
+        return ""
+    return next(iter(parts)) if len(parts) == 1 else ""
 
 
 # --- the past --------------------------------------------------------------------------------
 
 
-def _decision(facts: Facts) -> list[Sentence]:
-    """The decision that was in force, with its own reasons."""
+def _decision(facts: Facts, question: str = "") -> list[Sentence]:
+    """The decision that was in force, with its own reasons; of what the question names alone, where it does."""
     then = facts.earlier
     if then is None or then.at is None:
         return [_not_on_record(facts)]
@@ -57,23 +93,37 @@ def _decision(facts: Facts) -> list[Sentence]:
     text = f"The decision of {say.clock('dispatch.status')}, as recorded"
     text += f": power cost {say('price.energy')}, the load was {say('load.total')}"
     text += f", and the site earned {say('rate.profit')}, {say('rate.gain')} against every machine always on"
-    said = [say.close(text + "."), replace(what := tell.now_sentence(told), text=f"It said: {what.text}")]
+    said = [say.close(text + ".")]
+    if has(r"\bsoc\b|state of charge|\bfull\b|\bstored\b", question) and "battery.soc" in told:
+        say = Say(told)
+        said.append(say.close(f"The battery was at {say('battery.soc')}, with {say('battery.stored')}."))
+    elif not (question and _only(facts, question) == "price" and not has(r"\bwhy\b", question)):
+        machines = named(facts, "machine", question)
+        reasons = [tell.machine_sentence(told, name) for name in machines] or [tell.now_sentence(told)]
+        reasons[0] = replace(reasons[0], text=f"It said: {reasons[0].text}")
+        said += reasons
     return [replace(one, citations=tuple(dated(key, then) for key in one.citations)) for one in said]
 
 
-def _past(facts: Facts, asked: When, now: datetime) -> list[Sentence]:
+def _past(facts: Facts, asked: When, now: datetime, only: str, machines: Sequence[str]) -> list[Sentence]:
     if asked.too_old(now):
-        return [Sentence("I look back a week at the most: the Prices page and the ledger itself go further back.")]
+        return [Sentence(TOO_OLD)]
     out = []
-    if "past.price_mean" in facts:
+    if "past.price_mean" in facts and only in ("", "price"):
         out.append(_prices(facts, "past", f"{asked.said} power cost"))
     if "past.decisions" not in facts:
-        return [*out, *_decision(facts)]
+        return [*out, *_decision(facts)] if only != "price" or not out else out
+    if only == "price" and out:
+        return out
     say = Say(facts)
-    if "past.profit" in facts:
-        text = f"The site made {say('past.profit')} in {say('past.hours')} settled"
+    if "past.profit" in facts and only in ("", "money"):
+        text = f"{'' if out else asked.said + ' '}the site made {say('past.profit')} in {say('past.hours')} settled"
         out.append(say.close(f"{text}, {say('past.gain')} against every machine always on."))
-    out += _set_points(facts, "past")
+    if only == "money":
+        return out or [Sentence(NOT_SETTLED)]
+    out += _set_points(facts, "past", only, "" if out else asked.said, machines)
+    if only and out:
+        return out
     say = Say(facts)
     others = [f"{name} made {say.bare(f'past.{key}')}" for key, name in ORIGINS.items() if f"past.{key}" in facts]
     if others:
@@ -116,8 +166,8 @@ def _not_on_record(facts: Facts) -> Sentence:
 # --- what comes ------------------------------------------------------------------------------
 
 
-def at_hour(facts: Facts, moment: datetime) -> list[Sentence]:
-    """The plan at a clock time."""
+def at_hour(facts: Facts, moment: datetime, loads: Sequence[str] = ()) -> list[Sentence]:
+    """The plan at a clock time, with the loads that are asked about."""
     hour = moment.replace(minute=0, second=0, microsecond=0)
     ids = [key for key in facts if key.startswith("plan.price@")]
     key = next((k for k in ids if facts[k].at.replace(minute=0, second=0, microsecond=0) == hour), "")
@@ -129,6 +179,13 @@ def at_hour(facts: Facts, moment: datetime) -> list[Sentence]:
         if facts.number(f"plan.{verb}{at}") >= 1.0:
             battery = f"the battery {verb}s {say(f'plan.{verb}{at}')}"
     text = f"From {say.clock(key)} power is expected at {say(key)}, {battery}, and the load is {say(f'plan.load{at}')}"
+    for name in loads:
+        group = next((group for group in ("machine", "bidder") if f"{group}.{name}.name" in facts), "")
+        if group and f"ahead.kw_{name}" in facts:
+            text += f", {say.bare(f'{group}.{name}.name')} {say(f'ahead.kw_{name}')}"
+    if "ahead.import" in facts and "ahead.export" in facts:
+        way = "export" if facts.number("ahead.export") > 0.05 else "import"
+        text += f", with {say(f'ahead.{way}')} {'to' if way == 'export' else 'from'} the grid"
     if f"plan.soc{at}" in facts:
         text += f"; the state of charge ends at {say(f'plan.soc{at}')}"
     if f"forecast.lower{at}" in facts:
@@ -136,17 +193,29 @@ def at_hour(facts: Facts, moment: datetime) -> list[Sentence]:
     return [say.close(text + ".")]
 
 
-def _ahead(facts: Facts, asked: When) -> list[Sentence]:
+def _ahead(facts: Facts, asked: When, only: str, machines: Sequence[str]) -> list[Sentence]:
     if "ahead.price_mean" not in facts:
         return [_beyond(facts)]
-    out = [_prices(facts, "ahead", f"{asked.said} power is expected at"), *_set_points(facts, "ahead")]
+    out = [] if only not in ("", "price") else [_prices(facts, "ahead", f"{asked.said} power is expected at")]
+    if only == "grid" and "ahead.drawn" in facts:
+        say = Say(facts)
+        text = f"{asked.said} the plan draws {say('ahead.drawn')} from the grid, and delivers"
+        out.append(say.close(f"{text} {say('ahead.delivered')} to it."))
+    out += (
+        []
+        if only in ("price", "money", "grid")
+        else _set_points(facts, "ahead", only, "" if out else asked.said, machines)
+    )
     say = Say(facts)
-    if "ahead.brings" in facts:
-        text = f"The plan brings {say('ahead.brings')} in that time at the prices that it expects"
+    if only == "money" and machines:
+        out.append(Sentence("What one of them brings ahead is not told apart: the plan counts the whole site."))
+    if "ahead.brings" in facts and only in ("", "money"):
+        when_ = "in that time" if out else asked.said
+        text = f"The plan brings {say('ahead.brings')} {when_} at the prices that it expects"
         worth = ", with tenants' power at what they bid: they pay that at most" if facts.members("bidder") else ""
         out.append(say.close(f"{text}{worth}."))
     say = Say(facts)
-    if "ahead.soc" in facts:
+    if "ahead.soc" in facts and only in ("", "battery"):
         out.append(say.close(f"The state of charge ends at {say('ahead.soc')}."))
     if "plan.end" in facts and facts["plan.end"].at < asked.end:
         say = Say(facts)
@@ -172,10 +241,10 @@ def _prices(facts: Facts, side: str, begins: str) -> Sentence:
     return say.close(f"{begins} {say(f'{key}_mean')} on average, from {low} to {high}.")
 
 
-def _set_points(facts: Facts, side: str) -> list[Sentence]:
-    """What the battery did and who ran."""
+def _set_points(facts: Facts, side: str, only: str, said: str, machines: Sequence[str]) -> list[Sentence]:
+    """What the battery did and who ran, or `only` one of the two; `said` names the time, `machines` some of them."""
     say, past, out = Say(facts), side == "past", []
-    if f"{side}.charged" in facts:
+    if f"{side}.charged" in facts and only != "machines":
         took = facts.number(f"{side}.charged") >= 0.5, facts.number(f"{side}.discharged") >= 0.5
         parts = [
             f"{verb} {say(f'{side}.{key}')}"
@@ -187,11 +256,24 @@ def _set_points(facts: Facts, side: str) -> list[Sentence]:
         ]  # fmt: skip
         if not parts:
             say(f"{side}.charged")
-        out.append(say.close(f"The battery {listed(parts) if parts else 'rested' if past else 'rests'}."))
+        begin = f"{said} the" if said else "the"
+        out.append(say.close(f"{begin} battery {listed(parts) if parts else 'rested' if past else 'rests'}."))
     say = Say(facts)
-    names = [name for name in facts.members("machine") if f"{side}.on_{name}" in facts]
-    if names:
+    served = [name for name in machines if f"{side}.had_{name}" in facts]
+    if served:
+        has_ = listed(f"{say.bare(f'bidder.{name}.name')} {say(f'{side}.had_{name}')}" for name in served)
+        begin = f"{said}, of" if said else "of"
+        out.append(say.close(f"{begin} {say(f'{side}.covered')}, with power: {has_}."))
+        return out
+    names = [name for name in machines or facts.members("machine") if f"{side}.on_{name}" in facts]
+    if names and only != "battery":
         runs = [f"{say.bare(f'machine.{name}.name')} {say(f'{side}.on_{name}')}" for name in names]
         verb = "ran" if past else "run"
-        out.append(say.close(f"Of {say(f'{side}.covered')}, machines {verb}: {listed(runs)}."))
+        begin = f"{said}, of" if said and not out else "of"
+        out.append(say.close(f"{begin} {say(f'{side}.covered')}, machines {verb}: {listed(runs)}."))
+        made = [name for name in machines if f"asset.{name}.profit" in facts and past]
+        if made:
+            say = Say(facts)
+            each = listed(f"{say.bare(f'asset.{name}.name')} made {say(f'asset.{name}.profit')}" for name in made)
+            out.append(say.close(f"With power and cooling paid, {each}."))
     return out

@@ -49,7 +49,20 @@ def gather(ledger: Ledger, wall: datetime | None = None) -> Facts:
     stale = _state(book, ledger, wall, alive)
     for topic in (_prices, _pnl, _forecast):
         topic(book, ledger)
-    for figures in (_battery, _machines, _curtail, _power, _money, _plan, _hours, _changes, _spreads, _auction, _risk):
+    for figures in (
+        _battery,
+        _machines,
+        _machine_counts,
+        _curtail,
+        _power,
+        _money,
+        _plan,
+        _hours,
+        _changes,
+        _spreads,
+        _auction,
+        _risk,
+    ):
         figures(book)
     return Facts(book.facts, snap.at.astimezone(book.zone), snap.cycle_id, stale)
 
@@ -202,6 +215,8 @@ def _battery(book: Book) -> None:
     book.put("battery.discharging", "discharging power now", max(-kw, 0.0), "kW")
     book.put("battery.charge_limit", "charging limit", battery.charge_kw, "kW")
     book.put("battery.discharge_limit", "discharging limit", battery.discharge_kw, "kW")
+    round_trip = 100.0 * battery.efficiency_charge * battery.efficiency_discharge
+    book.put("battery.round_trip", "share of the energy charged that comes back", round_trip, "%")
     power = snap.plan["power_price_usd_per_kwh"][0]
     power = snap.cycle["prices"]["energy_usd_per_mwh"] / 1000.0 if power is None else power
     cost = (power + battery.wear_usd_per_kwh) / battery.efficiency_charge
@@ -238,6 +253,15 @@ def _machines(book: Book) -> None:
             _rule(book, short, ruled[strike.type])
         else:
             _turn(book, short, machine, strike)
+
+
+def _machine_counts(book: Book) -> None:
+    """Machines of all types together."""
+    known = strikes(book.snap)
+    count, running = (float(sum(getattr(row, name) for row in known)) for name in ("count", "running"))
+    book.put("machines.count", "machines there are, of all types", count)
+    book.put("machines.running", "machines on, of all types", running)
+    book.put("machines.off", "machines off, of all types", count - running)
 
 
 def _rule(book: Book, short: str, rule: RuleStanding) -> None:
@@ -505,6 +529,8 @@ def _auction(book: Book) -> None:
     book.put("auction.capacity", "power offered", body["capacity_kw"], "kW")
     book.put("auction.welfare", "value above the reserve price", body["welfare"], book.rate)
     payments = {payment["bidder"]: payment for payment in body["payments"]}
+    tenants = {tenant.name for tenant in book.snap.site.tenants}
+    book.put("site.tenants", "tenants of this site", float(len(tenants)))
     for bidder in dict.fromkeys(row["bidder"] for row in body["allocation"]):
         rows = [row for row in body["allocation"] if row["bidder"] == bidder]
         key = f"bidder.{book.name('bidder', bidder)}"
@@ -514,7 +540,14 @@ def _auction(book: Book) -> None:
             ("value", "worth to it, by its own bid", "value_usd_per_h", book.rate),
         ):
             book.put(f"{key}.{name}", f"{bidder}: {label}", math.fsum(row[field] for row in rows), unit)
+        if bidder in tenants:
+            book.put(f"{key}.is", f"{bidder}: what it is", "tenant")
         _payment(book, key, bidder, payments.get(bidder))
+        kw, pays = (
+            book.facts[f"{key}.{name}"].value if f"{key}.{name}" in book.facts else 0.0 for name in ("kw", "pays")
+        )
+        if isinstance(kw, float) and isinstance(pays, float) and kw > 0.05 and pays > 0.0:
+            book.per_kwh(f"{key}.per_kwh", f"{bidder}: pays for a kWh of its power", pays / kw)
     book.kind = "cycle"
 
 

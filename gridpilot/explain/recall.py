@@ -7,7 +7,6 @@ their ids and stand in `Facts.earlier`. Nothing is added where the ledger has no
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,46 +14,86 @@ from typing import Final
 
 import numpy as np
 
+from gridpilot.explain import events, record, subject
 from gridpilot.explain.fact import Facts
 from gridpilot.explain.facts import Book, decided
-from gridpilot.explain.when import When, when
+from gridpilot.explain.when import Unclear, When, in_the_past, when
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision, market, reading
 from gridpilot.monitor.decision import Snapshot, times, values
 from gridpilot.monitor.lapse import lapse
 from gridpilot.risk.stress import plan_course
-from gridpilot.values import Array, Times, as_array, to_utc
+from gridpilot.values import Array, Times, as_array, to_stamp, to_utc
 
 ON: Final = 0.5  # of one machine's power; more is running
 MOST_ENTRIES: Final = 5000
+# What a question of today needs the decisions for.
+COURSE: Final = r"\bdecisions?\b|\bcycles?\b|\bhours?\b|\bran\b|\brun|\bkwh\b|charg"
+NO_LOADS: Final = ("battery", "cooling")  # bidders that nobody switches
 LEADS_H: Final = (12, 1)  # before a moment: the forecasts that are held against what came
 
 
 def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
-    """The facts, with those about the time that the question names."""
-    asked = None if facts.at is None else when(question, facts.at)
-    snap = None if asked is None else decision.load(ledger, facts.cycle_id)
-    if not isinstance(asked, When) or facts.at is None or snap is None:
-        return facts
+    """The facts, with those about the time that the question names, or about the record that it asks for."""
+    asked = subject.spelled(question)
+    time = None if facts.at is None else when(asked, facts.at)
+    known = time is not None or bool(events.asked(asked)) or subject.has(subject.RECORDED + r"|\btoday\b", asked)
+    snap = decision.load(ledger, facts.cycle_id) if known and facts.at is not None else None
+    if facts.at is None or snap is None or isinstance(time, Unclear):
+        return facts if facts.at is None or snap is None else _compared(asked, facts, ledger, snap)
     book = Book(snap)
-    _reach(book, ledger)
-    earlier = None
-    if not asked.past(facts.at):
-        if not asked.moment:
-            _ahead(book, asked)
-    elif asked.moment:
-        earlier = _in_force(book, ledger, asked.start)
-        for lead_h in LEADS_H:
-            _foreseen(book, ledger, asked.start - timedelta(hours=lead_h), asked)
-    elif not asked.too_old(facts.at):
-        _past(book, ledger, asked)
-        _foreseen(book, ledger, asked.start, asked)
-        if "past.decisions" not in book.facts:
-            earlier = _in_force(book, ledger, asked.start)
+    earlier = _of_time(book, ledger, asked, time, facts.at) if time is not None else None
+    stretch = subject.past(asked, facts.at)
+    if stretch is not None and not stretch.too_old(facts.at):
+        _past(book, ledger, stretch, course=time is not None or subject.has(COURSE, asked))
+    if stretch is not None and subject.has(r"\bpeak\b.*\bmonth", asked):
+        record.month(book, ledger)
+    if kinds := events.asked(asked):
+        events.add(book, ledger, kinds, None if time is None or time.moment or not time.past(facts.at) else time)
+        loads = [name for group in ("machine", "bidder") for name in subject.named(facts, group, asked)]
+        events.switched(book, ledger, [name for name in dict.fromkeys(loads) if name not in NO_LOADS], facts)
     found = dict(facts.by_id) | book.facts
     if earlier is not None and earlier.at is not None:
         found |= {dated(fact.id, earlier): replace(fact, id=dated(fact.id, earlier)) for fact in earlier.values()}
     return replace(facts, by_id=found, earlier=earlier)
+
+
+def _of_time(book: Book, ledger: Ledger, question: str, asked: When, now: datetime) -> Facts | None:
+    """The facts of the time that is named; those of the decision in force then, where it is past."""
+    _reach(book, ledger)
+    if not over(question, asked, now):
+        _ahead(book, asked)
+    elif asked.moment:
+        for lead_h in LEADS_H:
+            _foreseen(book, ledger, asked.start - timedelta(hours=lead_h), asked)
+        return _in_force(book, ledger, asked.start)
+    elif not asked.too_old(now):
+        _foreseen(book, ledger, asked.start, asked)
+        if not ledger.entries("cycle", since=record.bounds(ledger, asked)[0], until=asked.end, limit=1):
+            return _in_force(book, ledger, asked.start)
+    return None
+
+
+def over(question: str, asked: When, now: datetime) -> bool:
+    """Whether a time is past: the clock time of this very moment is, where the question is about what has happened."""
+    return asked.past(now) or (asked.moment and asked.start <= now and in_the_past(question))
+
+
+def _compared(question: str, facts: Facts, ledger: Ledger, snap: Snapshot) -> Facts:
+    """The facts of two days that are compared."""
+    days = None if facts.at is None else subject.pair(question, facts.at)
+    if days is None or facts.at is None:
+        return facts
+    book = Book(snap)
+    for side, day in zip(("past", "before"), days, strict=True):
+        if not day.too_old(facts.at):
+            record.settled(book, ledger, side, day)
+            start, end = record.bounds(ledger, day)
+            rows = ledger.prices(snap.cycle["source"], since=start, until=end)
+            book.kind = "prices"
+            record.prices(book, side, rows.timestamp, rows.energy_usd_per_mwh)
+            book.kind = "cycle"
+    return replace(facts, by_id=dict(facts.by_id) | book.facts)
 
 
 def dated(fact_id: str, earlier: Facts) -> str:
@@ -147,62 +186,67 @@ class _Course:
     loads_kw: Mapping[str, Array]
 
 
-def _past(book: Book, ledger: Ledger, asked: When) -> None:
-    """What power cost, what ran, and what it earned."""
-    snap, first = book.snap, market.since(ledger)
-    start = asked.start.astimezone(UTC) if first is None else max(first, asked.start.astimezone(UTC))
-    end = asked.end.astimezone(UTC)
+def _past(book: Book, ledger: Ledger, asked: When, *, course: bool) -> None:
+    """What power cost, what it earned and how it was decided; with its `course`, what ran."""
+    snap = book.snap
+    start, end = record.bounds(ledger, asked)
     rows = ledger.prices(snap.cycle["source"], since=start, until=end)
-    if len(rows):
-        book.kind = "prices"
-        _prices(book, "past", rows.timestamp, rows.energy_usd_per_mwh)
-        book.kind = "cycle"
-    entries = ledger.entries("cycle", since=start, until=end, limit=MOST_ENTRIES)
-    if not entries:
-        return
-    book.put("past.decisions", "decisions on record in that time", float(len(entries)))
-    for origin in ("override", "hold", "failsafe", "estop"):
-        n = sum(entry.body["dispatch"]["origin"] == origin for entry in entries)
-        if n:
-            book.put(f"past.{origin}", f"of those decisions, by {origin}", float(n))
-    track = reading.track(ledger, snap, (snap.at - start).total_seconds() / 3600.0)
-    hours = as_array(np.minimum(_overlap(track.timestamp, snap.step_s, start, end), track.known_h))
-    _set_points(book, "past", _Course(track.timestamp, hours, track.battery_kw, track.loads_kw))
-    _settled(book, ledger, start, end)
-
-
-def _settled(book: Book, ledger: Ledger, start: datetime, end: datetime) -> None:
-    """The money of the settlements that began in that time."""
-    entries = ledger.entries("settlement", since=start, limit=MOST_ENTRIES)
-    bodies = [e.body for e in entries if start <= datetime.fromisoformat(e.body["start"]) < end]
-    if not bodies:
-        return
-    profit, always, hours = (math.fsum(b[key] for b in bodies) for key in ("profit_usd", "always_on_usd", "hours"))
-    book.kind = "settlement"
-    book.put("past.profit", "settled profit in that time", profit, book.money)
-    book.put("past.gain", "settled profit in that time above always on", profit - always, book.money)
-    book.put("past.hours", "settled hours in that time", hours, "h")
+    book.kind = "prices"
+    record.prices(book, "past", rows.timestamp, rows.energy_usd_per_mwh)
     book.kind = "cycle"
+    record.settled(book, ledger, "past", asked)
+    record.foresight(book, ledger, asked)
+    ends = end + timedelta(seconds=1) if end == snap.at else end  # the decision of this moment is one of them
+    entries = ledger.entries("cycle", since=start, until=ends, limit=MOST_ENTRIES) if course else []
+    if entries:
+        record.decisions(book, entries)
+        track = reading.track(ledger, snap, (snap.at - start).total_seconds() / 3600.0)
+        hours = as_array(np.minimum(_overlap(track.timestamp, snap.step_s, start, end), track.known_h))
+        _set_points(book, "past", _Course(track.timestamp, hours, track.battery_kw, track.loads_kw))
 
 
 def _ahead(book: Book, asked: When) -> None:
     """What the plan in force holds for that time, as far as it reaches."""
     snap: Snapshot = book.snap
     stamps = times(snap.plan["timestamp"])
+    if asked.moment:
+        _grid(book, asked)
+        return
     hours = _overlap(stamps, snap.step_s, asked.start.astimezone(UTC), asked.end.astimezone(UTC))
     inside = hours > 0.0
     if not inside.any():
         return
     book.kind = "plan"
-    _prices(book, "ahead", stamps[inside], values(snap.plan["energy_usd_per_mwh"])[inside])
+    record.prices(book, "ahead", stamps[inside], values(snap.plan["energy_usd_per_mwh"])[inside])
     battery = values(snap.plan["charge_kw"]) - values(snap.plan["discharge_kw"])
     loads = {name: values(kw) for name, kw in snap.plan["loads_kw"].items()}
     _set_points(book, "ahead", _Course(stamps, hours, battery, loads))
     brings = plan_course(snap.plan, snap.site, snap.units) * hours / (snap.step_s / 3600.0)
     label = "what the plan brings in that time at its own prices, tenants at their bids"
     book.put("ahead.brings", label, float(np.sum(brings[inside])), book.money, to_utc(stamps[inside][0]))
+    for name, way, label in (("drawn", "import", "from"), ("delivered", "export", "to")):
+        kwh = float(np.sum(values(snap.plan[f"{way}_kw"]) * hours))
+        book.put(
+            f"ahead.{name}", f"planned energy {label} the grid in that time", kwh, "kWh", to_utc(stamps[inside][0])
+        )
     soc = 100.0 * values(snap.plan["soc_frac"])[inside][-1]
     book.put("ahead.soc", "planned state of charge at its end", float(soc), "%", to_utc(stamps[inside][-1]))
+    book.kind = "cycle"
+
+
+def _grid(book: Book, asked: When) -> None:
+    """What the plan draws from the grid, or delivers to it, at a clock time."""
+    stamps = times(book.snap.plan["timestamp"])
+    i = int(np.searchsorted(stamps, to_stamp(asked.start), side="right")) - 1
+    if i < 0 or asked.start >= to_utc(stamps[i]) + timedelta(seconds=book.snap.step_s):
+        return
+    book.kind = "plan"
+    for way, label in (("import", "planned draw from the grid"), ("export", "planned delivery to the grid")):
+        book.put(f"ahead.{way}", label, book.snap.plan[f"{way}_kw"][i], "kW", to_utc(stamps[i]))
+    machines = {machine.type for machine in book.snap.site.machines}
+    for name, kw in book.snap.plan["loads_kw"].items():
+        short = book.name("machine" if name in machines else "bidder", name)
+        book.put(f"ahead.kw_{short}", f"{name}: planned power", kw[i], "kW", to_utc(stamps[i]))
     book.kind = "cycle"
 
 
@@ -211,16 +255,6 @@ def _overlap(stamps: Times, step_s: int, start: datetime, end: datetime) -> Arra
     first = stamps.astype("datetime64[s]").astype(np.int64)
     inside = np.minimum(first + step_s, end.timestamp()) - np.maximum(first, start.timestamp())
     return as_array(np.clip(inside, 0.0, None) / 3600.0)
-
-
-def _prices(book: Book, side: str, stamps: Times, price: Array) -> None:
-    known = np.isfinite(price)
-    if not known.any():
-        return
-    at, price = stamps[known], price[known]
-    book.price(f"{side}.price_mean", "mean price of that time", float(np.mean(price)), to_utc(at[0]))
-    for name, i in (("lowest", int(np.argmin(price))), ("highest", int(np.argmax(price)))):
-        book.price(f"{side}.price_{name}", f"{name} price of that time", float(price[i]), to_utc(at[i]))
 
 
 def _set_points(book: Book, side: str, course: _Course) -> None:
@@ -234,6 +268,13 @@ def _set_points(book: Book, side: str, course: _Course) -> None:
         for name, sign in (("charged", 1.0), ("discharged", -1.0)):
             kwh = float(np.sum(np.clip(sign * course.battery_kw, 0.0, None) * course.hours))
             book.put(f"{side}.{name}", f"energy {name} in that time", kwh, "kWh", start)
+    site = book.snap.site
+    for name in (*(tenant.name for tenant in site.tenants), *(job.name for job in site.jobs)):
+        kw = course.loads_kw.get(name)
+        if kw is not None:
+            had = float(np.sum(course.hours[kw > ON]))
+            key = f"{side}.had_{book.name('bidder', name)}"
+            book.put(key, f"{name}: hours with power in that time", had, "h", start)
     for machine in book.snap.site.machines:
         kw = course.loads_kw.get(machine.type)
         if kw is not None:

@@ -405,6 +405,47 @@ def tenant_sentence(facts: Facts, name: str) -> Sentence:
     return say.close(text + ".")
 
 
+def others_sentence(facts: Facts, told: Container[str]) -> list[Sentence]:
+    """What the bidders that pay nothing for it get, in one sentence: the site's own machines, jobs and battery."""
+    say = Say(facts)
+    rest = [name for name in facts.members("bidder") if name not in told and facts.number(f"bidder.{name}.kw") >= 0.05]
+    if not rest:
+        return []
+    got = listed(f"{say.bare(f'bidder.{name}.name')} {say(f'bidder.{name}.kw')}" for name in rest)
+    return [say.close(f"The site's own loads get the rest and pay nothing: {got}.")]
+
+
+def most_sentence(facts: Facts, *, tenants: bool) -> Sentence:
+    """Who pays most now, from most to least; of all bidders, or of the tenants alone."""
+    say = Say(facts)
+    paying = [name for name in facts.members("bidder") if facts.number(f"bidder.{name}.pays") >= 0.005]
+    paying = [name for name in paying if not tenants or facts.word(f"bidder.{name}.is") == "tenant"]
+    if not paying:
+        return Sentence("Nobody pays for power now.")
+    paying.sort(key=lambda name: -facts.number(f"bidder.{name}.pays"))
+    shown = listed(f"{say.bare(f'bidder.{name}.name')} {say(f'bidder.{name}.pays')}" for name in paying)
+    own = [name for name in paying if facts.word(f"bidder.{name}.is") != "tenant"]
+    note = ""
+    if own and len(own) < len(paying):
+        names = listed(say.bare(f"bidder.{name}.name") for name in own)
+        note = f"; {names} {_are(own)} the site's own: that is on paper only"
+    return say.close(f"From most to least, they pay: {shown}{note}.")
+
+
+def per_kwh_sentences(facts: Facts, names: list[str]) -> list[Sentence]:
+    """What a kWh costs those who are named, or every tenant."""
+    tenants = [name for name in facts.members("bidder") if facts.word(f"bidder.{name}.is") == "tenant"]
+    out = []
+    for name in names or tenants:
+        say, key = Say(facts), f"bidder.{name}"
+        if f"{key}.per_kwh" in facts:
+            text = f"{say.bare(f'{key}.name')} pays {say(f'{key}.per_kwh')} now"
+            out.append(say.close(f"{text}: {say(f'{key}.pays')} for {say(f'{key}.kw')}."))
+        else:
+            out.append(say.close(f"{say.bare(f'{key}.name')} pays nothing now."))
+    return out or [Sentence("This site has no tenants.")]
+
+
 def auction_sentence(facts: Facts) -> Sentence:
     """What was offered, and at which price it cleared."""
     say = Say(facts)

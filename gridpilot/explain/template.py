@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gridpilot.explain import course
+from gridpilot.explain import course, happened, money, stock, subject, tally, words
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
+from gridpilot.explain.subject import has, named
 from gridpilot.explain.when import FORMS, SEVERAL, Unclear, When, in_the_past, when
 from gridpilot.monitor.health import ALL_OFF
 
@@ -32,6 +33,7 @@ SUGGESTIONS = (
     "How old are the data, and is anything wrong?",
 )
 LONGEST_QUESTION = 2000
+SHORT = 4  # words: what is but a time ("yesterday at 20:00?") is about the site
 ANY = r"\w"  # a topic whose reply itself knows whether it has something to say
 
 ACT = (
@@ -45,12 +47,14 @@ UNKEPT = (
     "I have no facts about that: I read prices, forecasts, plans, set points, payments, money, risk and alarms, and "
     "make up nothing else."
 )
+NO_CAUSE = "Why the market's price is what it is, is not on record: I have the price, not its causes."
 UNKNOWN = "I do not know that. " + KNOWS
 
 _VERBS = (
     r"dispatch|stop|start|switch|turn|set(?! points?\b)|shut|charge(?! level)|discharge|sell|buy|run|release|override|"
     r"kill|cancel|send|change(?! of)|increase|decrease|reduce|raise|lower(?! limit)|curtail|shed|enable|disable|"
-    r"restart|reset|delete|drop|insert|write|update(?! me)|hold(?! on)|activate|trip|reboot|execute|put|"
+    r"undo|revert|acknowledge|approve|restart|reset|delete|drop|insert|write|update(?! me)|hold(?! on)|activate|trip|"
+    r"reboot|execute|put|"
     r"power (?:off|on|up|down)"
 )
 _ACT = re.compile(
@@ -76,10 +80,31 @@ _FORECAST = r"forecast|predict|foresee|foresaw|expected|\bbands?\b"
 _UNKEPT = (
     r"\bco2\b|\bcarbon\b|\bemissions?\b|greenhouse|footprint|\brenewables?\b|\bsolar\b|\bwind(y|s)?\b|\bweather\b|"
     r"\brain|\bsun(ny|shine)\b|humidity|temperatures?\b|\bbitcoin price|\bbtc price|\bdifficulty\b|\bwater\b|"
-    r"\bnoise\b|\bstaff\b|\bon shift\b|\bnews\b|\bcompetitors?\b"
+    r"\bhow old (is|are) (the |our )?(batter|machine|miner|site|~)|\bcycles\b.*(~|batter)|\bnoise\b|\bhow (hot|cold|"
+    r"warm)\b|\bstaff\b|\bemployees?\b|\bon shift\b|\blogged in\b|\bnews\b|\bcompetitors?\b|"
+    r"\bneighbou?rs?\b|"
+    r"\belsewhere\b|\bindustry\b|\b(other|another|rival)s? (compan|miners?\b|sites?\b|operators?\b|firms?\b|"
+    r"data ?cent)|"
+    r"\btax(es)?\b|\bvat\b|\bsalar|\bwages?\b|\binsurance\b|\bpay ?back\b|\bamorti|\bdepreciat|\broi\b|\bcapex\b|"
+    r"\binvest|\b(my|a|the|electric) (car|house|home)\b|\b(gas|oil|coal|diesel|nuclear|hydrogen)\b|"
+    r"\bhow much (does|do|is|are) (an?|new) [\w ]*\bcosts?\b|\bwill\b.*\b(grid|network) (fail|break)|"
+    r"\bprices? of (?!power|energy|electric|hash|token|stored|site|to|yesterday|this|that|the|an? |last|next|\d|ex|im|"
+    r"grid)|"
+    r"\b(price|cost|power|electricity)s? in (?!the\b|th|an?\b|our|usd|eur|dollar|index|total|each|every|half|one|two|"
+    r"three|four|five|six|seven|eight|nine|ten|eleven|twelve|general|detail|[mk]wh|advance|future|\d|which|jan|feb|mar|"
+    r"apr|may|ju[nl]|aug|sep|oct|nov|dec)"
+)
+# Of whom money is asked.
+_WHOSE = r"\bwhat (?:do|does|did|will) ([a-z][\w-]*) (?:pay|bid|cost|earn)s?\b"
+_OURS = re.compile(
+    r"we|i|it|they|you|us|every(?:body|one)|anyone|each|one|this|that|all|site|power|energy|electricity|batter(?:y|"
+    r"ies)|"
+    r"machines|miners|mining|tenants|bidders|customers|jobs|grid|imports?|exports?|cooling|hashing|inference|wear|"
+    r"running|storing|charging|discharging|curtailment|reserve|overrides|stops|loads?"
 )
 _ABOUT = re.compile(
-    r"\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|batter|charg|machine|miner|load|\bearn|\bmade?\b|"
+    r"\bnumbers?\b|\bfigures?\b|\bresults?\b|\breport\b|\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|"
+    r"batter|charg|machine|miner|load|\bearn|\bmade?\b|"
     r"\bmake\b|money|profit|\blos[et]|\bwhy\b|site|\brun|\bran\b|\bon\b|\boff\b|decision|decide|expect|cheap|dear|"
     r"what (was|is|about|comes)|\bgo(es|ing)? on\b|went",
     re.IGNORECASE,
@@ -99,7 +124,7 @@ class Answer:
 
 def answer(question: str, facts: Facts) -> Answer:
     """Answer from the facts, or say what can be asked. Where data are stale, their age comes first."""
-    asked = " ".join(question[:LONGEST_QUESTION].replace("’", "'").split())
+    asked = subject.spelled(" ".join(question[:LONGEST_QUESTION].replace("’", "'").split()))
     if _SECRET.search(question):
         return _pack("secret", [Sentence(SECRET)], refused=True)
     if any(_ACT.search(part) for part in re.split(r"[.;!?\n,:]+", question[:LONGEST_QUESTION])):
@@ -147,44 +172,55 @@ def _not_so(facts: Facts, asked: str) -> list[Sentence]:
     if "battery.power" not in facts:
         return []
     for verb, pattern in (("discharging", r"\bdischarg"), ("charging", r"\bcharg")):
-        if re.search(pattern, asked, re.IGNORECASE) and facts.number(f"battery.{verb}") < 0.05:
-            return [Sentence(f"It is not {verb} now.", (f"battery.{verb}",))]
+        if not has(pattern, asked):
+            continue
+        does, doubted = facts.number(f"battery.{verb}") >= 0.05, has(r"\bnot\b|n't\b", asked)
+        if does == doubted:
+            return [Sentence(f"It is {verb} now." if does else f"It is not {verb} now.", (f"battery.{verb}",))]
+        return [] if does else [Sentence(f"It is not {verb} now.", (f"battery.{verb}",))]
     return []
 
 
-def _named(facts: Facts, group: str, asked: str) -> list[str]:
-    """Members of a group whose name is in the question."""
-    words = f" {re.sub(r'[^a-z0-9]+', ' ', asked.lower())} "
-    out = []
-    for member in facts.members(group):
-        name = re.sub(r"[^a-z0-9]+", " ", facts.word(f"{group}.{member}.name").lower()).strip()
-        if name and re.search(rf" {re.escape(name)}s? ", words):
-            out.append(member)
-    return out
-
-
 def _machine(facts: Facts, asked: str) -> list[Sentence]:
-    named = _named(facts, "machine", asked)
+    own = named(facts, "machine", asked)
     general = re.search(r"\b(machines?|miners?|mining|break[ -]?evens?|strikes?|strike price)\b", asked, re.IGNORECASE)
-    chosen = named or (facts.members("machine") if general else [])
+    chosen = own or (facts.members("machine") if general else [])
     trouble = tell.control_sentence(facts) if chosen else None
     return [*([trouble] if trouble else []), *(tell.machine_sentence(facts, name) for name in chosen)]
 
 
 def _bidder(facts: Facts, asked: str) -> list[Sentence]:
     """What each named one has; asked for a time, with its planned changes."""
-    named = _named(facts, "bidder", asked)
+    chosen = named(facts, "bidder", asked)
     later = re.search(r"\bwhen\b|\bnext\b|\bwill\b", asked, re.IGNORECASE) is not None
-    names = {facts.word(f"bidder.{name}.name") for name in named} if later else set()
-    return [*(tell.tenant_sentence(facts, name) for name in named), *tell.change_sentences(facts, names)]
+    names = {facts.word(f"bidder.{name}.name") for name in chosen} if later else set()
+    return [*(tell.tenant_sentence(facts, name) for name in chosen), *tell.change_sentences(facts, names)]
 
 
 def _auction(facts: Facts, asked: str) -> list[Sentence]:
-    chosen = _named(facts, "bidder", asked) or facts.members("bidder")
-    return [tell.auction_sentence(facts), *(tell.tenant_sentence(facts, name) for name in chosen)]
+    chosen = named(facts, "bidder", asked)
+    if has(r"\bper kwh\b|\bper unit\b|\brates?\b|\btariff", asked):
+        return tell.per_kwh_sentences(facts, chosen)
+    if (
+        not chosen
+        and not has(r"\bgets?\b|\bbids?\b", asked)
+        and has(r"\b(?:most|best|biggest|largest|top|highest|least)\b", asked)
+    ):
+        tenants_only = has(r"\btenants?\b|\bcustomers?\b", asked)
+        return [tell.most_sentence(facts, tenants=tenants_only), tell.auction_sentence(facts)]
+    tenants = [name for name in facts.members("bidder") if facts.word(f"bidder.{name}.is") == "tenant"]
+    if not chosen and tenants and has(r"\btenants?\b|\bcustomers?\b", asked):
+        return [tell.tenant_sentence(facts, name) for name in tenants]
+    told = chosen or [name for name in facts.members("bidder") if name in tenants or f"bidder.{name}.pays" in facts]
+    rest = [] if chosen else tell.others_sentence(facts, told)
+    return [tell.auction_sentence(facts), *(tell.tenant_sentence(facts, name) for name in told), *rest]
 
 
 def _control(facts: Facts, asked: str) -> list[Sentence]:
+    sent = "dispatch.status" in facts and tell.control_sentence(facts) is None
+    if sent and has(r"\bobey|\btold\b|\bsen[dt]\b", asked):
+        say = Say(facts)
+        return [say.close(f"The newest set points are: {say('dispatch.status')}."), tell.mode_sentence(facts)]
     return [tell.mode_sentence(facts)]
 
 
@@ -213,13 +249,23 @@ def _at_time(facts: Facts, asked: str) -> list[Sentence]:
         return [Sentence(f"{time.why} {FORMS}")]
     if time is None or facts.at is None:
         return []
+    market = has(r"\bwhy (?:is|was|are|were|did|does|will)\b(?: \w+){0,2} prices?\b", asked)
+    cause = [Sentence(NO_CAUSE)] if market else []
+    if not time.past(facts.at) and has(r"\brisk|\blose\b|\bgo wrong\b|\bworst\b|\bbands?\b", asked):
+        return []  # these are of the whole plan
     foreseen = re.search(_FORECAST, asked, re.IGNORECASE) is not None
-    return course.about(facts, time, facts.at, happened=in_the_past(asked), foreseen=foreseen)
+    return cause + course.about(facts, asked, time, facts.at, foreseen=foreseen)
 
 
 def _unkept(facts: Facts, asked: str) -> list[Sentence]:
-    """What no fact is about, where no machine or bidder bears such a name."""
-    return [] if any(_named(facts, group, asked) for group in ("machine", "bidder")) else [Sentence(UNKEPT)]
+    """What no fact is about; names of machines, bidders and the site may hold such a word."""
+    names = [facts.word(f"{group}.{m}.name") for group in ("machine", "bidder") for m in facts.members(group)]
+    rest = asked.lower()
+    for name in sorted([facts.word("site.name"), *names], key=len, reverse=True):
+        rest = rest.replace(name.lower(), "~") if name else rest
+    who = re.search(_WHOSE, rest)
+    stranger = who is not None and not _OURS.fullmatch(who[1])
+    return [Sentence(UNKEPT)] if stranger or has(_UNKEPT, rest) else []
 
 
 def _no_time(facts: Facts, asked: str) -> list[Sentence]:
@@ -233,12 +279,19 @@ def _time(facts: Facts, asked: str) -> When | Unclear | None:
     if facts.at is None or re.search(r"\bcompare|\bversus\b|\bvs\b", asked, re.IGNORECASE):
         return None  # two times are a model's to compare
     topics = (pattern for _, pattern, _ in TOPICS if pattern != ANY)
-    known = _ABOUT.search(asked) or any(_named(facts, group, asked) for group in ("machine", "bidder"))
+    known = (
+        len(asked.split()) <= SHORT
+        or _ABOUT.search(asked)
+        or any(named(facts, group, asked) for group in ("machine", "bidder"))
+    )
     known = known or any(re.search(pattern, asked, re.IGNORECASE) for pattern in topics)
     return when(asked, facts.at) if known else None
 
 
 def _money(facts: Facts, asked: str) -> list[Sentence]:
+    """The site's money now and today; of one that is named, its own topic tells."""
+    if any(named(facts, group, asked) for group in ("machine", "bidder")):
+        return []
     say = Say(facts)
     earns = f"The site earns {say('rate.profit')} now, {say('rate.gain')} against every machine always on"
     income = [("rate.machines", "machines"), ("rate.tenants", "tenants"), ("rate.jobs", "jobs")]
@@ -264,13 +317,25 @@ def _money(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _price(facts: Facts, asked: str) -> list[Sentence]:
+    """What power costs, and how that is among the last prices; the causes of the market's price are not on record."""
+    if has(r"\bcharg|\bstor(e|ing)\b", asked):
+        return []  # the battery's sentence has what storing costs
+    only = next((name for name in ("hash", "token") if has(rf"\b{name} ?price", asked)), "")
+    if only and f"price.{only}" in facts:
+        say = Say(facts)
+        return [say.close(f"The {only} price is {say(f'price.{only}')}.")]
+    why = [Sentence(NO_CAUSE)] if has(r"\bwhy\b", asked) else []
     say = Say(facts)
     text = f"Power costs {say('price.energy')} since {say.clock('price.energy')}"
     if "price.rank" in facts:
         text += f"; {say('price.rank')} of the prices of the last {say('price.rank_days')} were lower"
         text += f" (mean {say.bare('price.mean')}, {say.bare('price.lowest')} to {say('price.highest')})"
-    out = [say.close(text + ".")]
-    for product in ("hash", "token"):
+    out = [*why, say.close(text + ".")]
+    if "price.highest" in facts and has(r"\bhighest\b|\blowest\b|\bspikes?\b|\bever\b|\bunusual", asked):
+        say = Say(facts)
+        high, low = (f"{say(f'price.{end}')} at {say.clock(f'price.{end}')}" for end in ("highest", "lowest"))
+        out.append(say.close(f"The highest of them was {high}, the lowest {low}."))
+    for product in ("hash", "token") if not why and has(r"\bprices\b", asked) else ():
         if f"price.{product}" in facts:
             say = Say(facts)
             out.append(say.close(f"The {product} price is {say(f'price.{product}')}."))
@@ -278,6 +343,19 @@ def _price(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _forecast(facts: Facts, asked: str) -> list[Sentence]:
+    if has(r"\bspikes?\b", asked) and in_the_past(asked):
+        return _price(facts, asked)
+    if has(r"\bwhy\b", asked) and not has(_FORECAST + r"|price|\bpower\b|\bit\b|\bcost", asked):
+        return []  # why something else goes up or down
+    if has(r"\b(?:which|what|who|how)\b.*\b(?:model|method|makes?|made)\b", asked):
+        say = Say(facts)
+        return [say.close(f"The forecast is made by: {say('forecast.method')}."), *_missed(facts)]
+    quality = has(r"\baccura|\bmae\b|\bbias|\bhow good|\bwrong\b|\berrors?\b|\bright\b|\bmiss", asked)
+    return [*([] if quality else [_foretold(facts)]), *_missed(facts)]
+
+
+def _foretold(facts: Facts) -> Sentence:
+    """Where the forecast is lowest and highest."""
     say = Say(facts)
     ends = []
     for name in ("lowest", "highest"):
@@ -285,10 +363,15 @@ def _forecast(facts: Facts, asked: str) -> list[Sentence]:
         band = f"{say.bare(f'{key}_lower')} to {say(f'{key}_upper')}"
         ends.append(f"{name} at {say.clock(key)}, {say(key)} (band {band})")
     text = f"Over the next {say('forecast.hours')} the price is forecast {listed(ends)}; the band is made to hold "
-    out = [say.close(f"{text}{say('forecast.level')} of the prices. Method: {say('forecast.method')}.")]
+    return say.close(f"{text}{say('forecast.level')} of the prices. Method: {say('forecast.method')}.")
+
+
+def _missed(facts: Facts) -> list[Sentence]:
+    """How far forecasts have missed."""
+    out = []
     say = Say(facts)
     if "forecast.error" in facts:
-        text = f"Its mean error on {say('forecast.days')} that it had not seen is {say('forecast.error')}."
+        text = f"The forecast's mean error on {say('forecast.days')} that it had not seen is {say('forecast.error')}."
         out.append(say.close(text))
     say = Say(facts)
     if "forecast.live_error" in facts:
@@ -299,11 +382,17 @@ def _forecast(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _risk(facts: Facts, asked: str) -> list[Sentence]:
-    return [tell.risk_sentence(facts)]
+    out = [tell.risk_sentence(facts)]
+    if has(r"draw ?down", asked) and "risk.drawdown" in facts:
+        say = Say(facts)
+        out.insert(0, say.close(f"The largest drawdown is {say('risk.drawdown')}."))
+    return out
 
 
 def _stale(facts: Facts, asked: str) -> list[Sentence]:
     out = [tell.stale_sentence(facts)]
+    if has(r"\bold\b|\bage\b|\bfresh|\blive\b|\bupdated?\b|up to date", asked) and not has(r"\bwrong\b|alarm", asked):
+        return out
     trouble = tell.control_sentence(facts)
     if trouble is not None:
         out.append(trouble)
@@ -320,6 +409,8 @@ def _soc(facts: Facts, asked: str) -> list[Sentence]:
     say = Say(facts)
     if "battery.soc" not in facts:
         return [Sentence("The state of charge is not known.")]
+    if has(r"\bm(?:in|ax)(?:imum)?\b|\blimits?\b", asked):
+        return [say.close(f"The battery's limits are {say.bare('battery.soc_min')} to {say('battery.soc_max')}.")]
     limits = f"its limits are {say.bare('battery.soc_min')} to {say('battery.soc_max')}"
     stored = f"{say('battery.stored')} of {say('battery.capacity')}"
     return [say.close(f"The battery is at {say('battery.soc')}, {stored}; {limits}."), tell.battery_sentence(facts)]
@@ -327,7 +418,6 @@ def _soc(facts: Facts, asked: str) -> list[Sentence]:
 
 def _limits(facts: Facts, asked: str) -> list[Sentence]:
     """Limits that the plan's first step touches; the shadow price says what the grid limit costs."""
-    grid = re.search(r"\bgrid\b|connection|import|export", asked, re.IGNORECASE) is not None
     say = Say(facts)
     found = []
     for way in ("import", "export"):
@@ -350,7 +440,7 @@ def _limits(facts: Facts, asked: str) -> list[Sentence]:
     text = f"These limits bind now: {listed(found)}" if found else "No limit binds now"
     if "plan.power_price" in facts:
         text += f"; more site power would be worth {say('plan.power_price')}"
-    return [*([tell.grid_sentence(facts)] if grid else []), say.close(text + ".")]
+    return [say.close(text + ".")]
 
 
 def _curtail(facts: Facts, asked: str) -> list[Sentence]:
@@ -373,6 +463,8 @@ def _plan(facts: Facts, asked: str) -> list[Sentence]:
     text = f"The plan is {say('plan.status')}, made by {say('plan.method')} in {say('plan.solve_time')}"
     if "plan.objective" in facts:
         text += f"; over its {say('plan.hours')} it is worth {say('plan.objective')}"
+    if has(r"\bsolver|\bhow long\b|\bworth\b|objective|\boptim", asked):
+        return [say.close(text + ".")]
     return [say.close(text + "."), *tell.spread_sentences(facts), *tell.change_sentences(facts)]
 
 
@@ -395,28 +487,43 @@ Reply = Callable[[Facts, str], list[Sentence]]
 TOPICS: tuple[tuple[str, str, Reply], ...] = (
     (
         "help",
-        r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example|who are you|^\W*(hello|hi|hey|thanks?)\b",
+        r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example|who are you|^\W*(hello|hi|hey|"
+        r"thanks?)( \w+)?\W*$",
         _help,
     ),
-    ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would", _what_if),
-    ("unkept", _UNKEPT, _unkept),
+    ("money", ANY, money.perfect),
+    ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would|how much would", _what_if),
+    ("unkept", ANY, _unkept),
+    ("word", ANY, words.meaning),
+    ("money", ANY, money.compare),
     ("when", ANY, _no_time),
+    ("happened", ANY, happened.reply),
+    ("ahead", ANY, tally.crossing),
+    ("money", ANY, money.reply),
+    ("count", ANY, tally.reply),
     ("at", ANY, _at_time),
+    ("stock", ANY, stock.reply),
+    ("limits", ANY, stock.connection),
     (
         "source",
         r"\bfrom where\b|where (do|does|are|is)\b.*\b(from|come)|credit|licen[cs]e|attribution|data source|"
-        r"simulat|\bis (this|it|that) real\b|which (market|source)",
+        r"simulat|\breal\b|which (market|source)",
         _source,
     ),
     (
         "forecast",
-        r"forecast|predict|cheapest|dearest|most expensive|"
+        r"forecast|predict|\bspikes?\b|\bprices? peak|\bpeak price|\bmae\b|\bbias|cheapest|dearest|most expensive|"
         r"how (sure|certain|confident)|confiden|uncertain|\bbands?\b|\berrors?\b|accura|"
         r"\b(go|going|goes|come|coming) (up|down)\b|\bris(e|ing)\b",
         _forecast,
     ),
-    ("curtail", r"curtail|could (be|we) (shed|drop)|customers?\b|service level|\bsla\b|slow(ed)?[ -]?down", _curtail),
-    ("risk", r"\brisk|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
+    (
+        "curtail",
+        r"curtail|(could|can) (be|we) (shed|drop|curtail)|interruptible|(?<!best )customers?\b|service level|\bsla\b|"
+        r"slow(ed)?[ -]?down",
+        _curtail,
+    ),
+    ("risk", r"\brisk|\bpaths?\b|\bscenario|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
     (
         "soc",
         r"\bsoc\b|state of charge|marginal value|energy worth|worth of (stored )?energy|"
@@ -426,27 +533,37 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("limits", r"\blimits?\b|\bbind|bottleneck|constrain|shadow", _limits),
     (
         "auction",
-        r"auction|\bwho (gets|has|pays)|\bpa(y|ys|ying|yments?|id)\b|tenants?|bidders?|\bbids?\b|clearing|"
-        r"reserve price",
+        r"auction|\bwho (gets|has|pays)|\bbest customer|\bserved\b|\bper kwh\b|\btariff|\bpa(y|ys|ying|yments?|id)\b|"
+        r"tenants?|"
+        r"bidders?|"
+        r"\bbids?\b|clearing|reserve price",
         _auction,
     ),
     (
         "stale",
-        r"stale|\bhow old\b|\bage\b|\bfresh|up to date|\bwrong\b|alarm|problem|warning|\bflag|broken|health|trust",
+        r"stale|\blive\b|\bupdated\b|\bhow old\b|\bage\b|\bfresh|up to date|\bwrong\b|alarm|problem|warning|\bflag|"
+        r"broken|"
+        r"health|trust|\bfeed\b|\b(everything|all) (ok|okay|fine|right|good|well)\b",
         _stale,
     ),
-    ("control", r"in control|overr(id|ule)|\bmode\b|e-?stop\b|emergency|fail-?safe|by hand", _control),
+    (
+        "control",
+        r"in control|\bin charge\b|\bon hold\b|\bobey|\bas (they|it) (was|were) told|\bwhat (was|did we) sen[dt]\b|"
+        r"\b(is|are) (the site|we|everything) (stopped|off|on hold)\b|overr(id|ule)|\bmode\b|e-?stop\b|emergency|"
+        r"fail-?safe|by hand",
+        _control,
+    ),
     ("plan", r"\bsolver|\boptim|objective", _plan),
     ("spread", r"spread|arbitrage|buy (low|at|and)|sell at", _spread),
     (
         "money",
-        r"money|\bearn|profit|p ?& ?l\b|\bpnl\b|\bmargins?\b|revenue|income|\bmade\b|\bmaking\b|\bmake\b|per hour|"
-        + _SPENT,
+        r"money|\bgain\b|\balways on\b|\bdoing nothing\b|\bearn|profit|p ?& ?l\b|\bpnl\b|\bmargins?\b|revenue|income|"
+        r"\bmade\b|\bmaking\b|\bmake\b|per hour|" + _SPENT,
         _money,
     ),
     (
         "grid",
-        r"\b(ex|im)port(s|ing|ed)?\b|\bselling\b|\bbuying\b|\bdraw(s|n|ing)?\b|\bload\b|consum|how much power",
+        r"\b(ex|im)port(s|ing|ed)?\b|\bsell(ing)?\b|\bbuying\b|\bdraw(s|n|ing)?\b|\bload\b|consum|how much power",
         _grid,
     ),
     ("next", r"\bnext\b|upcoming|what (comes|happens|follows)|going to happen|what changes|later\b", _next),
@@ -461,5 +578,10 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("machine", ANY, _machine),
     ("bidder", ANY, _bidder),
     ("next", r"\bwhen\b|\bsoon\b", _next),
-    ("now", r"\bdoing\b|\bstatus\b|what is (it|happening|going)|going on|summary|\bnow\b|\bwhy\b|\bsite\b", _now),
+    (
+        "now",
+        r"\bdoing\b|\bstatus\b|what is (it|happening|going)|what'?s up|what happened\W*$|what('s| is) new|going on|"
+        r"summary|\bnow\b|\bwhy\b|\bsite\b",
+        _now,
+    ),
 )

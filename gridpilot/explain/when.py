@@ -184,10 +184,10 @@ def _read(asked: str, now: datetime) -> When | None:
     if stretches:
         return stretches[0]
     part = _part_of_day(asked, next(iter(days), None), now)
-    times = moments + [_at(match, now, days, part, past) for match in clocks]
+    since = re.search(r"\bsince\b", asked) is not None
+    times = moments + [_at(match, now, days, part, past or since) for match in clocks]
     if len(times) > 2 or (moments and (clocks or days)) or (len(times) == 2 and not _RANGE.search(asked)):
         raise _UnreadError(SEVERAL)
-    since = re.search(r"\bsince\b", asked) is not None
     if len(times) == 2:
         start, end = times
         if end <= start and clocks:  # 22:00 to 06:00

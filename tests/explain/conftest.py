@@ -41,6 +41,7 @@ MARA_UNITS = Units("index", "index/W", "index per hash rate", "index per token r
 EVENING = [96.0, 120.0, 110.0, 90.0, 70.0, 50.0, 40.0, 35.0, 30.0, 28.0, 30.0, 45.0]
 PRICES = np.array([*EVENING, 60.0, 55.0, 40.0, 20.0, -5.0, 10.0, 30.0, 60.0, 80.0, 95.0, 130.0, 125.0])
 T = len(PRICES)
+ASSETS = {"hydro": 30.0, "gpu": 70.35, "tenants": 5.0, "battery": 1.0}  # who made the profit of a settled hour
 STEP = timedelta(hours=1)
 
 
@@ -237,7 +238,7 @@ def write(path: Path, story: Story) -> Ledger:
     money = {"hash": 80.0, "token": 210.0, "tenants": 14.8, "jobs": 0.0, "export": 3.0, "import": 95.0, "wear": 0.1}
     for hours in (3, 2):
         start = START - hours * STEP
-        settled = Settlement(start, start + STEP, 1.0, 106.35, 98.1, money, 570.0, 0.0, "earlier")
+        settled = Settlement(start, start + STEP, 1.0, 106.35, 98.1, money, 570.0, 0.0, "earlier", ASSETS)
         ledger.append("settlement", to_jsonable(settled), at=start + STEP, cycle_id="earlier")
     early = report.forecast_record(_forecast(story))
     early["timestamp"] = [iso(START - (6 - i) * STEP) for i in range(T)]

@@ -36,10 +36,10 @@ def judged(fixed: dict[str, Ledger]) -> list[tuple[Question, Judged, str]]:
 Rows = list[tuple[Question, Judged, str]]
 
 
-def test_evaluation__set__eighty_questions_of_every_kind_in_a_small_file() -> None:
+def test_evaluation__set__hundred_questions_of_every_kind_in_a_small_file() -> None:
     asked = questions()
-    assert len(asked) == 80
-    assert len({(question.ask, question.ledger) for question in asked}) == 80
+    assert len(asked) == 100
+    assert len({(question.ask, question.ledger) for question in asked}) == 100
     assert {question.kind for question in asked} >= {"fact", "reason", "stale", "missing", *REFUSALS}
     assert {question.ledger for question in asked} == {*stories(), "empty"}
     assert FILE.stat().st_size < 100_000

@@ -54,7 +54,7 @@ QUESTIONS = [
     ("Why does render-farm pay?", "auction", "pays 7.4 USD/h: without it, air would have had 50 kW of that power"),
     ("and the cold store?", "bidder", "gets 40 of 40 kW, worth 4.8 USD/h to it, and pays nothing"),
     ("How sure is the forecast?", "forecast", "highest at 17:00 tomorrow, 130 USD/MWh (band 99 to 161 USD/MWh)"),
-    ("forecast error?", "forecast", "Its mean error on 56 days that it had not seen is 15.7 USD/MWh."),
+    ("forecast error?", "forecast", "mean error on 56 days that it had not seen is 15.7 USD/MWh."),
     ("what is the risk", "risk", "expected to bring 405 USD over 24 h; in 95 % of 200 simulated price paths"),
     ("CVaR", "risk", "CVaR 31.2 USD"),
     ("who paid most", "auction", "clears at 123 USD/MWh"),

@@ -1,0 +1,157 @@
+"""Facts about a stretch of the past: its money by cause and by who made it, its energy, its extremes and its counts.
+
+They are sums of the settlements that began in that time and of the recorded prices; what a ledger does not have is left
+out. `past` is the time that a question is about, `before` the one that it is compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+
+from gridpilot.explain.facts import Book
+from gridpilot.explain.when import When
+from gridpilot.ledger.chain import Entry
+from gridpilot.ledger.store import Ledger
+from gridpilot.monitor import market, revenue, settle
+from gridpilot.values import Array, Times, to_utc
+
+MOST_ENTRIES: Final = 5000
+CAUSES: Final[Mapping[str, str]] = {
+    "hash": "income from hashing", "token": "income from inference", "tenants": "paid by tenants",
+    "jobs": "value of the jobs", "export": "income from power to the grid", "reserve": "income from reserve",
+    "import": "cost of power from the grid", "wear": "battery wear", "credits": "credits due for missed promises",
+    "demand": "demand charges",
+}  # fmt: skip
+INCOME: Final = ("hash", "token", "tenants", "jobs", "export", "reserve")
+
+
+def bounds(ledger: Ledger, asked: When) -> tuple[datetime, datetime]:
+    """From when to when, in UTC; not before the prices that the ledger has now."""
+    first, start = market.since(ledger), asked.start.astimezone(UTC)
+    return start if first is None else max(first, start), asked.end.astimezone(UTC)
+
+
+def prices(book: Book, side: str, stamps: Times, price: Array) -> None:
+    """Mean and extremes of prices, and for how long they were below zero."""
+    known = np.isfinite(price)
+    if not known.any():
+        return
+    at, price = stamps[known], price[known]
+    book.price(f"{side}.price_mean", "mean price of that time", float(np.mean(price)), to_utc(at[0]))
+    for name, i in (("lowest", int(np.argmin(price))), ("highest", int(np.argmax(price)))):
+        book.price(f"{side}.price_{name}", f"{name} price of that time", float(price[i]), to_utc(at[i]))
+    hours = book.snap.step_s / 3600.0
+    below = np.flatnonzero(price < 0.0)
+    since = to_utc(at[below[0]] if len(below) else at[0])
+    book.put(f"{side}.price_negative", "hours with a price below zero", len(below) * hours, "h", since)
+    book.put(f"{side}.price_hours", "hours with a price on record", len(price) * hours, "h", to_utc(at[0]))
+
+
+def settled(book: Book, ledger: Ledger, side: str, asked: When) -> None:
+    """Money and energy of the settlements that began in that time."""
+    start, end = bounds(ledger, asked)
+    entries = ledger.entries("settlement", since=start, limit=MOST_ENTRIES)
+    rows = [e for e in reversed(entries) if start <= datetime.fromisoformat(e.body["start"]) < end]
+    if not rows:
+        return
+    bodies = [row.body for row in rows]
+    profit, always, hours = (math.fsum(b[key] for b in bodies) for key in ("profit_usd", "always_on_usd", "hours"))
+    book.kind = "settlement"
+    since = datetime.fromisoformat(bodies[0]["start"])
+    book.put(f"{side}.profit", "settled profit in that time", profit, book.money, since)
+    book.put(f"{side}.gain", "settled profit in that time above always on", profit - always, book.money, since)
+    book.put(f"{side}.hours", "settled hours in that time", hours, "h", since)
+    if hours > 0.0:
+        book.put(f"{side}.per_hour", "settled profit of an hour of that time", profit / hours, book.rate, since)
+    causes = {name for body in bodies for name in body["money"]}
+    sums = {name: math.fsum(body["money"].get(name, 0.0) for body in bodies) for name in causes}
+    for name, label in CAUSES.items():
+        book.put(f"{side}.money_{name}", f"{label} in that time", sums.get(name), book.money, since)
+    income = math.fsum(sums.get(name, 0.0) for name in INCOME)
+    book.put(f"{side}.income", "income in that time, before costs", income, book.money, since)
+    if side == "past":
+        _assets(book, bodies, since)
+        _energy(book, bodies, since)
+        _hours(book, bodies)
+    book.kind = "cycle"
+
+
+def _assets(book: Book, bodies: Sequence[Mapping[str, Any]], since: datetime) -> None:
+    """The profit by who made it, where it was settled so."""
+    sums: dict[str, float] = {}
+    for body in bodies:
+        for name, usd in body.get("assets", {}).items():
+            sums[name] = sums.get(name, 0.0) + usd
+    for name, usd in sorted(sums.items(), key=lambda pair: -pair[1]):
+        short = book.name("asset", name)
+        book.put(
+            f"asset.{short}.profit", f"{name}: settled profit in that time, its power paid", usd, book.money, since
+        )
+
+
+def _energy(book: Book, bodies: Sequence[Mapping[str, Any]], since: datetime) -> None:
+    """Energy used, drawn and delivered, and the highest draw."""
+    used = [(body["consumed_kwh"], body["consumed_kwh"] + body["battery_kwh"], body) for body in bodies]
+    book.put("past.used", "energy that the loads used", math.fsum(kwh for kwh, _, _ in used), "kWh", since)
+    drawn, fed = (math.fsum(max(sign * net, 0.0) for _, net, _ in used) for sign in (1.0, -1.0))
+    book.put("past.drawn", "energy from the grid", drawn, "kWh", since)
+    book.put("past.delivered", "energy to the grid", fed, "kWh", since)
+    means = [
+        (net / body["hours"], kwh / body["hours"], body["start"]) for kwh, net, body in used if body["hours"] > 0.0
+    ]
+    for i, (name, label) in enumerate((("draw", "draw from the grid"), ("load", "load, cooling included"))):
+        if means:
+            top = max(means, key=lambda row: float(row[i]))
+            at = datetime.fromisoformat(top[2])
+            book.put(f"past.peak_{name}", f"highest {label}, mean of a settlement", float(top[i]), "kW", at)
+
+
+def _hours(book: Book, bodies: Sequence[Mapping[str, Any]]) -> None:
+    """The best and the worst hour of the clock, and day of the site."""
+    for unit in ("hour", "day"):
+        sums: dict[datetime, float] = {}
+        for body in bodies:
+            local = datetime.fromisoformat(body["start"]).astimezone(book.zone)
+            at = local.replace(hour=local.hour if unit == "hour" else 0, minute=0, second=0, microsecond=0)
+            sums[at] = sums.get(at, 0.0) + body["profit_usd"]
+        for name, pick in (("best", max), ("worst", min)):
+            at = pick(sums, key=sums.__getitem__)
+            book.put(f"past.{unit}_{name}", f"profit of the {name} {unit} of that time", sums[at], book.money, at)
+
+
+def month(book: Book, ledger: Ledger) -> None:
+    """The month's peak so far, as the demand charge counts it."""
+    running = settle.load(ledger)
+    if running is not None and running.promises.peak_month == f"{book.snap.at.astimezone(book.zone):%Y-%m}":
+        book.put("past.peak_month", "highest draw from the grid of this month so far", running.promises.peak_kw, "kW")
+
+
+def foresight(book: Book, ledger: Ledger, asked: When) -> None:
+    """What perfect foresight would have made of a day that is closed."""
+    for day in revenue.days(ledger, 8):
+        if (
+            day.day == f"{asked.start:%Y-%m-%d}"
+            and day.start <= asked.end <= day.end
+            and math.isfinite(day.perfect_usd)
+        ):
+            book.kind = "day"
+            book.put(
+                "past.perfect", "what perfect foresight would have made of it", day.perfect_usd, book.money, day.start
+            )
+            book.put("past.stored", "of what the battery held more at its end", day.stored_usd, book.money, day.start)
+            book.put("past.of_perfect", "share of perfect foresight", 100.0 * day.of_perfect, "%", day.start)
+            book.kind = "cycle"
+
+
+def decisions(book: Book, entries: list[Entry]) -> None:
+    """How many decisions were made, and how many of them not by the plan."""
+    book.put("past.decisions", "decisions on record in that time", float(len(entries)))
+    for origin in ("override", "hold", "failsafe", "estop"):
+        n = sum(entry.body["dispatch"]["origin"] == origin for entry in entries)
+        if n:
+            book.put(f"past.{origin}", f"of those decisions, by {origin}", float(n))

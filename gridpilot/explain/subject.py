@@ -1,0 +1,109 @@
+"""What a question about the record is after, and of which time. Patterns and names alone: no figure is read here."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from gridpilot.explain.fact import Facts
+from gridpilot.explain.when import Unclear, When, when
+
+MONEY: Final = (
+    r"\bearn|\bmakes?\b|\bmade\b|\bmaking\b|\bmoney\b|profit|\bpnl\b|\bp ?& ?l\b|\bincome\b|revenue|\bbrings?\b|"
+    r"\bbrought\b|\bpa(?:id|ys?|ying) off\b|\bgain|\blos(?:e|es|ing|s|t)\b|\bturnover\b"
+)
+# What is about the record of today where a question names no time.
+RECORDED: Final = (
+    rf"{MONEY}|\bhow (?:many|often|much|long)\b|\bpeak\b|\b(?:best|worst|highest|lowest|cheapest|dearest|average|mean|"
+    r"max|min|most|maximum|minimum)\b|\bcosts?\b|\bcosting\b|\bpaid\b|\bbills?\b|\bspen[dt]|\bwear\b|\bexpens|"
+    r"\bcredits?\b|\bcharges\b"
+)
+_DAY = (
+    r"\b(today|day before yesterday|yesterday|last night|this week|last week|"
+    r"(?:last )?(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
+)
+_COMPARES = r"\bcompar|\bversus\b|\bvs\b|\bthan\b|\bagainst\b|\bdiffer"
+
+# Words that are often misspelled: one letter missing, doubled or foreign inside, or two changed places.
+_SPELLED: Final = (
+    "alarms", "auction", "average", "battery", "capacity", "charging", "clearing", "curtailment", "curtailed",
+    "decision", "decisions", "discharge", "discharging", "electricity", "emergency", "expensive", "export", "forecast",
+    "highest", "hydro", "import", "inference", "lowest", "machine", "machines", "negative", "override", "overrides",
+    "payment", "price", "prices", "profit", "reserve", "revenue", "reference", "settled", "status", "stored", "tenant",
+    "tenants", "today", "tomorrow", "tonight", "yesterday",
+)  # fmt: skip
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def spelled(question: str) -> str:
+    """The question with its misspelled key words mended; a word keeps its first and last letter."""
+    return re.sub(r"[A-Za-z]{5,}", lambda m: _slips().get(m.group().lower(), m.group()), question)
+
+
+@functools.cache
+def _slips() -> dict[str, str]:
+    """Each misspelling with the word that is meant; what could be two words is left alone."""
+    meant: dict[str, set[str]] = {}
+    for word in _SPELLED:
+        for wrong in _slips_of(word) - set(_SPELLED):
+            meant.setdefault(wrong, set()).add(word)
+    return {wrong: next(iter(words)) for wrong, words in meant.items() if len(words) == 1}
+
+
+def _slips_of(word: str) -> set[str]:
+    inner = range(1, len(word) - 1)
+    out = {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in inner}  # two letters changed places
+    if len(word) > 5:
+        out |= {word[:i] + word[i + 1 :] for i in inner}
+        out |= {word[:i] + letter + word[i:] for i in inner for letter in (word[i], word[i - 1])}  # doubled
+    if len(word) > 7:
+        twice = {word[:i] + word[i] + word[i:] for i in inner}
+        out |= {wrong[:i] + wrong[i + 1 :] for wrong in twice for i in range(1, len(wrong) - 1)}  # and one missing
+        out |= {word[:i] + letter + word[i + 1 :] for i in inner for letter in _LETTERS}
+    return out - {word}
+
+
+def named(facts: Facts, group: str, asked: str) -> list[str]:
+    """Members of a group whose name is in the question."""
+    words = f" {re.sub(r'[^a-z0-9]+', ' ', asked.lower())} "
+    out = []
+    for member in facts.members(group):
+        name = re.sub(r"[^a-z0-9]+", " ", facts.word(f"{group}.{member}.name").lower()).strip()
+        if name and re.search(rf" {re.escape(name)}s? ", words):
+            out.append(member)
+    return out
+
+
+def has(pattern: str, asked: str) -> bool:
+    """Whether the pattern is in the question."""
+    return re.search(pattern, asked, re.IGNORECASE) is not None
+
+
+def today(now: datetime) -> When:
+    """The day so far."""
+    return When(now.replace(hour=0, minute=0, second=0, microsecond=0), now, "today")
+
+
+def past(question: str, now: datetime) -> When | None:
+    """The stretch of the past that a question about the record is about: the one that it names, else today so far.
+
+    None where it names a clock time, what still comes, or nothing that is certain.
+    """
+    found = when(question, now)
+    if isinstance(found, Unclear) or (found is not None and (found.moment or not found.past(now))):
+        return None
+    return found if found is not None else today(now) if has(RECORDED + r"|\btoday\b", question) else None
+
+
+def pair(question: str, now: datetime) -> tuple[When, When] | None:
+    """The two days that a question compares; the first is the one that it names first."""
+    names = list(dict.fromkeys(re.findall(_DAY, question.lower())))
+    if len(names) != 2 or not has(_COMPARES, question):
+        return None
+    first, second = (today(now) if name == "today" else when(f"{name} was", now) for name in names)
+    if not isinstance(first, When) or not isinstance(second, When):
+        return None
+    return replace(first, said=names[0]), replace(second, said=names[1])
