@@ -110,7 +110,7 @@ def _past(facts: Facts, asked: When, now: datetime, only: str, machines: Sequenc
         return [Sentence(TOO_OLD)]
     out = []
     if "past.price_mean" in facts and only in ("", "price"):
-        out.append(_prices(facts, "past", f"{asked.said} power cost"))
+        out.append(_prices(facts, "past", f"{asked.said} power {'has ' if asked.end == now else ''}cost"))
     if "past.decisions" not in facts:
         return [*out, *_decision(facts)] if only != "price" or not out else out
     if only == "price" and out:

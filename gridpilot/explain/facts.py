@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,13 +21,13 @@ import numpy as np
 from gridpilot.domain import MachineType
 from gridpilot.explain.fact import Fact, Facts, inert
 from gridpilot.ledger.store import Ledger
-from gridpilot.monitor import decision, market
+from gridpilot.monitor import decision, market, revenue
 from gridpilot.monitor.decision import Snapshot, Strike, next_changes, strikes, times, values
+from gridpilot.monitor.health import ESTOP, PilotState, in_control
 from gridpilot.monitor.health import KEY as PILOT
-from gridpilot.monitor.health import PilotState
 from gridpilot.monitor.standing import RuleStanding, curtailable, customer_standings, rule_standings
 from gridpilot.plan.loads import available_kw
-from gridpilot.values import Array, to_stamp, to_utc
+from gridpilot.values import Array, midnight, to_stamp, to_utc
 
 __all__ = ["Book", "Fact", "Facts", "decided", "gather", "inert"]
 
@@ -165,7 +165,10 @@ def _state(book: Book, ledger: Ledger, wall: datetime | None, alive: bool) -> bo
         book.age("age.decision", "age of the decision", decision_age)
         book.put("pilot.running", "is a pilot running", "yes" if alive else "no")
     if pilot is not None:
-        book.put("pilot.control", "who is in control", pilot.control)
+        control = in_control(ledger, pilot)
+        book.put("pilot.control", "who is in control", control)
+        if control == ESTOP and pilot.control != ESTOP:
+            book.put("pilot.stopping", "is the stop being carried out", "yes")
         book.put("pilot.message", "the pilot's message", pilot.message)
         book.put("pilot.alarm", "standing alarm", pilot.alarm, "", pilot.alarm_at)
         book.put("pilot.advice", "what to do about the alarm", pilot.advice)
@@ -340,9 +343,7 @@ def _money(book: Book) -> None:
 
 def _pnl(book: Book, ledger: Ledger) -> None:
     snap = book.snap
-    midnight = snap.at.astimezone(book.zone).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
-    entries = ledger.entries("settlement", since=midnight, limit=5000)
-    bodies = [e.body for e in entries if datetime.fromisoformat(e.body["start"]) >= midnight]
+    bodies = [row.body for row in revenue.settlements(ledger, midnight(snap.at, snap.site.timezone))]
     if not bodies:
         return
     profit, reference, hours = (

@@ -20,7 +20,6 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import market, revenue, settle
 from gridpilot.values import Array, Times, to_utc
 
-MOST_ENTRIES: Final = 5000
 CAUSES: Final[Mapping[str, str]] = {
     "hash": "income from hashing", "token": "income from inference", "tenants": "paid by tenants",
     "jobs": "value of the jobs", "export": "income from power to the grid", "reserve": "income from reserve",
@@ -55,11 +54,9 @@ def prices(book: Book, side: str, stamps: Times, price: Array) -> None:
 def settled(book: Book, ledger: Ledger, side: str, asked: When) -> None:
     """Money and energy of the settlements that began in that time."""
     start, end = bounds(ledger, asked)
-    entries = ledger.entries("settlement", since=start, limit=MOST_ENTRIES)
-    rows = [e for e in reversed(entries) if start <= datetime.fromisoformat(e.body["start"]) < end]
-    if not rows:
+    bodies = [row.body for row in revenue.settlements(ledger, start, end)]
+    if not bodies:
         return
-    bodies = [row.body for row in rows]
     profit, always, hours = (math.fsum(b[key] for b in bodies) for key in ("profit_usd", "always_on_usd", "hours"))
     book.kind = "settlement"
     since = datetime.fromisoformat(bodies[0]["start"])

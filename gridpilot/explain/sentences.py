@@ -24,6 +24,7 @@ ORIGINS = {
     "failsafe": "the site is in its fail-safe state",
     "estop": "the emergency stop is in force",
 }
+CHANGED = "the emergency protocols changed what was decided, and that was sent"
 NOT_DONE = {
     "mismatch": "The machines report another state than was asked of them; see Dispatch",
     "unknown": "It is not known whether the machines took the set points; see Dispatch",
@@ -97,6 +98,9 @@ def control_sentence(facts: Facts) -> Sentence | None:
     """Why the plan is not what runs; None where it is."""
     say = Say(facts)
     control, sent = facts.word("pilot.control"), facts.word("dispatch.status")
+    if "pilot.stopping" in facts:
+        say("pilot.stopping")
+        return say.close(STOPPING)
     if control in ALL_OFF:
         say("pilot.control")
         what = "Emergency stop" if control == "ESTOP" else "Fail-safe"
@@ -121,10 +125,16 @@ def mode_sentence(facts: Facts) -> Sentence:
         return trouble
     say = Say(facts)
     say("dispatch.origin")
-    plan = "no override, hold or stop is in force, and what was sent is the plan's"
-    by = ORIGINS.get(facts.word("dispatch.origin"), plan)
+    by = ORIGINS.get(facts.word("dispatch.origin"), CHANGED)
+    if facts.word("dispatch.origin") == "plan":
+        now = "no override, hold or stop is in force, and " if "pilot.control" in facts else ""
+        by = f"{now}what was sent is the plan's"
     mode = f"the mode is {say('pilot.control')}: " if "pilot.control" in facts else ""
-    return say.close(f"{mode}{by}. Who gave which command stands on Dispatch.")
+    out = say.close(f"{mode}{by}. Who gave which command stands on Dispatch.")
+    if facts.word("pilot.running") != "no":
+        return out
+    none = f"No pilot runs: nothing new is decided or sent. When one last did, {out.text[:1].lower()}{out.text[1:]}"
+    return Sentence(none, ("pilot.running", *out.citations))
 
 
 def grid_sentence(facts: Facts) -> Sentence:
@@ -193,6 +203,16 @@ def _holding(say: Say, verb: str, worth: str) -> str:
         return f"{verb}: stored energy is worth {worth}, {gap}{_use(say)}"
     costs = f"storing more costs {say('battery.cost')} now"
     return f"{verb}: stored energy is worth {worth}, it brings {say('battery.brings')} now, and {costs}"
+
+
+def turn_sentence(facts: Facts, verb: str) -> Sentence:
+    """When the plan next charges, or discharges."""
+    say, key = Say(facts), f"battery.next_{verb}"
+    if key not in facts:
+        return say.close(f"The plan does not {verb} the battery in its {say('plan.hours')}.")
+    doing = f"battery.{verb[:-1]}ing"
+    now = f"the battery {verb}s {say(doing)} now, and then" if facts.number(doing) >= 0.05 else f"the battery {verb}s"
+    return say.close(f"{now} at {say.clock(key)}, with {say(key)}, as planned.")
 
 
 def _use(say: Say) -> str:

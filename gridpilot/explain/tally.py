@@ -25,7 +25,7 @@ _OTHER_UNIT: Final = r"\bcents?\b|\bct\b|\bkwh\b|\beur|€|\bpence\b"
 def reply(facts: Facts, asked: str) -> list[Sentence]:
     """What a question about a count or an extreme of the past is answered; empty where it is about something else."""
     span = None if facts.at is None else subject.past(asked, facts.at)
-    if span is None or facts.at is None or has(r"\bwhy\b|forecast|predict|expect|\bwill\b", asked):
+    if span is None or facts.at is None or has(r"\bwhy\b|forecast|predict|expect|\bwill\b|\bmeans? that\b", asked):
         return []
     top = has(r"\b(?:highest|maximum|max|most|top|biggest)\b.*\b(?:load|demand|draw|import|consumption)\b", asked)
     dated = has(r"\b(?:today|was|were|day|yesterday|week|night)\b", asked)
@@ -37,7 +37,8 @@ def reply(facts: Facts, asked: str) -> list[Sentence]:
     if has(r"\bhow many (?:decisions|cycles)\b|\bnumber of (?:decisions|cycles)\b", asked):
         said = _decisions(facts, span)
     elif has(r"\bnegative\b|\b(?:below|under) zero\b", asked):
-        said = _negative(facts, span) if has(r"\bhow (?:many|often|long)\b|\b(?:was|were|did|hours)\b", asked) else []
+        counted = has(r"\bhow (?:many|often|long)\b|\b(?:was|were|did|hours)\b", asked)
+        said = _negative(facts, span) if counted else _extreme(facts, asked, span) if has(r"\btoday\b", asked) else []
     elif has(r"\b(?:best|worst|most profitable|least profitable) (?:hour|day)s?\b", asked):
         said = _hour(facts, asked, span)
     elif has(
@@ -115,7 +116,7 @@ def _extreme(facts: Facts, asked: str, span: When) -> list[Sentence]:
     say = Say(facts)
     low = f"{say.bare('past.price_lowest')} at {say.clock('past.price_lowest')}"
     high = f"{say('past.price_highest')} at {say.clock('past.price_highest')}"
-    out = [say.close(f"{span.said} so far power has cost {say('past.price_mean')} on average, from {low} to {high}.")]
+    out = [say.close(f"{span.said} power has cost {say('past.price_mean')} on average, from {low} to {high}.")]
     rest = [fact for fact in _plan(facts, "price", None) if facts.at is not None and fact.at.date() == facts.at.date()]
     later = [fact for fact in rest if facts.at is not None and fact.at > facts.at]
     if later and not has(r"\bwas\b|\bwere\b|so far|\baverage\b|\bmean\b", asked):

@@ -194,7 +194,9 @@ def _bidder(facts: Facts, asked: str) -> list[Sentence]:
     chosen = named(facts, "bidder", asked)
     later = re.search(r"\bwhen\b|\bnext\b|\bwill\b", asked, re.IGNORECASE) is not None
     names = {facts.word(f"bidder.{name}.name") for name in chosen} if later else set()
-    return [*(tell.tenant_sentence(facts, name) for name in chosen), *tell.change_sentences(facts, names)]
+    changes = tell.change_sentences(facts, names)
+    none = [Sentence("Its next change is not among the next three of the plan: see Plan.")] if names else []
+    return [*(tell.tenant_sentence(facts, name) for name in chosen), *(changes or none)]
 
 
 def _auction(facts: Facts, asked: str) -> list[Sentence]:
@@ -225,14 +227,16 @@ def _control(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _grid(facts: Facts, asked: str) -> list[Sentence]:
+    if any(named(facts, group, asked) for group in ("machine", "bidder")):
+        return []  # a topic of its own tells of one that is named
     why = re.search(r"\bwhy\b", asked, re.IGNORECASE) is not None
     return [tell.grid_sentence(facts), *([tell.now_sentence(facts)] if why else [])]
 
 
 def _next(facts: Facts, asked: str) -> list[Sentence]:
     changes = tell.change_sentences(facts)
-    if re.search(r"charg", asked, re.IGNORECASE) and facts.members("spread"):
-        return list(tell.spread_sentences(facts))  # when it buys, and when it sells
+    if turn := re.search(r"\b(dis)?charg", asked, re.IGNORECASE):
+        return [tell.turn_sentence(facts, "discharge" if turn[1] else "charge")]
     say = Say(facts)
     return list(changes) or [say.close(f"Nothing changes in the {say('plan.hours')} of the plan.")]
 
@@ -444,8 +448,11 @@ def _limits(facts: Facts, asked: str) -> list[Sentence]:
 
 
 def _curtail(facts: Facts, asked: str) -> list[Sentence]:
+    if has(r"\bhow long\b", asked):
+        return [Sentence("A curtailment lasts as long as it was asked for: its end stands on Dispatch.")]
     if in_the_past(asked):
-        return [Sentence("What was curtailed, and what the meter read of it, stands on Dispatch under Curtailments.")]
+        where = "What was curtailed, and what the meter read of it, stands on Dispatch under Curtailments."
+        return [Sentence(where)] if has("curtail", asked) else []
     off = facts.word("pilot.control") in ALL_OFF  # then there is nothing to curtail
     trouble = tell.control_sentence(facts) if off else None
     return [trouble] if trouble else list(tell.curtail_sentences(facts))
@@ -488,7 +495,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     (
         "help",
         r"\bhelp\b|what can (you|i)\b|what do you know|suggest|example|who are you|^\W*(hello|hi|hey|"
-        r"thanks?)( \w+)?\W*$",
+        r"thanks?)( (you|there|all))?\W*$",
         _help,
     ),
     ("money", ANY, money.perfect),
@@ -507,14 +514,15 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     (
         "source",
         r"\bfrom where\b|where (do|does|are|is)\b.*\b(from|come)|credit|licen[cs]e|attribution|data source|"
-        r"simulat|\breal\b|which (market|source)",
+        r"\b(is|are) (this|it|that|these|they) (real|simulated|a simulation)\b|\breal (data|prices|money|machines)\b|"
+        r"which (market|source)",
         _source,
     ),
     (
         "forecast",
         r"forecast|predict|\bspikes?\b|\bprices? peak|\bpeak price|\bmae\b|\bbias|cheapest|dearest|most expensive|"
         r"how (sure|certain|confident)|confiden|uncertain|\bbands?\b|\berrors?\b|accura|"
-        r"\b(go|going|goes|come|coming) (up|down)\b|\bris(e|ing)\b",
+        r"\bprices?\b.*\b(go|going|goes|come|coming) (up|down)\b|\bris(e|ing)\b",
         _forecast,
     ),
     (

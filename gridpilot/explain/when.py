@@ -51,7 +51,8 @@ _ZONE = rf"(?P<zone>{_UTC}| (?:[cew]e(?:s?t)|[ecmp][sd]t|bst|ist|jst)\b)?"
 
 _PAST = re.compile(r"\b(did|was|were|had|happened|been|ran|earned|so far|ago|last)\b")
 _HINDSIGHT = re.compile(r"\b(was|were|been|did|had)\b.*\b(forecast|expect|predict|foresee|foresaw|foreseen|plan)\w*\b")
-_SO_FAR: Final = re.compile(r"\b(average|mean|highest|lowest|negative|cycles)\b")  # of today: of its hours so far
+# of today: of its hours so far
+_SO_FAR: Final = re.compile(r"\b(average|mean (?:price|load|draw|power)|highest|lowest|negative|cycles)\b")
 _AHEAD = re.compile(r"\b(will|shall|going to|plan\w*|expect\w*|next|upcoming|ahead)\b")
 _AWAY = re.compile(
     rf"\b(?P<in>in )?{_N} ?{_UNIT}(?(in)|(?= (?:ago|from now|ahead)\b))(?P<way> ago\b| from now\b| ahead\b)?"
@@ -457,4 +458,4 @@ def _side(past: bool, stretch: tuple[datetime, datetime], said: str, now: dateti
     start, end = stretch
     if not start < now < end:
         return When(start, end, said)
-    return When(start, now, said) if past else When(now, end, said)
+    return When(start, now, f"{said} so far" if said == "today" else said) if past else When(now, end, said)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from gridpilot.dispatch import reconcile
+from gridpilot.dispatch import override, reconcile
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock
 
@@ -60,6 +60,11 @@ class PilotState:
         return cls(**{**body, "clock": clock, "alarm_at": alarm_at})
 
 
-def in_control(ledger: Ledger, pilot: PilotState, stopped: bool) -> str:
-    """Who is in control now: a stop or a hold counts at once, before the pilot has taken it over into its state."""
-    return ESTOP if stopped else HOLD if reconcile.held(ledger) else pilot.control
+def in_control(ledger: Ledger, pilot: PilotState, stopped: bool = False) -> str:
+    """Who is in control now: a stop or a hold counts at once, before the pilot has taken it over into its state.
+
+    `stopped`: by a stop that the ledger does not know of.
+    """
+    if stopped or override.stopped(ledger) is not None:
+        return ESTOP
+    return HOLD if reconcile.held(ledger) else pilot.control

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gridpilot.dispatch import override
 from gridpilot.domain import Site, Units
 from gridpilot.fleet import Work
 from gridpilot.ledger.store import Ledger
@@ -53,7 +52,7 @@ def standing(name: str, ledger: Ledger, wall: datetime, *, stopped: bool = False
     if snap is None:
         return None
     soc, pilot = snap.cycle["soc_frac"], PilotState.load(ledger)
-    control = in_control(ledger, pilot, stopped or override.stopped(ledger) is not None)
+    control = in_control(ledger, pilot, stopped)
     still = control in STILL
     wanting = [a for a in conditions.on_the_list(ledger, wall) if a.wants_an_eye(wall)]
     return Standing(

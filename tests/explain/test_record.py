@@ -158,3 +158,14 @@ def test_answer__stop_after_the_newest_decision__of_this_day_too(ledger_of: Make
     said = told(ledger, "Were we in fail-safe today?")
     assert "Everything was last sent off at 22:12, by the fail-safe state" in said
     assert "ran again" not in said
+
+
+@pytest.mark.parametrize("question", ["when is the lowest price today?", "are prices negative today?"])
+def test_answer__price_of_today__of_the_hours_so_far_and_of_those_that_come(ledger_of: Make, question: str) -> None:
+    found = told(ledger_of(), question)
+    assert found.startswith("Today so far power has cost") and "For the rest of today the plan expects" in found
+
+
+@pytest.mark.parametrize("word", ["changing", "cleaning", "extensive", "stated"])
+def test_spelled__another_word__stays_as_it_is(word: str) -> None:
+    assert subject.spelled(f"what is {word} now") == f"what is {word} now"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gridpilot.config import Settings
+from gridpilot.dispatch import override
+from gridpilot.dispatch.actor import OIDC, OPERATOR, Actor
+from gridpilot.dispatch.override import Command
 from gridpilot.domain import DataFlag
 from gridpilot.explain.fact import written
 from gridpilot.explain.facts import Facts, gather
@@ -23,7 +26,7 @@ from gridpilot.monitor import decision
 from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
 from gridpilot.pilot import one_cycle
 from gridpilot.risk.stress import plan_course
-from tests.explain.conftest import Story
+from tests.explain.conftest import AT, Story
 
 Make = Callable[..., Ledger]
 
@@ -65,7 +68,15 @@ QUESTIONS = [
     ("what is the marginal value of energy", "soc", "stored energy is worth 118 USD/MWh"),
     ("what's the break even of immersion", "machine", "Immersion: 0 of 60 machines on"),
     ("compare hydro and air", "machine", "Air: 0 of 80 machines on"),
-    ("when does the battery charge next", "next", "is left after losses and wear"),
+    ("when does the battery charge next", "next", "The battery charges at 10:00 tomorrow, with 250 kW, as planned."),
+    ("When does the battery discharge next?", "next", "The battery discharges at 20:00, with 250 kW, as planned."),
+    ("Hi, why are the air miners off?", "machine", "Air: 0 of 80 machines on"),
+    ("What is coming up next?", "next", "At 20:00 the battery discharges 250 kW"),
+    ("why is the state of charge going down?", "soc", "The battery is at 41.2 %"),
+    ("how much power does render-farm get", "bidder", "gets 60 of 60 kW"),
+    ("what is the worst of the simulated price paths?", "risk", "of 200 simulated price paths"),
+    ("what is changing now", "now", "At 20:00 the battery discharges"),
+    ("how long does a curtailment last?", "curtail", "as long as it was asked for"),
     ("who is in control", "control", "no override, hold or stop is in force, and what was sent is the plan's"),
     ("what is our electricity bill today", "money", "Today power from the grid has cost"),
     ("is the price going up", "forecast", "highest at 17:00 tomorrow, 130 USD/MWh"),
@@ -406,3 +417,29 @@ def test_answer__what_no_fact_is_about__said_instead_of_the_days_figures(ledger_
 
 def test_answer__tenant_that_bears_such_a_name__is_told_of(ledger_of: Make) -> None:
     assert "Wind-farm" in told(ledger_of(tenant="Wind-farm"), "What does Wind-farm pay?").text.replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("story", "said"),
+    [
+        ({}, "no override, hold or stop is in force, and what was sent is the plan's"),
+        ({"origin": "emergency"}, "the emergency protocols changed what was decided, and that was sent"),
+        ({"origin": "override"}, "an operator's override is in force"),
+    ],
+)
+def test_answer__who_is_in_control__what_was_not_looked_at_is_not_denied(
+    ledger_of: Make, story: dict[str, Any], said: str
+) -> None:
+    found = answer("who is in control", gather(ledger_of(**story))).text
+    assert said in found
+    assert ("no override" in found) == (not story)
+
+
+def test_answer__a_stop_was_just_pressed__is_being_carried_out_whatever_the_pilot_has_written(ledger_of: Make) -> None:
+    ledger, far = ledger_of(), AT + timedelta(days=1)
+    given = Command(AT, "anna", "smoke", "estop", {}, AT, 0)
+    override.submit(ledger, given, Actor("anna", OPERATOR, OIDC, far, "a"), wall=AT)
+    for question in ("who is in control", "What is the site doing, and why?"):
+        assert answer(question, gather(ledger)).text.startswith(
+            "Emergency stop: all machines and the battery are being"
+        )
