@@ -133,7 +133,9 @@ class _UnreadError(Exception):
 def when(question: str, now: datetime) -> When | Unclear | None:
     """What time the question is about; None where it names none."""
     try:
-        found = _read(" ".join(question.lower().split()), now)
+        asked = " ".join(question.lower().split())
+        night = "tonight" if _AHEAD.search(asked) else "last night"
+        found = _read(re.sub(r"\bovernight\b", night, asked), now)
         if found is not None:  # what follows counts in UTC, some days to either side
             found.start.astimezone(UTC) - timedelta(days=30), found.end.astimezone(UTC) + timedelta(days=30)
     except _UnreadError as error:

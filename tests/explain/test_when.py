@@ -69,6 +69,8 @@ STRETCHES = [
     ("What will we do today?", NOW, at(25, 0), "today"),
     ("Will it discharge tonight?", NOW, at(25, 6), "tonight"),
     ("How was last night?", at(23, 22), at(24, 6), "last night"),
+    ("What did I miss overnight?", at(23, 22), at(24, 6), "last night"),
+    ("What will run overnight?", NOW, at(25, 6), "tonight"),
     ("What did it cost in the last 6 hours?", at(24, 13, 12), NOW, "in that time"),
     ("and in the next 3 hours", NOW, at(24, 22, 12), "in that time"),
     ("what happened on Friday?", at(21, 0), at(22, 0), "that day"),
