@@ -143,8 +143,8 @@ def _reached_s(begin: Array, kw: Array, target: float, due: datetime, until: dat
         return 0.0, 0.0
     if over[-1] == len(kw) - 1:
         return math.inf if begin[-1] > due.timestamp() + GRACE_S else math.nan, 0.0
-    first = float(begin[over[-1] + 1])
-    return max(0.0, first - due.timestamp()), first - max(float(begin[over[-1]]), due.timestamp())
+    last, first = (max(float(begin[i]), due.timestamp()) for i in (over[-1], over[-1] + 1))
+    return first - due.timestamp(), first - last
 
 
 def _windows(begin: Array, end: Array, kw: Array, event: Curtailment, until: datetime) -> list[Window]:

@@ -228,6 +228,12 @@ def test_verdict__as_long_a_ramp_as_the_event__no_average_is_told(full: OpenPage
     assert said == " was kept: never more than its ramp where at most 300 kW was asked for"
 
 
+def test_verdict__under_the_target_long_before_the_ramp_is_over__kept(full: OpenPage) -> None:
+    full("dispatch")
+    said = _said(590.0, *[550.0] * 2, *[280.0] * 2, 290.0, ramp_s=1200.0, baseline_kw=600.0)
+    assert said == " was kept: 290 kW on average where at most 300 kW was asked for"
+
+
 def test_verdict__reached_too_late__says_how_much(full: OpenPage) -> None:
     full("dispatch")
     assert _said(301.0, 301.0, 303.0, 290.0).startswith(" was not kept: 300 kW was reached 3 min late")
