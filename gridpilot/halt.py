@@ -120,8 +120,8 @@ def _watch(settings: Settings) -> None:
                 engine = engine or _open(settings, ledger)
                 if _send_off(engine, ledger, settings):
                     break
-        except (GridPilotError, OSError) as error:
-            log.warning("emergency stop: the machines are not off yet (%s); next try in %g s", error, RETRY_S)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the machines are to be off
+            log.warning("emergency stop: the machines are not off yet (%r); next try in %g s", error, RETRY_S)
         time.sleep(RETRY_S)
     if ledger is not None:
         ledger.close()

@@ -17,7 +17,7 @@ HANG_S = 120.0  # a look that takes longer ends this process, to be started agai
 
 
 class Looker(Protocol):
-    """`tick` looks once. GridPilotError: try again later."""
+    """`tick` looks once. Whatever it raises: try again later."""
 
     def tick(self, wall: datetime) -> object:
         """One look."""
@@ -42,11 +42,12 @@ def patrol(start: Callable[[], L], poll_s: float, log: logging.Logger, *, exit_w
             looker = looker or start()
             looker.tick(datetime.now(UTC))
             failures, said = 0, ""
-        except GridPilotError as error:
+        except Exception as error:  # who watches outlives what it did not expect, too
             failures += 1
             if str(error) != said:
                 said = str(error)
-                log.error("%s; trying again", said)
+                unexpected = not isinstance(error, GridPilotError)
+                log.error("%s; trying again", said or repr(error), exc_info=unexpected)
         ending.wait(min(poll_s * 2.0 ** min(failures, 8), LONGEST_S))
     faulthandler.cancel_dump_traceback_later()
     return looker

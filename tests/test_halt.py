@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -100,6 +101,24 @@ def test_F56_stop__api_down__tried_until_it_is_back(url: str, mara: MaraServer) 
     mara.set_faults({})
     assert halt.finish(WAIT_S)
     assert running(mara) == 0
+
+
+def test_F56_stop__what_nobody_expected_goes_wrong__tried_again(
+    url: str, mara: MaraServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, tries = halt._send_off, []
+
+    def broken(*given: Any) -> bool:
+        tries.append(given)
+        if len(tries) < 3:
+            raise ValueError("a reply that no code was written for")
+        return send(*given)
+
+    monkeypatch.setattr(halt, "_send_off", broken)
+    operate.emergency_stop(ANNA)
+    assert halt.finish(WAIT_S)
+    assert running(mara) == 0
+    assert len(tries) == 3
 
 
 def test_F56_stop__pilot_holds_the_lease_but_does_nothing__the_console_takes_over(url: str, mara: MaraServer) -> None:

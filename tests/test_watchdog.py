@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from gridpilot.mara_server import MaraServer
 from gridpilot.monitor import settle
 from gridpilot.monitor.health import AUTO, ESTOP, FAILSAFE, PilotState
 from gridpilot.monitor.latch import LEAST_S, SEEN_EVERY_S, Latch, seen, silence
+from gridpilot.patrol import patrol
 from gridpilot.pilot import Pilot, one_cycle
 from gridpilot.watchdog import Watchdog, _off
 
@@ -246,3 +249,24 @@ def test_watchdog__process__imports_no_engine_and_stays_small() -> None:
     assert heavy & set(modules) == set()
     assert mb < 120
     print(f"watchdog: imports in {took_s:.2f} s, {mb:.0f} MB")
+
+
+def test_patrol__what_nobody_expected_is_raised__looked_again_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    looks = []
+
+    class Odd:
+        def tick(self, wall: datetime) -> None:
+            looks.append(wall)
+            if len(looks) == 1:
+                raise OverflowError("a number that no code was written for")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        patrol(Odd, 0.01, logging.getLogger("odd"), exit_with_parent=False)
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+        signal.set_wakeup_fd(-1)
+    assert len(looks) == 2
+    assert "no code was written for; trying again" in caplog.text

@@ -6,7 +6,6 @@ the machines do is what `read` says afterwards.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,6 +14,9 @@ from gridpilot.domain import Dispatch, Reading, Site
 from gridpilot.errors import ConfigError, DataError, GatewayError, Refused, SourceError
 from gridpilot.market.mara import MACHINE_KEYS
 from gridpilot.values import iso
+
+MOST = 10_000_000  # machines of a type
+LARGEST = 1e15  # watts, or index units per hour
 
 
 class MachineGateway(Protocol):
@@ -70,8 +72,10 @@ class MaraGateway:
             raise GatewayError(f"the machines cannot be read: {error}") from error
         machines = {ours: _count(raw, theirs) for ours, theirs in MACHINE_KEYS.items()}
         power_w = _number(raw, "total_power_used")
-        if power_w is None:
-            raise GatewayError(f"GET /machines gave total_power_used = {raw.get('total_power_used')!r}: expected watts")
+        if power_w is None or power_w < 0.0:
+            raise GatewayError(
+                f"GET /machines gave total_power_used = {_short(raw.get('total_power_used'))}: expected watts"
+            )
         return Reading(
             at=now,
             machines=machines,
@@ -97,12 +101,16 @@ class MaraGateway:
 
 def _count(raw: Mapping[str, Any], key: str) -> int:
     value = raw.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise GatewayError(f"GET /machines gave {key} = {value!r}: expected a whole number, 0 or more")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
+        raise GatewayError(f"GET /machines gave {key} = {_short(value)}: expected a whole number from 0 to {MOST:,}")
     return value
 
 
 def _number(raw: Mapping[str, Any], key: str) -> float | None:
     value = raw.get(key)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if number else None  # type: ignore[arg-type]
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
+    return float(value) if known else None  # type: ignore[arg-type]
+
+
+def _short(value: object) -> str:
+    return repr(value)[:80]

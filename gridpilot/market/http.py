@@ -225,12 +225,12 @@ class Http:
         """The server's own words: under detail, error or message, else how the body starts."""
         try:
             told = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.excerpt(body)
         if isinstance(told, dict):
             for key in ("detail", "error", "message"):
                 if told.get(key):
-                    return self.excerpt(str(told[key]).encode())
+                    return self.excerpt(str(told[key]).encode(errors="replace"))
         return self.excerpt(body)
 
     def json(self, path: str, reply: Reply) -> Any:
@@ -276,7 +276,7 @@ def _tries(attempt: int) -> str:
 def _retry_after_s(reply: Reply) -> float | None:
     """Seconds of a Retry-After header, given as a number or a date; None without a usable one."""
     text = reply.headers.get("Retry-After", "").strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text[:9])
     date = _http_date(text)
     return None if date is None else max(0.0, (date - reply.received).total_seconds())

@@ -19,7 +19,7 @@ from gridpilot.errors import ConfigError, DataError, Refused
 from gridpilot.market.http import Http, Policy, Reply, Stats
 from gridpilot.market.kept import Kept, future_flag, number, skew_flag
 from gridpilot.market.quality import Rows, known_at, plausibility, regularise
-from gridpilot.values import as_array, as_times, iso, to_stamp, usable
+from gridpilot.values import YEARS, as_array, as_times, iso, to_stamp, usable
 
 MACHINE_KEYS = {
     "air": "air_miners",
@@ -33,7 +33,9 @@ MACHINE_KEYS = {
 UNITS = Units("index", "index/W", "index per hash rate", "index per token rate", 1e6, 1.0, 1.0)
 PRICES = ("energy_price", "hash_price", "token_price")
 STEP_S = 300
+APART = 2.0  # the API's power of a machine and the site file's: beyond this factor one of them is wrong
 GRACE_S = 60.0  # a tick may come this late before it is missed
+FASTEST = 100_000.0  # of a stand-in's clock
 TIME_HEADER = "X-Simulated-Time"  # sent by the local stand-in while its clock is not the world's
 
 
@@ -218,9 +220,9 @@ def site_from_inventory(site: Site, inventory: Mapping[str, Any]) -> tuple[Site,
     """The site with the API's power and rate in its machine types; the counts stay the site file's.
 
     A type that the API doesn't offer in a usable form gets count 0 and a flag; one that the site file doesn't
-    name is not used, and flagged too.
+    name is not used, and flagged too. Where the two powers are far apart, the larger counts.
     """
-    offers = _offers(inventory)
+    offers = _offers(inventory, {machine.type: machine.product for machine in site.machines})
     flags: list[DataFlag] = []
     machines: list[MachineType] = []
     for machine in site.machines:
@@ -231,6 +233,10 @@ def site_from_inventory(site: Site, inventory: Mapping[str, Any]) -> tuple[Site,
             machines.append(replace(machine, count=0))
         else:
             product, power_w, rate = offer
+            if not 1.0 / APART <= power_w / machine.power_w <= APART:  # too much power breaks no limit, too little does
+                said = f"{machine.type}: {power_w:,.0f} W by the API, {machine.power_w:,.0f} W by the site file"
+                flags.append(DataFlag("INVENTORY", f"{said}: the larger counts; correct the site file", "warn"))
+                power_w = max(power_w, machine.power_w)
             machines.append(replace(machine, product=product, power_w=power_w, rate=rate))
     if offers:
         names = ", ".join(sorted(offers))
@@ -238,8 +244,9 @@ def site_from_inventory(site: Site, inventory: Mapping[str, Any]) -> tuple[Site,
     return replace(site, machines=tuple(machines)), tuple(flags)
 
 
-def _offers(inventory: Mapping[str, Any]) -> dict[str, tuple[str, float, float]]:
-    """Type -> (product, power in W, rate) of every offer whose figures are usable."""
+def _offers(inventory: Mapping[str, Any], products: Mapping[str, str]) -> dict[str, tuple[str, float, float]]:
+    """Type -> (product, power in W, rate) of every offer whose figures are usable; of a type that is offered for both
+    products, the one for that of the site file."""
     offers: dict[str, tuple[str, float, float]] = {}
     for group, product, rate_key in (("miners", "hash", "hashrate"), ("inference", "token", "tokens")):
         entries = inventory.get(group)
@@ -247,7 +254,8 @@ def _offers(inventory: Mapping[str, Any]) -> dict[str, tuple[str, float, float]]
             if not isinstance(entry, Mapping):
                 continue
             power, rate = number(entry.get("power")), number(entry.get(rate_key))
-            if power >= 1.0 and rate >= 0.0:
+            twice = name in offers and products.get(name) != product
+            if power >= 1.0 and rate >= 0.0 and not twice:
                 offers[str(name)] = (product, power, rate)
     return offers
 
@@ -278,6 +286,10 @@ def _simulated_clock(reply: Reply) -> SimulatedClock | None:
         return None
     shown, _, speed = text.partition("; speed=")
     try:
-        return SimulatedClock(datetime.fromisoformat(shown), reply.received, float(speed))
+        clock = SimulatedClock(datetime.fromisoformat(shown), reply.received, float(speed))
     except ValueError:
-        raise DataError(f"header {TIME_HEADER} is {text[:80]!r}: expected TIME; speed=NUMBER") from None
+        clock = None
+    if clock is None or clock.shown.tzinfo is None or not usable(clock.shown) or not 0.0 <= clock.speed <= FASTEST:
+        expected = f"TIME; speed=NUMBER, a time with a zone in {YEARS} and a speed up to {FASTEST:,.0f}"
+        raise DataError(f"header {TIME_HEADER} is {text[:80]!r}: expected {expected}")
+    return clock

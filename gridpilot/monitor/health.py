@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from gridpilot.dispatch import override, reconcile
+from gridpilot.dispatch import reconcile
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock
 
@@ -65,6 +65,8 @@ def in_control(ledger: Ledger, pilot: PilotState, stopped: bool = False) -> str:
 
     `stopped`: by a stop that the ledger does not know of.
     """
+    from gridpilot.dispatch import override  # the watchdog, which stays small, needs none of it
+
     if stopped or override.stopped(ledger) is not None:
         return ESTOP
     return HOLD if reconcile.held(ledger) else pilot.control

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -8,8 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from gridpilot.config import DATA, load_site
+from gridpilot.dispatch.gateway import MaraGateway
 from gridpilot.domain import MachineType, Site, value_usd_per_kwh
-from gridpilot.errors import ConfigError, DataError, Refused, Unreachable
+from gridpilot.errors import ConfigError, DataError, GatewayError, Refused, Unreachable
 from gridpilot.mara_server import INVENTORIES, MaraServer, Tick
 from gridpilot.market.http import Policy
 from gridpilot.market.mara import MaraClient, MaraSource, payload, site_from_inventory
@@ -166,12 +170,12 @@ def test_inventory__power_and_rate_come_from_the_api_the_stock_from_the_site(sit
 
 def test_inventory__missing_nonsense_and_extra_types_are_flagged(site: Site) -> None:
     inventory = {
-        "miners": {"air": {"hashrate": 1000, "power": 0}, "hydro": {"hashrate": 1, "power": 2}, "lunar": {}},
+        "miners": {"air": {"hashrate": 1000, "power": 0}, "hydro": {"hashrate": 1, "power": 4000}, "lunar": {}},
         "inference": {"gpu": None, "asic": {"tokens": 5, "power": "10"}, "tpu": {"tokens": 1, "power": 5}},
     }
     fitted, flags = site_from_inventory(site, inventory)
     assert {m.type: m.count for m in fitted.machines} == {"air": 0, "hydro": 80, "immersion": 0, "gpu": 0, "asic": 0}
-    assert fitted.machine("hydro").power_w == 2
+    assert fitted.machine("hydro").power_w == 4000
     assert [f.severity for f in flags] == ["warn"] * 4 + ["info"]
     assert "tpu" in flags[-1].message
 
@@ -180,3 +184,62 @@ def test_inventory__empty_leaves_no_machine_and_no_error(site: Site) -> None:
     fitted, flags = site_from_inventory(site, {"miners": {}, "inference": {}})
     assert sum(m.count for m in fitted.machines) == 0
     assert len(flags) == 5
+
+
+def test_inventory__power_far_from_the_site_files__the_larger_counts_and_it_is_said(site: Site) -> None:
+    known = {machine.type: machine for machine in site.machines}
+    inventory = {
+        "miners": {"air": {"hashrate": 1000, "power": 1}, "hydro": {"hashrate": 1e4, "power": 500_000}},
+        "inference": {"air": {"tokens": 9e9, "power": 3333}, "gpu": {"tokens": 1000, "power": 3333}},
+    }
+    fitted, flags = site_from_inventory(site, inventory)
+    found = {machine.type: machine for machine in fitted.machines}
+    assert found["air"].power_w == known["air"].power_w and found["air"].product == "hash"
+    assert found["hydro"].power_w == 500_000
+    assert [f.message.partition(":")[0] for f in flags if "the larger counts" in f.message] == ["air", "hydro"]
+
+
+# --- replies that no server should give ---
+
+HUGE = "1" + "0" * 400
+STRANGE = [
+    ("503 Busy", "Retry-After: \xb2", "{}"),
+    ("429 Busy", "Retry-After: \xb2", "{}"),
+    ("500 Oops", "A: b", '{"detail": "\\ud800"}'),
+    ("400 Oops", "A: b", "[" * 100_000),
+    ("200 OK", "A: b", "[" * 100_000),
+    ("200 OK", "A: b", f'{{"air_miners": {HUGE}, "total_power_used": 1}}'),
+    ("200 OK", "A: b", f'{{"air_miners": 0, "total_power_used": {HUGE}}}'),
+    ("200 OK", "A: b", '{"air_miners": 0, "total_power_used": -5}'),
+    ("200 OK", "X-Simulated-Time: 2024-06-24T12:00:00+00:00; speed=inf", "{}"),
+    ("200 OK", "X-Simulated-Time: 2024-06-24T12:00:00+00:00; speed=nan", "{}"),
+    ("200 OK", "X-Simulated-Time: 2024-06-24T12:00:00+00:00; speed=1e300", "{}"),
+    ("200 OK", "X-Simulated-Time: 2024-06-24T12:00:00+00:00; speed=-100", "{}"),
+    ("200 OK", "X-Simulated-Time: 2024-06-24T12:00:00; speed=1", "{}"),
+    ("200 OK", "X-Simulated-Time: 9999-12-31T23:59:59-23:00; speed=1", "{}"),
+    ("200 OK", "X-Simulated-Time: 0001-01-01T00:00:00+23:00; speed=1", "{}"),
+]
+
+
+@pytest.mark.parametrize(("status", "header", "body"), STRANGE, ids=range(len(STRANGE)))
+def test_F31_read__a_reply_that_no_server_should_give__one_line_and_no_other_error(
+    site: Site, status: str, header: str, body: str
+) -> None:
+    raw = f"HTTP/1.1 {status}\r\n{header}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):  # closed at the end
+                while True:
+                    asked = server.accept()[0]
+                    with asked:
+                        asked.recv(65536)
+                        asked.sendall(raw.encode("latin-1"))
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        client = MaraClient(url, SecretStr("k"), Policy(attempts=1))
+        with pytest.raises(GatewayError, match=r"^[ -~]{10,400}$") as caught:
+            MaraGateway(client, site).read(datetime.now(UTC))
+        assert HUGE not in str(caught.value)
+        server.shutdown(socket.SHUT_RDWR)
