@@ -48,9 +48,8 @@ def inputs(snap: views.Snapshot, kind: str, changed: Callable[[], None]) -> None
         battery = snap.site.battery
         low, high = -float(battery.discharge_kw), float(battery.charge_kw)
         now = min(max(float(snap.dispatch["battery_kw"]), low), high)
-        st.number_input(
-            "Battery, kW (charging is positive)", low, high, now, step=10.0, key="battery_kw", on_change=changed
-        )
+        key = _following("battery_kw", now)
+        st.number_input("Battery, kW (charging is positive)", low, high, step=10.0, key=key, on_change=changed)
     elif kind == "curtail":
         _curtail(snap, changed)
     elif kind == "threshold":
@@ -119,12 +118,21 @@ def log(snap: views.Snapshot, rows: Sequence[views.Command]) -> pd.DataFrame:
     )
 
 
+def _following(key: str, now: float) -> str:
+    """The key of an input that shows what is so now for as long as nobody has changed it."""
+    state, shown = st.session_state, f"{key}_now"
+    if key not in state or state[key] in (state.get(shown), now):
+        state[key] = state[shown] = now
+    return key
+
+
 def _machines(snap: views.Snapshot, changed: Callable[[], None]) -> None:
     with st.grid(2, min_column_width=150, gap="small"):
         for machine in snap.site.machines:
             running = min(int(snap.dispatch["machines"].get(machine.type, 0)), machine.count)
             label = f"{widgets.inert(machine.type)}, of {machine.count}"
-            st.number_input(label, 0, machine.count, running, key=f"count_{machine.type}", on_change=changed)
+            key = _following(f"count_{machine.type}", running)
+            st.number_input(label, 0, machine.count, key=key, on_change=changed)
 
 
 def _curtail(snap: views.Snapshot, changed: Callable[[], None]) -> None:
@@ -135,13 +143,11 @@ def _curtail(snap: views.Snapshot, changed: Callable[[], None]) -> None:
     now = min(max(round(float(snap.dispatch["grid_kw"])), 0.0), most)
     if unit == SHARE:
         share = round(100.0 * now / most) if most > 0.0 else 0.0
-        st.number_input(
-            f"% of {fmt.power(most)}", 0.0, 100.0, float(share), step=5.0, key="curtail_percent", on_change=changed
-        )
+        key = _following("curtail_percent", float(share))
+        st.number_input(f"% of {fmt.power(most)}", 0.0, 100.0, step=5.0, key=key, on_change=changed)
     else:
-        st.number_input(
-            f"kW, of {fmt.power(most)}", 0.0, most, float(now), step=10.0, key="curtail_kw", on_change=changed
-        )
+        key = _following("curtail_kw", float(now))
+        st.number_input(f"kW, of {fmt.power(most)}", 0.0, most, step=10.0, key=key, on_change=changed)
 
 
 def _threshold(snap: views.Snapshot, changed: Callable[[], None]) -> None:
@@ -150,5 +156,5 @@ def _threshold(snap: views.Snapshot, changed: Callable[[], None]) -> None:
     st.selectbox("Off are", names, format_func=widgets.inert, key="threshold_type", on_change=changed)
     now = math.floor(100.0 * float(snap.shown(snap.cycle["prices"]["energy_usd_per_mwh"]))) / 100.0
     label = f"while energy costs this or more, {widgets.inert(snap.units.energy)}"
-    st.number_input(label, value=now, step=1.0, key="threshold_price", on_change=changed)
+    st.number_input(label, step=1.0, key=_following("threshold_price", now), on_change=changed)
     st.caption(f"It costs {now:,.2f} now. Below the threshold the plan is followed.")

@@ -14,7 +14,7 @@ from gridpilot.dispatch import stopfile
 from gridpilot.errors import Conflict, InputError
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplaySource
-from tests.pages.conftest import OpenPage, approve_above, words
+from tests.pages.conftest import OpenPage, approve_above, next_hour, words
 
 pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
 
@@ -297,3 +297,19 @@ def test_command_log__stop_and_override_in_a_replay__each_time_under_its_own_clo
     assert (stop["site time"], stop["until, site time"], hold["clock"]) == ("", "", "")
     assert "Jun" in hold["site time"] and "Jun" in hold["until, site time"]
     assert stop["clock"]
+
+
+def test_dispatch__a_decision_comes__inputs_that_nobody_touched_follow_it(full: OpenPage) -> None:
+    app = full("dispatch")
+    app.number_input(key="count_gpu").set_value(3).run()
+    before = views.snapshot()
+    for _ in range(6):
+        next_hour()
+    app.run()
+    snap = views.snapshot()
+    assert snap is not None and before is not None and snap.dispatch["machines"] != before.dispatch["machines"]
+    shown = {machine.type: app.number_input(key=f"count_{machine.type}").value for machine in snap.site.machines}
+    assert shown == {**snap.dispatch["machines"], "gpu": 3}
+    app.text_input(key="operator_name").set_value("anna").run()
+    app.button(key="override_select").click().run()
+    assert app.session_state["override_selected"].target == {"gpu": 3}
