@@ -122,10 +122,7 @@ def _body(days: int, forecaster: str, information: str) -> None:
 st.title("Would this have earned money?")
 _record()
 with st.container(horizontal=True, vertical_alignment="center"):
-    span = st.segmented_control(
-        "Days", DAYS, default=90, format_func="{} days".format, key="backtest_days",
-        label_visibility="collapsed", required=True,
-    )  # fmt: skip
+    span = widgets.choice("Days", DAYS, "backtest_days", 90, "{} days".format)
     by = st.selectbox(
         "Forecast", list(backtest_parts.FORECASTERS), format_func=backtest_parts.FORECASTERS.__getitem__,
         key="backtest_forecaster", label_visibility="collapsed", width=220,

@@ -108,14 +108,9 @@ def _about(message: str, kind: str) -> bool:
 
 st.title("What will power cost, and how sure are we?")
 with st.container(horizontal=True, vertical_alignment="center"):
-    chosen = st.segmented_control(
-        "Price", tuple(price_parts.KINDS), default="energy", format_func=price_parts.KINDS.__getitem__,
-        key="forecast_price", label_visibility="collapsed", required=True,
-    )  # fmt: skip
-    ahead = st.segmented_control(
-        "Hours ahead", HOURS, default=24, format_func="{} h".format, key="forecast_hours",
-        label_visibility="collapsed", required=True,
-    )  # fmt: skip
+    kinds = price_parts.KINDS
+    chosen = widgets.choice("Price", tuple(kinds), "forecast_price", "energy", kinds.__getitem__)
+    ahead = widgets.choice("Hours ahead", HOURS, "forecast_hours", 24, "{} h".format)
     options = forecast_parts.choices(chosen)
     model = st.selectbox("Model", options, key=f"forecast_model_{chosen}", label_visibility="collapsed", width=220)
 _body(chosen, model, ahead)

@@ -114,9 +114,6 @@ def _quality(snap: views.Snapshot, prices: views.Prices) -> None:
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.title("What does power cost, and who earns at that price?", width="content")
-    chosen = st.segmented_control(
-        "History", (7, 30), default=7, format_func=lambda days: f"{days} days", key="prices_days",
-        label_visibility="collapsed", required=True,
-    )  # fmt: skip
+    chosen = widgets.choice("History", (7, 30), "prices_days", 7, "{} days".format)
 _body(chosen)
 source_parts.show()

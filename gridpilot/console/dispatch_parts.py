@@ -107,9 +107,10 @@ def limits(snap: views.Snapshot) -> None:
     _meter(snap)
     power = (-battery.discharge_kw, battery.charge_kw)
     widgets.limit_bar("Battery, as sent", dispatch["battery_kw"], "kW", power, power, "battery")
-    soc = snap.cycle["soc_frac"]
+    soc, at = views.charge(snap)
     band = (100.0 * battery.soc_min, 100.0 * battery.soc_max)
-    widgets.limit_bar("Charge", None if soc is None else 100.0 * soc, "%", band, (0.0, 100.0), "soc")
+    label = f"Charge at {fmt.local(at, snap.site.timezone, with_date=False)}"
+    widgets.limit_bar(label, None if soc is None else 100.0 * soc, "%", band, (0.0, 100.0), "soc")
 
 
 def _meter(snap: views.Snapshot) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from html import escape
 from typing import Final
 
@@ -79,7 +79,9 @@ def next_change(snap: views.Snapshot) -> Next | None:
         return None
     one = upcoming(snap, now)
     if one is None:
-        st.html(next_html("Next change", "The plan changes nothing in its whole horizon.", "", ""))
+        due = now >= snap.at + timedelta(seconds=snap.step_s)
+        none = "It comes with the next decision, which is due." if due else "The plan changes nothing in its horizon."
+        st.html(next_html("Next change", none, "", ""))
         return None
     when = fmt.local(one.at, snap.site.timezone, with_date=False)
     left = fmt.duration((one.at - now).total_seconds())
@@ -137,7 +139,7 @@ def _load(snap: views.Snapshot) -> None:
 
 
 def _charge(snap: views.Snapshot) -> None:
-    battery, soc = snap.site.battery, snap.cycle["soc_frac"]
+    battery, (soc, at) = snap.site.battery, views.charge(snap)
     band = f"{fmt.number(100.0 * battery.soc_min)}–{fmt.number(100.0 * battery.soc_max)} %"
     if battery.capacity_kwh <= 0.0:
         widgets.tile("State of charge", fmt.DASH, "this site has no battery")
@@ -146,7 +148,10 @@ def _charge(snap: views.Snapshot) -> None:
         widgets.tile("State of charge", fmt.DASH, f"no reading, band {band}")
         return
     held = f"{fmt.energy(soc * battery.capacity_kwh)} of {fmt.energy(battery.capacity_kwh)} stored."
-    widgets.tile("State of charge", Quantity(fmt.number(100.0 * soc, 1), "%"), f"band {band}", note=held)
+    read = Quantity(fmt.number(100.0 * soc, 1), "%")
+    widgets.tile(
+        "State of charge", read, f"{_clock(snap, at)}, band {band}", note=f"{held} It is as read at that time."
+    )
 
 
 def _today(snap: views.Snapshot) -> None:

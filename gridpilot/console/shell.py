@@ -20,6 +20,9 @@ from gridpilot.errors import ConfigError, GridPilotError
 
 TICK_S: Final = 2.0
 IN_CONTROL: Final = "shell_in_control"
+KEPT: Final = (  # choices that outlive leaving their page
+    "backtest_days", "backtest_forecaster", "backtest_information", "forecast_price", "forecast_hours", "prices_days"
+)  # fmt: skip
 ICON: Final = ROOT / "gridpilot" / "data" / "icon.png"
 
 # url path -> (title, the question that the page answers)
@@ -87,6 +90,9 @@ def main() -> None:
     context_dg_stack.set(get_default_dg_stack_value())
     st.set_page_config(page_title="GridPilot", page_icon=ICON, layout="wide")
     st.html(STYLE)
+    for key in KEPT:
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]  # else Streamlit forgets it with the widget
     open_ = _gate()
     pages = {
         path: st.Page(

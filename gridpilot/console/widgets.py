@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import streamlit as st
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
     from streamlit.delta_generator import DeltaGenerator
 
+T = TypeVar("T")
 Writer = Callable[[Any], str]  # a number, or what is not known
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])")
@@ -62,6 +63,14 @@ def saying_trouble() -> Iterator[None]:
 def finding(text: str) -> None:
     """The title of a wide chart, above it: it wraps on a narrow screen, which a title inside the chart cannot."""
     st.markdown(f"## {inert(text)}")
+
+
+def choice(label: str, options: Sequence[T], key: str, default: T, written: Callable[[T], str]) -> T:
+    """A row of options of which one is chosen; where the shell keeps its key, it outlives leaving the page."""
+    st.session_state.setdefault(key, default)
+    st.segmented_control(label, options, format_func=written, key=key, label_visibility="collapsed", required=True)
+    chosen: T = st.session_state[key]
+    return chosen
 
 
 # --- figures -------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ from gridpilot.views.base import (
 from gridpilot.views.commanded import (
     Sent,
     Shown,
+    charge,
     command_log,
     machine_log,
     on_hold,
@@ -128,6 +129,7 @@ __all__ = [
     "around",
     "ask",
     "bid_rows",
+    "charge",
     "closed_days",
     "command_log",
     "connection",

@@ -104,6 +104,7 @@ class Shown:
     at: datetime
     machines: Mapping[str, int]
     grid_kw: float | None
+    soc_frac: float | None
     hottest_c: float | None
     frequency_hz: float | None
 
@@ -113,5 +114,13 @@ def shown() -> Shown | None:
     entry = base.records().latest(metering.KIND)
     if entry is None:
         return None
-    named = ("machines", "grid_kw", "hottest_c", "frequency_hz")
+    named = ("machines", "grid_kw", "soc_frac", "hottest_c", "frequency_hz")
     return Shown(entry.at, **{name: entry.body[name] for name in named})
+
+
+def charge(snap: Snapshot) -> tuple[float | None, datetime]:
+    """The state of charge that was read last, and when: with a decision, or after it; None where it is not known."""
+    seen = shown()
+    if seen is None or seen.soc_frac is None or seen.at <= snap.at:
+        return snap.cycle["soc_frac"], snap.at
+    return seen.soc_frac, seen.at

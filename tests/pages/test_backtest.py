@@ -149,3 +149,14 @@ def test_live_words__days_on_record__earned_against_always_on_and_perfect_foresi
 def test_what_comes__each_forecaster__says_what_and_how_long(forecaster: str) -> None:
     said = backtest_parts.what_comes(30, forecaster)
     assert "newest 30 whole days" in said and "can be stopped" in said and backtest_parts.TAKES[forecaster] in said
+
+
+def test_backtest__left_and_come_back__what_was_chosen_is_still_chosen(full: OpenPage) -> None:
+    app = full("backtest")
+    app.get("button_group")[-1].set_value(30).run()
+    app.selectbox(key="backtest_forecaster").set_value("seasonal naive").run()
+    app.switch_page("../../pages/health.py").run()
+    app.switch_page("../../pages/backtest.py").run()
+    assert not app.exception
+    assert "the newest 30 whole days" in words(app)
+    assert app.selectbox(key="backtest_forecaster").value == "seasonal naive"
