@@ -227,6 +227,8 @@ class Pilot:
         asked = False
         source = self.engine.source if self.engine else None
         for command in override.pending(self.ledger, "clock"):
+            if asked:
+                break  # each step has a decision of its own
             done = "no replay is running"
             if isinstance(source, ReplaySource):
                 source.clock = _moved(source.clock, command.target, wall)

@@ -23,6 +23,7 @@ from gridpilot.monitor.past import Past
 MOST: Final = 2000  # entries that are gone through
 OFF: Final = {"failsafe": "the fail-safe state", "estop": "the emergency stop"}
 CURTAILMENTS: Final = "curtailments"  # of the ledger's state
+KEPT: Final = {"kept": "kept", "broken": "not kept", "unknown": "not metered throughout"}
 RUNS_KW: Final = 0.5
 REACH: Final = timedelta(hours=24)
 COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -63,6 +64,7 @@ _ASKED: Final = tuple(
         r"\bwhen (?:did|was|were)\b(?!.*\bprice)",
         rf"\bwho\b.*\b(?:{_DONE})",
         r"\bcurtail\w*.*\b(?:kept|fulfilled|delivered|met)\b",
+        r"\b(?:is|are|am)\b.*\bcurtailed\b(?!.*\bat once\b)|\bcurtailment\b.*\b(?:coming|active|in force|now)\b",
         r"\b(?:will|going to|next|planned|scheduled|upcoming)\b.*\bcurtail|\bnext decision\b",
         r"\b(?:alarms?|warnings?|problems?|incidents?|wrong)\b.*\b(?:yesterday|last|this (?:week|morning))\b",
         r"\bwhat (?:has )?caused\b|\bhow often do you\b|\bwhen do you decide\b|\bwhen is the next decision\b",
@@ -183,7 +185,7 @@ def _audit(book: Book, ledger: Ledger, event_id: str) -> None:
     book.put("last.curtailment_kwh", "energy less than the baseline", found.reduced_kwh, "kWh", start)
     book.put("last.curtailment_mean", "mean that was metered after the ramp", found.mean_kw, "kW", start)
     if found.until >= found.event.end:
-        book.put("last.curtailment_kept", "was it kept", "kept" if found.kept else "not kept", "", start)
+        book.put("last.curtailment_kept", "was it kept", KEPT[found.verdict], "", start)
     book.kind = "cycle"
 
 

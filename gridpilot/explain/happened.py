@@ -96,7 +96,7 @@ def _command(kind: str, name: str) -> Told:
 
 def _curtailment(facts: Facts, asked: str, inside: bool) -> list[Sentence]:
     key, out = "curtailment", []
-    if has(r"\bwill\b|\bgoing to\b|\bnext\b|\bplanned\b|\bscheduled\b|\bupcoming\b", asked):
+    if has(r"\bwill\b|\bgoing to\b|\bnext\b|\bplanned\b|\bscheduled\b|\bupcoming\b|\bcoming\b", asked):
         if f"coming.{key}" not in facts:
             return [Sentence("No curtailment is scheduled; whether one will be asked for, nobody has told the ledger.")]
         return [_one(facts, "coming", "The next curtailment is from")]
@@ -106,6 +106,8 @@ def _curtailment(facts: Facts, asked: str, inside: bool) -> list[Sentence]:
         say = Say(facts)
         out.append(say.close(f"Curtailments on record{_then(inside)}: {say('curtailments.n')}."))
     goes_on = facts.word(f"last.{key}_status") == "active"
+    if not goes_on and not inside and has(r"\b(?:is|are|am)\b", asked):
+        out.append(Sentence("No curtailment is in force now.", (f"last.{key}_status",)))
     out.append(_one(facts, "last", f"The {'curtailment in force is' if goes_on else 'last curtailment was'} from"))
     if f"last.{key}_mean" in facts:
         say = Say(facts)

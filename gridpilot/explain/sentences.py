@@ -179,8 +179,7 @@ def _battery(say: Say) -> str:
         return f"{verb}; the plan is {say('plan.status')} and puts no value on stored energy"
     worth = say("plan.marginal_value")
     if charging > 0.05:
-        costs = f"storing more costs {say('battery.cost')} now with losses"
-        return f"{verb}: stored energy is worth {worth}, and {costs}{_use(say)}"
+        return f"{verb}: stored energy is worth {worth}, and {_storing(say)}{_use(say)}"
     if discharging > 0.05:
         brings, kept = facts.number("battery.brings"), say.bare("plan.marginal_value")
         word = "more" if -facts.number("battery.gap") > 0.001 * abs(brings) else "no less"
@@ -194,15 +193,24 @@ def _holding(say: Say, verb: str, worth: str) -> str:
     facts = say.facts
     soc, low, high = (facts.number(f"battery.{name}") for name in ("soc", "soc_min", "soc_max"))
     if soc <= low + 0.1:
-        costs = f"storing more costs {say('battery.cost')} now"
-        return f"{verb}, the lower limit of {say('battery.soc_min')}: stored energy is worth {worth}, and {costs}"
+        limit = f"{verb}, the lower limit of {say('battery.soc_min')}"
+        return f"{limit}: stored energy is worth {worth}, and {_storing(say)}"
     if soc >= high - 0.1:
         return f"{verb}, the upper limit of {say('battery.soc_max')}: stored energy is worth {worth}{_use(say)}"
     if facts.number("battery.gap") > 0.0:
         gap = f"{say.bare('battery.gap')} more than it brings now after losses and wear"
         return f"{verb}: stored energy is worth {worth}, {gap}{_use(say)}"
-    costs = f"storing more costs {say('battery.cost')} now"
-    return f"{verb}: stored energy is worth {worth}, it brings {say('battery.brings')} now, and {costs}"
+    return f"{verb}: stored energy is worth {worth}, it brings {say('battery.brings')} now, and {_storing(say)}"
+
+
+def _storing(say: Say) -> str:
+    """What storing more costs; where the connection is full, a load would have to give way."""
+    facts = say.facts
+    text = f"storing more costs {say('battery.cost')} now with losses"
+    full = facts.number("plan.import") >= facts.number("grid.import_limit") - 0.5 > 0.0
+    if full and facts.number("plan.power_price") > 1.01 * facts.number("price.energy"):
+        text += f" (the connection is full: other loads would lose {say('plan.power_price')})"
+    return text
 
 
 def turn_sentence(facts: Facts, verb: str) -> Sentence:

@@ -272,6 +272,18 @@ def _unkept(facts: Facts, asked: str) -> list[Sentence]:
     return [Sentence(UNKEPT)] if stranger or has(_UNKEPT, rest) else []
 
 
+def _code(facts: Facts, asked: str) -> list[Sentence]:
+    """The flag whose code the question holds."""
+    code = re.search(r"\b[A-Z]{3,}(?:_[A-Z]+)+\b", asked)
+    if code is None:
+        return []
+    say = Say(facts)
+    told = [key for i in facts.members("flag") if code[0] in facts[key := f"flag.{i}.message"].label]
+    if not told:
+        return [Sentence("No such flag stands in the newest decision: the alarm log on Health has earlier ones.")]
+    return [say.close(f"Warning: {say(key)}.") for key in told]
+
+
 def _no_time(facts: Facts, asked: str) -> list[Sentence]:
     """What is not understood of the time that the question names; several times are a model's to tell apart."""
     time = _time(facts, asked)
@@ -280,8 +292,8 @@ def _no_time(facts: Facts, asked: str) -> list[Sentence]:
 
 def _time(facts: Facts, asked: str) -> When | Unclear | None:
     """The time that a question about the site names."""
-    if facts.at is None or re.search(r"\bcompare|\bversus\b|\bvs\b", asked, re.IGNORECASE):
-        return None  # two times are a model's to compare
+    if facts.at is None:
+        return None
     topics = (pattern for _, pattern, _ in TOPICS if pattern != ANY)
     known = (
         len(asked.split()) <= SHORT
@@ -501,6 +513,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("money", ANY, money.perfect),
     ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would|how much would", _what_if),
     ("unkept", ANY, _unkept),
+    ("flag", ANY, _code),
     ("word", ANY, words.meaning),
     ("money", ANY, money.compare),
     ("when", ANY, _no_time),

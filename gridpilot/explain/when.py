@@ -86,7 +86,10 @@ _CALENDAR = re.compile(
 )
 _RANGE = re.compile(r"\b(?:between|from)\b.*\b(?:and|to|until|till)\b|\d ?(?:[ap]\.?m\.? ?)?(?:-|–|to|until) ?\d")
 _SOME_HOUR = rf"\.[0-5]\d\b{_NOT_UNIT}|(?: ?h| hours| o'clock)\b|(?= ?\W*$| (?:on|in the|this|last)\b)"
+_HOUR = r"(?:[01]?\d|2[0-4])"
 _LEFT = re.compile(  # what is about a time for certain, and was not read
+    rf"\b(?:between|from) {_HOUR} (?:and|to|until|till) {_HOUR}\b(?! ?(?:[a-z]{{2,3}}/|[km]wh?\b|usd|eur|%|\$|index))|"
+    rf"\bq[1-4]\b|\b(?:since|until|till) {_MONTH}\b|"
     r"\bago\b|\bweekend\b|\bthe other day\b|\bo'clock\b|\bhalf past\b|\bquarter (?:to|past)\b|"
     r"\b(?:last|next) (?:spring|summer|autumn|fall|winter|season|quarter|decade)\b|"
     r"\b(?:last|past|next|coming|previous) (?:\S+ ){0,2}(?:min(?:ute)?s?|hours?|days|weeks|months|years)\b(?!')|"

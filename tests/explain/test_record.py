@@ -82,6 +82,8 @@ def test_answer__figure_that_is_not_on_record__said_so(ledger_of: Make, question
         ("Will we be curtailed tomorrow?", ["curtailment"]),
         ("How many alarms yesterday?", ["alarm"]),
         ("did anything go wrong last night", ["alarm", "stop"]),
+        ("is the site curtailed?", ["curtailment"]),
+        ("is there a curtailment coming?", ["curtailment"]),
         ("How much load could we curtail at once?", []),
         ("Why are the miners stopped?", []),
         ("When does the battery charge next?", []),

@@ -443,3 +443,21 @@ def test_answer__a_stop_was_just_pressed__is_being_carried_out_whatever_the_pilo
         assert answer(question, gather(ledger)).text.startswith(
             "Emergency stop: all machines and the battery are being"
         )
+
+
+def test_answer__code_of_a_flag__its_message_or_that_there_is_none(ledger_of: Make) -> None:
+    flag = DataFlag("MODEL_SKIPPED", "energy price: lear left out: too few days", "warn", "forecast")
+    assert "lear left out" in answer("why was MODEL_SKIPPED raised?", gather(ledger_of(flags=(flag,)))).text
+
+
+def test_answer__code_that_no_flag_has__is_not_answered_by_something_else(ledger_of: Make) -> None:
+    assert answer("why was GAP_FILLED raised?", gather(ledger_of())).text.startswith("No such flag stands")
+
+
+def test_answer__storing_while_the_connection_is_full__says_why_it_is_dear(ledger_of: Make) -> None:
+    full = gather(ledger_of(battery_kw=200.0, marginal=0.15, power_price=0.14))
+    by_id = dict(full.by_id)
+    by_id["plan.import"] = replace(by_id["plan.import"], value=by_id["grid.import_limit"].value)
+    said = answer("What is it doing?", replace(full, by_id=by_id)).text
+    assert "(the connection is full: other loads would lose 140 USD/MWh)" in said
+    assert "connection is full" not in answer("What is it doing?", full).text
