@@ -165,6 +165,12 @@ def test_pilot__replay_clock__steps_and_speed_follow_commands_and_survive_a_rest
         second = ledger.latest("cycle")
         assert first is not None and second is not None
         assert second.at == datetime(2024, 6, 24, 13, tzinfo=UTC) > first.at
+        for _ in range(2):  # pressed twice at once: no interval is passed over
+            give(ledger, command({"step_s": 3600}))
+        pilot.tick(datetime.now(UTC))
+        pilot.tick(datetime.now(UTC))
+        newest, *before = ledger.entries("cycle", limit=3)
+        assert [entry.at.hour for entry in (newest, *before)] == [15, 14, 13]
         give(ledger, command({"speed": 60.0}))
         pilot.tick(datetime.now(UTC))
         assert PilotState.load(ledger).speed == 60.0
@@ -175,7 +181,7 @@ def test_pilot__replay_clock__steps_and_speed_follow_commands_and_survive_a_rest
         again = Pilot(Settings(db_url=url, refit=False, replay_speed=0.0), ledger)
         again.tick(later)
         assert again.engine is not None
-        assert again.engine.source.present(later) - second.at < timedelta(minutes=30)
+        assert again.engine.source.present(later) - newest.at < timedelta(minutes=30)
         again.close(later)
 
 
