@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from typing import Final
@@ -32,6 +33,11 @@ def line(text: str) -> str:
 def marked(text: str) -> str:
     """A text in which what cannot be seen is a mark; joiners stay."""
     return text if text.isprintable() else "".join(MARK if hidden(c) and c not in JOINERS else c for c in text)
+
+
+def escape(text: str) -> str:
+    """A text as a part of HTML; what cannot be seen, or would turn what is around it, becomes a mark."""
+    return html.escape(marked(text))
 
 
 def quoted(text: str) -> str:

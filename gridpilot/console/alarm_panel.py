@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
 from typing import Final
 
 import pandas as pd
@@ -19,7 +18,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console import signin, widgets
 from gridpilot.dispatch.actor import LOCAL, OPERATOR
 from gridpilot.errors import Forbidden
-from gridpilot.foreign import line
+from gridpilot.foreign import escape, line
 from gridpilot.monitor.alarms import ACKED, ALARM, NORMAL, RETURNED, SHELVED, UNACK
 from gridpilot.operate import Actor
 

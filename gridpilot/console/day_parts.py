@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from html import escape
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -19,6 +18,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
 from gridpilot.domain import Site
+from gridpilot.foreign import escape
 from gridpilot.values import Array, Times, as_array, as_times, to_stamp, to_utc
 
 Loads = Mapping[str, Array]

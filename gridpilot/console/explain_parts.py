@@ -12,6 +12,7 @@ import streamlit as st
 from gridpilot import views
 from gridpilot.console import format as fmt
 from gridpilot.console import widgets
+from gridpilot.foreign import line
 
 if TYPE_CHECKING:
     from gridpilot.explain.explainer import Explanation
@@ -23,7 +24,7 @@ EXACT = 6  # significant digits of an opened fact: whoever follows a citation wa
 def answer(number: int, question: str, found: Explanation, age: str) -> None:
     """A question with its answer; each citation opens its fact."""
     with st.chat_message("user"):
-        st.text(question)
+        st.text(line(question))
     with st.chat_message("assistant"):
         st.markdown(_marked(found))
         _who(found)
@@ -45,7 +46,7 @@ def coming(asking: views.Asking) -> None:
     if asking.over:
         st.rerun()
     with st.chat_message("user"):
-        st.text(asking.question)
+        st.text(line(asking.question))
     with st.chat_message("assistant"):
         if asking.draft:
             st.markdown(asking.draft)

@@ -7,7 +7,6 @@ by the same addresses that anybody may send.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any, Final
 
 import streamlit as st
@@ -16,6 +15,7 @@ from gridpilot import views
 from gridpilot.console import format as fmt
 from gridpilot.console import looking, moment_bar
 from gridpilot.errors import GridPilotError
+from gridpilot.foreign import escape
 
 _CHAPTER: Final = "guide_chapter"  # its place; absent before the first run
 _ENDED: Final = "guide_ended"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +12,7 @@ import streamlit as st
 from gridpilot import views
 from gridpilot.console import format as fmt
 from gridpilot.console import widgets
+from gridpilot.foreign import escape
 from gridpilot.monitor.drift import LIMIT_H
 
 LOOK_AT = {

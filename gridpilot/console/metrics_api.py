@@ -41,7 +41,8 @@ def refusal(request: Request) -> Response | None:
     if signin.configured():
         return PlainTextResponse("not found: set GRIDPILOT_METRICS_TOKEN", 404)
     caller = request.client.host if request.client else ""
-    if not signin.loopback(caller) or any(name in request.headers for name in PASSED_ON):
+    asked = request.url.hostname or ""  # a page elsewhere may have its own name lead here
+    if not signin.loopback(caller) or not signin.loopback(asked) or any(name in request.headers for name in PASSED_ON):
         return PlainTextResponse("from this machine alone: set GRIDPILOT_METRICS_TOKEN", 403)
     return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 from typing import Final
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -21,6 +20,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console import looking, runs, widgets
 from gridpilot.console.charts import NOW
 from gridpilot.errors import GridPilotError
+from gridpilot.foreign import escape
 from gridpilot.views.whereabouts import shown_from
 
 ALWAYS_NOW: Final = ("globe", "backtest", "health")

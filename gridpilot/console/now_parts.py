@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from html import escape
 from typing import Final
 
 import streamlit as st
@@ -15,6 +14,7 @@ from gridpilot.console import format as fmt
 from gridpilot.console.command_inputs import KINDS, words
 from gridpilot.console.format import Quantity
 from gridpilot.dispatch.reconcile import OFF
+from gridpilot.foreign import escape
 
 ALWAYS_ON: Final = (
     "Always on: every machine with work runs whatever power costs, the battery rests, "

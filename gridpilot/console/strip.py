@@ -11,7 +11,6 @@ import contextlib
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
@@ -21,6 +20,7 @@ from gridpilot.console import runs
 from gridpilot.console.widgets import inert
 from gridpilot.dispatch.actor import LOCAL, OPERATOR, Actor
 from gridpilot.errors import GridPilotError
+from gridpilot.foreign import escape
 
 if TYPE_CHECKING:
     from gridpilot.views import Status

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from html import escape
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import streamlit as st
@@ -20,7 +19,7 @@ from gridpilot.console.format import Quantity
 from gridpilot.console.theme import HUE, hue_name
 from gridpilot.domain import DataFlag
 from gridpilot.errors import GridPilotError
-from gridpilot.foreign import line, quoted
+from gridpilot.foreign import escape, line, quoted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -113,8 +113,9 @@ def test_metrics__with_the_token__through_a_proxy_too(guarded: Server) -> None:
     assert reply.status_code == 200 and "gridpilot_ledger_entries_total" in reply.text
 
 
-def request(host: str) -> Request:
-    return Request({"type": "http", "method": "GET", "path": "/metrics", "headers": [], "client": (host, 1)})
+def request(host: str, asked: str = "localhost:8501") -> Request:
+    headers = [(b"host", asked.encode())]
+    return Request({"type": "http", "method": "GET", "path": "/metrics", "headers": headers, "client": (host, 1)})
 
 
 @pytest.mark.parametrize(("sign_in", "host", "status"), [(True, "127.0.0.1", 404), (False, "10.0.0.5", 403)])
@@ -124,6 +125,13 @@ def test_refusal__sign_in_is_on_or_caller_elsewhere__closed_without_a_token(
     monkeypatch.setattr(signin, "configured", lambda: sign_in)
     refused = metrics_api.refusal(request(host))
     assert refused is not None and refused.status_code == status
+
+
+def test_refusal__a_name_elsewhere_that_leads_to_this_machine__closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signin, "configured", lambda: False)
+    refused = metrics_api.refusal(request("127.0.0.1", "evil.example:8501"))
+    assert refused is not None and refused.status_code == 403
+    assert metrics_api.refusal(request("127.0.0.1", "[::1]:8501")) is None
 
 
 def test_refusal__empty_token__is_none_and_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

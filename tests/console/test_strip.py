@@ -12,6 +12,7 @@ from gridpilot.console.strip import Own, stale, strip_html
 from gridpilot.dispatch.actor import Actor, local
 from gridpilot.dispatch.override import Command
 from gridpilot.errors import LedgerError
+from gridpilot.foreign import escape
 from gridpilot.views import Status
 
 GOOD = Status(
@@ -234,3 +235,7 @@ def test_strip__curtailment_in_force__chip_says_by_how_much_and_until_when() -> 
 def test_strip__alarms__red_only_where_one_is_more_than_a_warning(only_warnings: bool, look: str) -> None:
     html = strip_html(replace(GOOD, alarms=2, only_warnings=only_warnings))
     assert f"<span class='gp-chip {look}' title='Not acknowledged yet: see Health'>2 alarms</span>" in html
+
+
+def test_escape__a_mark_that_would_turn_the_text__is_seen() -> None:
+    assert escape("<b>\u202eRotterdam") == "&lt;b&gt;\ufffdRotterdam"
