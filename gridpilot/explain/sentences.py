@@ -13,7 +13,7 @@ from gridpilot.monitor.health import ALL_OFF
 
 NO_DECISION = (
     "There is no decision yet: the first one follows when the pilot has read its prices. "
-    "If it does not come, look at Health, or run a cycle by hand with `python -m gridpilot cycle`."
+    "If it does not come, look at Health, or run a cycle by hand with `.venv/bin/python -m gridpilot cycle`."
 )
 STOPPING = (
     "Emergency stop: all machines and the battery are being switched off, until an operator releases it on Dispatch."
