@@ -255,6 +255,4 @@ def nothing_yet() -> str:
         first = f"Set run = true for it in {file}, then end this console and start it with the pilots: {UP} {file}."
     needs = " and ".join(_outside(entry))
     needed = f" Its pilot needs {needs}." if needs else ""
-    return (
-        f"{first}{needed} Where its pilot runs elsewhere, let its ledger in the fleet file name what that one writes."
-    )
+    return f"{first}{needed} Where its pilot runs elsewhere, correct its ledger in the fleet file."
