@@ -65,10 +65,12 @@ lock: .venv/dev.stamp
 	@touch $@
 
 .venv/console.stamp: .venv/python.stamp requirements.txt
+	@echo "Installing the pinned packages into .venv, about a minute ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv/dev.stamp: .venv/console.stamp requirements-dev.txt
+	@echo "Installing the packages of the tests into .venv ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 

@@ -25,6 +25,7 @@ async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     engine = server.engine()
     engine.start()
     server.warm_up()
+    sys.stderr.write(f"{server.greeting(st.get_option('server.port'))}\n")
     try:
         yield {}
     finally:

@@ -13,6 +13,7 @@ GridPilotError
 ├── SafetyError           a set of set points broke a limit and was not sent
 ├── Forbidden             who acts may not do this, or their sign-in is over
 └── LedgerError           the ledger could not be written, or does not verify
+    ├── NoLedger          there is none yet, or nothing is in it: no pilot has run
     ├── LeaseHeld         another pilot is the writer
     └── Conflict          a command was drawn on an older state than the present one
 
@@ -85,6 +86,10 @@ class Forbidden(GridPilotError):
 
 class LedgerError(GridPilotError):
     """The ledger could not be written or does not verify."""
+
+
+class NoLedger(LedgerError):
+    """There is no ledger yet, or nothing is in it."""
 
 
 class LeaseHeld(LedgerError):

@@ -9,10 +9,17 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from gridpilot.domain import AuctionResult, Band, Dispatch, Forecast, Plan, PriceOutlook, RiskReport, Units
 from gridpilot.values import Array, as_array, as_times, to_jsonable
+
+GAP_PARTS: Final = {  # of a backtest's `gap_usd`, in words
+    "horizon": "ends of days",
+    "forecast": "forecast error",
+    "profiles": "choice of profiles",
+    "information": "what was not known",
+}
 
 
 def _band(band: Band) -> dict[str, Any]:

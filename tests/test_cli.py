@@ -94,10 +94,25 @@ def test_backtest__json_has_the_public_keys_and_the_steps_are_written(
     assert 60.0 < body["percent_of_perfect"] <= 100.0
     assert len(out.read_text().splitlines()) == 1 + 7 * 24
     assert main([*words, "--information", "published"]) == 0
-    assert "of perfect" in capsys.readouterr().out
+    assert "of perfect" in (said := capsys.readouterr().out)
+    assert re.search(r"missing to perfect +what was not known -?[\d,.]+ USD", said)
     assert "expected blind, published, realtime" in refused(capsys, *words, "--information", "psychic")
     assert "no model 'oracle'" in refused(capsys, *words, "--forecaster", "oracle")
     assert "--end 2024-06-07 is before" in refused(capsys, *words[:-3], "2024-06-09", "--end", "2024-06-07")
+
+
+@pytest.mark.parametrize(("days", "said"), [(1, "1 day 2024"), (7, "7 days 2024")])
+def test_backtest__text__the_pages_words_for_the_parts_of_the_gap(days: int, said: str) -> None:
+    body = {
+        **{"n_days": days, "start": "2024-06-01", "end": "2024-06-07", "information": "blind", "forecaster": "ridge"},
+        **dict.fromkeys(("revenue_usd", "perfect_foresight_usd", "persistence_usd", "cycles"), 1.0),
+        **dict.fromkeys(("percent_of_perfect", "persistence_percent_of_perfect", "percent_of_added"), None),
+        "gap_usd": {"horizon": 1.0, "forecast": 2.0, "profiles": 3.0},
+        "flags": [],
+    }
+    shown = texts.backtest(body)
+    assert shown.startswith(said)
+    assert "ends of days 1.00, forecast error 2.00, choice of profiles 3.00 USD" in shown
 
 
 # --- each command ----------------------------------------------------------------------------
@@ -264,7 +279,7 @@ def test_plan__bad_prices__one_clear_line(
         (["cycle", "--source", "crystal-ball"], "mara, csv:PATH"),
         (["cycle", "--source", "csv:nowhere.csv"], "nowhere.csv"),
         (["dance"], "dance"),
-        (["auction"], "see `python -m gridpilot auction --help`"),
+        (["auction"], "see `.venv/bin/python -m gridpilot auction --help`"),
         (["up", "--port", "70000"], "70000 is not a port from 1 to 65535"),
         (["mara-server", "--port", "0"], "0 is not a port"),
         (["mara-server", "--speed", "-3"], "-3 is not 0 or more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 import subprocess
@@ -48,6 +49,24 @@ def test_readme__command__runs(words: str, monkeypatch: pytest.MonkeyPatch, tmp_
         assert main(words.split()) == 0
     except SystemExit as ended:
         assert ended.code == 0 and "--help" in words
+
+
+def test_commands__shown_to_a_person__run_in_a_fresh_clone() -> None:
+    """`python` alone is none that has the packages."""
+    bare = re.compile(r"(?<![/\w])python -m gridpilot")
+    pages = {str(path): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))}
+    assert [name for name, text in pages.items() if bare.search(text)] == []
+    for path in (*ROOT.glob("gridpilot/**/*.py"), *ROOT.glob("pages/*.py")):
+        tree = ast.parse(path.read_text())
+        said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        shown = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in said]
+        assert [n.value for n in shown if isinstance(n.value, str) and bare.search(n.value)] == [], path
+
+
+def test_make_console__first_start__says_that_it_installs() -> None:
+    made = subprocess.run(["make", "-n", "-B", "console"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    said = made.index("Installing the pinned packages into .venv, about a minute ...")
+    assert made.index("-m venv") < said < made.index("pip install") < made.index("streamlit run app.py")
 
 
 def test_reference__variables__are_those_of_the_settings() -> None:

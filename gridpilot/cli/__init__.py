@@ -38,7 +38,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         command = self.prog.removeprefix("gridpilot").strip()
         where = f"{command}: " if command else ""
-        raise InputError(f"{where}{message}; see `{' '.join(['python -m gridpilot', *command.split()])} --help`")
+        raise InputError(
+            f"{where}{message}; see `{' '.join(['.venv/bin/python -m gridpilot', *command.split()])} --help`"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +106,7 @@ def _show(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     lines = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
-        prog="gridpilot", usage="python -m gridpilot COMMAND [options]", epilog=AFTER, formatter_class=lines
+        prog="gridpilot", usage=".venv/bin/python -m gridpilot COMMAND [options]", epilog=AFTER, formatter_class=lines
     )
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser, prog="gridpilot", help=argparse.SUPPRESS

@@ -116,7 +116,7 @@ def evaluate(body: Result) -> str:
     """A table of scores."""
     keys = ("mae", "rmae", "smape", "rmse", "crps", "coverage80", "kendall_tau", "fit_ms", "predict_ms")
     lines = [
-        f"{body['n_days']} days; rmae against the seasonal naive",
+        f"{_days(body)}; rmae against the seasonal naive",
         "model".ljust(16) + "".join(f"{k:>12}" for k in keys),
     ]
     for name, scores in body["models"].items():
@@ -126,15 +126,20 @@ def evaluate(body: Result) -> str:
     return "\n".join(lines + [f"{flag['severity']}: {line(flag['message'])}" for flag in body["flags"]])
 
 
+def _days(body: Result) -> str:
+    return "1 day" if body["n_days"] == 1 else f"{body['n_days']:,} days"
+
+
 def backtest(body: Result) -> str:
     """Money, and where the rest went."""
+    from gridpilot.report import GAP_PARTS
 
     def share(value: float | None) -> str:
         return "–" if value is None else f"{value:.1f} %"
 
-    gap = ", ".join(f"{name} {usd:,.2f}" for name, usd in body["gap_usd"].items())
+    gap = ", ".join(f"{GAP_PARTS[name]} {usd:,.2f}" for name, usd in body["gap_usd"].items())
     lines = [
-        f"{body['n_days']} days {body['start']} to {body['end']}, {body['information']}, by {body['forecaster']}",
+        f"{_days(body)} {body['start']} to {body['end']}, {body['information']}, by {body['forecaster']}",
         f"revenue                {body['revenue_usd']:12,.2f} USD, {share(body['percent_of_perfect'])} of perfect",
         f"perfect foresight      {body['perfect_foresight_usd']:12,.2f} USD",
         f"persistence            {body['persistence_usd']:12,.2f} USD, {share(body['persistence_percent_of_perfect'])}",

@@ -59,7 +59,7 @@ def _read(upload: Any) -> tuple[pd.DataFrame, Sequence[Refusal]]:
     if len(raw) > MOST_BYTES:
         raise DataError(
             f"{upload.name} has {len(raw) / 1e6:.1f} MB: at most {MOST_BYTES / 1e6:.0f} MB are taken here; "
-            "`python -m gridpilot auction` takes more"
+            "`.venv/bin/python -m gridpilot auction` takes more"
         )
     with io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8-sig", newline="") as file:
         header, rows, left_out = read_rows(file, upload.name, MOST_ROWS)
@@ -127,7 +127,7 @@ def editor(snap: views.Snapshot) -> None:
         _upload()
         edited = _table(snap)
         supply = _supply(snap)
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             asked = st.button("Clear these bids", key="bids_clear", type="primary")
             none = not st.session_state.get(PAST)
             st.button("Undo", key="bids_undo", on_click=_undo, disabled=none, icon=":material/undo:")

@@ -18,6 +18,7 @@ from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
 from gridpilot.console.theme import LIGHT
 from gridpilot.domain import DataFlag
 from gridpilot.monitor.revenue import Day
+from gridpilot.report import GAP_PARTS
 from gridpilot.values import Array, as_array, as_times, to_utc
 
 INFORMATION: Final = {
@@ -45,12 +46,6 @@ RECORD: Final = (
     "What was settled in the last week, less what the same time would have brought with every machine that has work "
     "on and the battery at rest. Energy left in the battery is not counted."
 )
-PARTS: Final = {
-    "horizon": "ends of days",
-    "forecast": "forecast error",
-    "profiles": "choice of profiles",
-    "information": "what was not known",
-}
 LINES: Final = (
     ("Perfect foresight", "perfect_usd", "line", 1.4),
     ("Persistence", "persistence_usd", "battery", 1.4),
@@ -77,7 +72,8 @@ def live_words(days: Sequence[Day], money: str) -> str:
     profit = math.fsum(day.profit_usd for day in days)
     more = profit - math.fsum(day.nothing_usd for day in days)
     side = f"{fmt.money(abs(more), money)} {'more' if more >= 0.0 else 'less'} than with every machine always on"
-    text = f"On record it earned {fmt.money(profit, money)} in {fmt.compact(hours)} settled hours, {side}"
+    spans = "hour" if fmt.compact(hours) == "1" else "hours"
+    text = f"On record it earned {fmt.money(profit, money)} in {fmt.compact(hours)} settled {spans}, {side}"
     known = [day for day in days if math.isfinite(day.perfect_usd) and day.perfect_usd > 0.0]
     if not known:
         return text
@@ -151,7 +147,7 @@ def money_title(body: Mapping[str, Any], money: str) -> str:
 
 def gap_figure(body: Mapping[str, Any], money: str) -> Figure | None:
     """What is missing to perfect foresight, by cause; to the left what was gained back."""
-    parts = {PARTS[name]: usd for name, usd in body["gap_usd"].items() if abs(usd) >= 0.005}
+    parts = {GAP_PARTS[name]: usd for name, usd in body["gap_usd"].items() if abs(usd) >= 0.005}
     return plots.drivers(parts, money) if parts else None
 
 

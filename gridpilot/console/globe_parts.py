@@ -22,13 +22,20 @@ source = "replay:ERCOT/HB_WEST"
 """
 HOW: Final = (
     "A fleet file names sites with their ledgers. Set GRIDPILOT_FLEET to it and each one stands here, in the picker "
-    "above and under its own address (?site=NAME). Ten example sites: python -m gridpilot up --fleet "
+    "above and under its own address (?site=NAME). Ten example sites: .venv/bin/python -m gridpilot up --fleet "
     "gridpilot/data/fleet/ten.toml"
 )
 SUGGESTED: Final = (
     "A suggestion, nothing is sent. From decisions of one moment: what one more kWh is worth at each site, machines "
     "that stand still, the room of each connection. Not in it: the way there, its delay, what customers were promised."
 )
+_SHARE: Final = st.column_config.ProgressColumn(format="%.0f", min_value=0.0, max_value=100.0, width=84)
+COLUMNS: Final[dict[str, Any]] = {
+    "site": st.column_config.TextColumn(pinned=True),
+    "data": st.column_config.TextColumn(width="medium"),
+    **dict.fromkeys(("load, %", "SOC, %"), _SHARE),
+    **dict.fromkeys(("alarms", "age, s"), 0),
+}
 
 
 def table(sites: Sequence[SiteView]) -> pd.DataFrame:
@@ -54,20 +61,8 @@ def table(sites: Sequence[SiteView]) -> pd.DataFrame:
 
 def show_table(rows: pd.DataFrame, sites: Sequence[SiteView]) -> str:
     """The table of these sites; the name of the one whose row was chosen."""
-    number, whole = (st.column_config.NumberColumn(format=form) for form in ("%.2f", "%.0f"))
-    share = st.column_config.ProgressColumn(format="%.0f", min_value=0.0, max_value=100.0, width=84)
-    config: dict[str, Any] = dict.fromkeys(rows.columns[2:4], number)
-    config |= {"load, %": share, "SOC, %": share, "alarms": whole, "age, s": whole}
-    config |= {"site": st.column_config.TextColumn(pinned=True), "data": st.column_config.TextColumn(width="medium")}
-    event: Any = st.dataframe(
-        rows,
-        hide_index=True,
-        placeholder=fmt.DASH,
-        column_config=config,
-        on_select="rerun",
-        selection_mode="single-row",
-        key="sites",
-        height="content",
+    event: Any = widgets.sheet(
+        rows, COLUMNS, on_select="rerun", selection_mode="single-row", key="sites", height="content"
     )
     chosen = event.selection.rows
     return sites[chosen[0]].name if chosen else ""

@@ -15,12 +15,13 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from gridpilot import views
 from gridpilot.console import signin
 from gridpilot.console.server import ROOT
-from gridpilot.console.widgets import inert
+from gridpilot.console.widgets import empty_state, inert
 from gridpilot.errors import GridPilotError
 from gridpilot.foreign import line
 from gridpilot.values import usable
 from gridpilot.views.whereabouts import not_yet, shown_from
 
+LOOK_AGAIN_S: Final = 5.0  # for a ledger that is not there yet
 NOW: Final = "now"  # in an address, where a moment was before
 _LOOK: Final = "look"
 _PICKER: Final = "site_picker"
@@ -75,6 +76,27 @@ def picker() -> None:
 
 def _picked() -> None:
     go(views.Look(str(st.session_state[_PICKER]), current().at))
+
+
+def without_ledger() -> str:
+    """One line where the site looked at has no ledger yet; empty where it has one."""
+    return f"{views.site_looked_at()} has no ledger yet" if views.nothing_yet() else ""
+
+
+def nothing_yet(page: str) -> bool:
+    """Whether the site looked at has no ledger yet; then it says what helps, in place of the page."""
+    if page == "globe" or not views.nothing_yet():
+        return False
+    _until_ledger()
+    return True
+
+
+@st.fragment(run_every=LOOK_AGAIN_S)
+def _until_ledger() -> None:
+    what_helps = views.nothing_yet()
+    if not what_helps:
+        st.rerun()
+    empty_state("Its pilot has not run yet", what_helps)
 
 
 def follow() -> str:

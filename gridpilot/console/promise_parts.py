@@ -11,6 +11,7 @@ from gridpilot import views
 from gridpilot.console import format as fmt
 from gridpilot.console import widgets
 from gridpilot.monitor.health import ALL_OFF
+from gridpilot.monitor.standing import RuleStanding
 
 
 def show(snap: views.Snapshot) -> None:
@@ -45,12 +46,11 @@ def curtail_text(snap: views.Snapshot) -> str:
 def rule_table(snap: views.Snapshot) -> pd.DataFrame:
     """Each rule: its strike, how it stands, and what comes."""
     found, zone, unit = views.rule_standings(snap), snap.site.timezone, snap.units.energy
+    unknown = {strike.type for strike in views.strikes(snap) if not strike.known}
     return pd.DataFrame(
         {
             "machines": [rule.type for rule in found],
-            f"strike, {unit}": [
-                f"{fmt.price(rule.strike, unit).value} ({'set' if rule.manual else 'break-even'})" for rule in found
-            ],
+            f"strike, {unit}": [_strike(rule, unit, rule.type not in unknown) for rule in found],
             f"at once over, {unit}": [
                 fmt.DASH if math.isnan(rule.high) else fmt.price(rule.high, unit).value for rule in found
             ],
@@ -62,6 +62,14 @@ def rule_table(snap: views.Snapshot) -> pd.DataFrame:
             "changes": ["not in this plan" if rule.turns is None else fmt.local(rule.turns, zone) for rule in found],
         }
     )
+
+
+def _strike(rule: RuleStanding, unit: str, known: bool) -> str:
+    """The price that a rule goes by; no number for the break-even of what nobody gives a price for."""
+    price = fmt.price(rule.strike, unit).value
+    if rule.manual:
+        return f"{price} (set)"
+    return f"{price} (break-even)" if known else "break-even, not known"
 
 
 def customer_table(snap: views.Snapshot) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from gridpilot import supervise
+from gridpilot.config import load_settings
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,14 @@ Asgi = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Sen
 def engine() -> supervise.Supervisor:
     """Keeps pilot and watchdog beside this server; nothing where GRIDPILOT_NO_PILOT is set."""
     return supervise.Supervisor(() if os.environ.get("GRIDPILOT_NO_PILOT") else supervise.engine())
+
+
+def greeting(port: int) -> str:
+    """What who starts the console is told: where it is, where its ledger is, how it ends. No password."""
+    url = load_settings().database_url()
+    file = url.removeprefix("sqlite:///").partition("?")[0]
+    ledger = f"{Path(file).absolute()}" if file != url else "the database that GRIDPILOT_DB_URL names"
+    return f"The console is at http://localhost:{port}, its ledger is {ledger}. Ctrl-C ends it."
 
 
 def hold_path() -> None:

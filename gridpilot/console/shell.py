@@ -44,7 +44,7 @@ PAGES: Final[dict[str, tuple[str, str]]] = {
 @st.fragment(run_every=TICK_S)
 def _strip() -> None:
     from gridpilot import views
-    from gridpilot.console import signin
+    from gridpilot.console import looking, signin
     from gridpilot.console.strip import own_site
 
     who = signin.actor()
@@ -53,7 +53,7 @@ def _strip() -> None:
     try:
         status = views.status()
     except GridPilotError as error:
-        render_failure(str(error), who, own_site())
+        render_failure(looking.without_ledger() or str(error), who, own_site())
     else:
         render_strip(status, who, own_site())
         known = st.session_state.get(IN_CONTROL)
@@ -118,7 +118,7 @@ def main() -> None:
     guide.show(pages, name)
     if trouble:
         st.warning(inert(trouble))
-    if not moment_bar.nothing_then(name):
+    if not looking.nothing_yet(name) and not moment_bar.nothing_then(name):
         page.run()
 
 

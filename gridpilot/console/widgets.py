@@ -228,18 +228,17 @@ def table(
     download_csv(rows, f"{name}.csv", key=f"{name}_csv")
 
 
-def sheet(
-    rows: pd.DataFrame, columns: Mapping[str, Any] | None = None, muted: Iterable[str] = (), **shape: Any
-) -> None:
+def sheet(rows: pd.DataFrame, columns: Mapping[str, Any] | None = None, muted: Iterable[str] = (), **shape: Any) -> Any:
     """A table whose numbers are written as everywhere in the console, and sort as numbers.
 
     Thousands apart, a real minus, a dash where unknown. `columns` says how, by column: a number of decimals, PERCENT
-    of a fraction, or a column of Streamlit's, of which a format like "%.2f" or "percent" is understood. What it leaves
-    out gets no decimals where it is whole, else two. The text of `muted` columns is grey.
+    of a fraction, or a column of Streamlit's, of which a format like "%.2f" or "percent" is understood, that of a bar
+    as it is. What it leaves out gets no decimals where it is whole, else two. The text of `muted` columns is grey.
+    With `on_select` it gives what is selected.
     """
     config, writers = _columns(rows, columns or {})
     look = styled(rows, writers, muted)
-    st.dataframe(look, hide_index=True, placeholder=fmt.DASH, column_config=config or None, **shape)
+    return st.dataframe(look, hide_index=True, placeholder=fmt.DASH, column_config=config or None, **shape)
 
 
 def styled(rows: pd.DataFrame, writers: Mapping[str, Writer], muted: Iterable[str] = ()) -> pd.DataFrame | Styler:
@@ -267,7 +266,7 @@ def _columns(rows: pd.DataFrame, columns: Mapping[str, Any]) -> tuple[dict[str, 
             writers[name] = fmt.percent
             continue
         kind = dict((wanted or {}).get("type_config") or {})
-        writer = _written(str(kind.get("format") or ""))
+        writer = None if kind.get("type") == "progress" else _written(str(kind.get("format") or ""))
         if writer is None:
             config[name] = wanted
         else:

@@ -125,6 +125,10 @@ class Book:
             return
         self.put(fact_id, label, usd_per_kwh, f"{self.money}/kWh", at)
 
+    def break_even(self, fact_id: str, label: str, price: float, unknown: str) -> None:
+        """A price in the source's unit, or in words why it is not known."""
+        self.put(fact_id, label, unknown or price, "" if unknown else self.energy)
+
     def worth(self, fact_id: str, label: str, usd_per_kwh: float | None, at: datetime | None = None) -> None:
         """What energy is worth, to be read beside its price."""
         self.price(fact_id, label, None if usd_per_kwh is None else usd_per_kwh * 1000.0, at)
@@ -250,10 +254,12 @@ def _machines(book: Book) -> None:
         book.put(f"{short}.running", f"{strike.type}: machines on", float(strike.running))
         book.put(f"{short}.count", f"{strike.type}: machines there are", float(strike.count))
         book.put(f"{short}.available", f"{strike.type}: machines that have work", float(available))
-        book.put(f"{short}.strike", f"{strike.type}: break-even energy price", strike.strike, book.energy)
-        book.per_kwh(f"{short}.margin", f"{strike.type}: margin at the price now", strike.margin_usd_per_kwh)
+        unknown = "" if strike.known else f"not known without a {strike.product} price"
+        margin = strike.margin_usd_per_kwh if strike.known else None
+        book.break_even(f"{short}.strike", f"{strike.type}: break-even energy price", strike.strike, unknown)
+        book.per_kwh(f"{short}.margin", f"{strike.type}: margin at the price now", margin)
         if strike.type in ruled:
-            _rule(book, short, ruled[strike.type])
+            _rule(book, short, ruled[strike.type], unknown)
         else:
             _turn(book, short, machine, strike)
 
@@ -267,10 +273,11 @@ def _machine_counts(book: Book) -> None:
     book.put("machines.off", "machines off, of all types", count - running)
 
 
-def _rule(book: Book, short: str, rule: RuleStanding) -> None:
-    """How the operator's rule for a machine type stands."""
+def _rule(book: Book, short: str, rule: RuleStanding, unknown: str) -> None:
+    """How the operator's rule for a machine type stands; `unknown` is why its break-even is, where it is."""
     book.put(f"{short}.rule", f"{rule.type}: what its rule says", "runs" if rule.on else "curtailed")
-    book.put(f"{short}.rule_strike", f"{rule.type}: strike price of its rule", rule.strike, book.energy)
+    label = f"{rule.type}: strike price of its rule"
+    book.break_even(f"{short}.rule_strike", label, rule.strike, "" if rule.manual else unknown)
     label = "intervals in a row that change its rule"
     book.put(f"{short}.rule_intervals", f"{rule.type}: {label}", float(rule.needed), "intervals")
     if rule.turns is not None:

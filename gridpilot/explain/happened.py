@@ -46,9 +46,9 @@ def _switched(facts: Facts, name: str) -> Sentence:
         return say.close(f"None of the newest decisions switched {shown} off or on.")
     state = "on" if facts.number(f"{key}.running") > 0.0 else "off"
     say(f"{key}.running")
-    return say.close(
-        f"{shown}: {' and '.join(parts)}; it is {state} now, with its break-even at {say(f'{key}.strike')}."
-    )
+    even = say(f"{key}.strike")
+    even = f"what it earns is {even}" if facts.word(f"{key}.strike") else f"with its break-even at {even}"
+    return say.close(f"{shown}: {' and '.join(parts)}; it is {state} now, {even}.")
 
 
 def _powered(facts: Facts, name: str) -> Sentence:

@@ -13,7 +13,7 @@ from gridpilot.monitor.health import ALL_OFF
 
 NO_DECISION = (
     "There is no decision yet: the first one follows when the pilot has read its prices. "
-    "If it does not come, look at Health, or run a cycle by hand with `python -m gridpilot cycle`."
+    "If it does not come, look at Health, or run a cycle by hand with `.venv/bin/python -m gridpilot cycle`."
 )
 STOPPING = (
     "Emergency stop: all machines and the battery are being switched off, until an operator releases it on Dispatch."
@@ -251,9 +251,15 @@ def _machines(say: Say) -> list[str]:
         who = listed(say.bare(f"machine.{name}.name") for name in below)
         parts.append(f"{who} {_are(below)} off: power is at {say('price.energy')}, {owner} at {strikes}")
     why: dict[str, list[str]] = {}
+    unknown: dict[str, list[str]] = {}
     for name in off:
-        if name not in below:
+        if _unpriced(facts, name):
+            unknown.setdefault(say(f"machine.{name}.strike"), []).append(name)
+        elif name not in below:
             why.setdefault(_other_reason(say, name), []).append(name)
+    for reason, alike in unknown.items():
+        who = listed(say.bare(f"machine.{name}.name") for name in alike)
+        parts.append(f"{who} {_are(alike)} off: what {'it earns' if len(alike) == 1 else 'they earn'} is {reason}")
     for reason, alike in why.items():
         parts.append(f"{listed(say.bare(f'machine.{name}.name') for name in alike)} {_are(alike)} off: {reason}")
     return parts
@@ -268,6 +274,13 @@ def _running(say: Say, names: list[str]) -> list[str]:
         count = f" ({say.bare(f'{key}.running')} of {say.bare(f'{key}.available')})" if some else ""
         parts.append(say.bare(f"{key}.name") + count)
     return [f"{listed(parts)} {_are(names)} on"] if parts else []
+
+
+def _unpriced(facts: Facts, name: str) -> bool:
+    """Whether what machines earn is not known, and no rule with a strike of its own has curtailed them."""
+    key = f"machine.{name}"
+    ruled = facts.word(f"{key}.rule") == "curtailed" and not facts.word(f"{key}.rule_strike")
+    return bool(facts.word(f"{key}.strike")) and not ruled
 
 
 def _are(names: list[str]) -> str:
@@ -300,11 +313,13 @@ def machine_sentence(facts: Facts, name: str) -> Sentence:
     running, count = facts.number(f"{key}.running"), facts.number(f"{key}.count")
     earns = facts.number(f"{key}.strike") > facts.number("price.energy")
     shown = f"{say.bare(f'{key}.name')}: {say.bare(f'{key}.running')} of {say.bare(f'{key}.count')} machines on"
-    power = f"power is at {say('price.energy')}, break-even at {say(f'{key}.strike')}"
+    unknown = facts.word(f"{key}.strike")
+    even = f"what they earn is {say(f'{key}.strike')}" if unknown else f"break-even at {say(f'{key}.strike')}"
+    power = f"power is at {say('price.energy')}, {even}"
     text = f"{shown}; {power}"
     if facts.word("dispatch.origin") in ORIGINS or (earns and running < count):
         text += f"; {_other_reason(say, name)}"
-    elif not earns and running > 0 and f"{key}.rule" not in facts:
+    elif not earns and not unknown and running > 0 and f"{key}.rule" not in facts:
         text += "; the plan runs them at a loss now"
     if f"{key}.rule" in facts:
         text += _rule(say, key)
@@ -321,6 +336,8 @@ def _rule(say: Say, key: str) -> str:
     """What an operator's rule waits for, and when that is expected."""
     off = say.facts.word(f"{key}.rule") == "curtailed"
     say(f"{key}.rule")
+    if say.facts.word(f"{key}.rule_strike"):
+        return f"; their rule {'keeps them off' if off else 'lets them run'}, its strike {say(f'{key}.rule_strike')}"
     side = "at or under" if off else "over"
     waits = (
         f"for {say(f'{key}.rule_intervals')}" if say.facts.number(f"{key}.rule_intervals") > 1.0 else "for an interval"
@@ -364,7 +381,7 @@ def _crossing(say: Say, key: str, kind: str) -> str:
     what = facts.word(f"{key}.what")
     for name in facts.members("machine"):
         strike = f"machine.{name}.strike"
-        if facts.word(f"machine.{name}.name") == what:
+        if facts.word(f"machine.{name}.name") == what and not facts.word(strike):
             above = facts.number(f"{key}.price") > facts.number(strike)
             if above == (kind == "falls"):
                 return f", {'above' if above else 'below'} its break-even of {say(strike)}"

@@ -138,7 +138,9 @@ def _program(facts: Facts, asked: str) -> list[Sentence]:
     if has(r"\bledger\b|\bchain\b|\brecords?\b(?= (?:intact|kept|complete))", asked) and "ledger.entries" in facts:
         say = Say(facts)
         out = [say.close(f"The newest entry of the ledger is number {say('ledger.entries')}.")]
-        text = "Whether its chain is whole stands on Health, and `python -m gridpilot verify-ledger` checks it"
+        text = (
+            "Whether its chain is whole stands on Health, and `.venv/bin/python -m gridpilot verify-ledger` checks it"
+        )
         if has(r"\bhash\b", asked):
             say = Say(facts)
             out.append(say.close(f"Its hash is {say('ledger.head')}."))

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
-from gridpilot.errors import LedgerError
+from gridpilot.errors import LedgerError, NoLedger
 
 BUSY_TIMEOUT_S = 5.0
 ABANDONED_S = 30  # PostgreSQL ends a transaction whose process sleeps or is gone, so that its lock is free again
@@ -126,7 +126,7 @@ def _open_sqlite(url: URL, path: Path, read_only: bool, busy_timeout_s: float) -
     transaction, because a deferred one that reads and then writes fails at once after another's commit.
     """
     if not _is_there(path) and read_only:
-        raise LedgerError(f"ledger {path} does not exist: run a cycle first, or correct GRIDPILOT_DB_URL")
+        raise NoLedger(f"ledger {path} does not exist: run a cycle first, or correct GRIDPILOT_DB_URL")
     if read_only:
         url = url.set(database=f"file:{path}", query={"mode": "ro", "uri": "true"})
     else:

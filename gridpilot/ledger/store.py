@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
 
 from gridpilot.domain import PriceHistory
-from gridpilot.errors import Conflict, LedgerError
+from gridpilot.errors import Conflict, LedgerError, NoLedger
 from gridpilot.ledger import history as price_rows
 from gridpilot.ledger import lease as leases
 from gridpilot.ledger import migrate, schema
@@ -213,7 +213,7 @@ class Ledger:
                     f"ledger {self.name} is empty, but {self._published.path.name} has entry {published.seq} of it: "
                     "restore a backup (a file with its -wal file)"
                 )
-            raise LedgerError(f"ledger {self.name} is empty: run a cycle first")
+            raise NoLedger(f"ledger {self.name} is empty: run a cycle first")
         if version != schema.SCHEMA_VERSION and self.read_only:
             raise LedgerError(
                 f"ledger {self.name} has schema {version}, this GridPilot reads {schema.SCHEMA_VERSION}: start the "

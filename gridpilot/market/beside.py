@@ -87,7 +87,9 @@ def _unknown(kind: str, site: Site) -> tuple[DataFlag, ...]:
     machines = [machine.type for machine in site.machines if machine.product == kind]
     if not machines:
         return ()
-    remedy = "hash_usd_per_ph_day or GRIDPILOT_HASH_SOURCE=mempool" if kind == "hash" else "token_usd_per_mtok"
+    key = "hash_usd_per_ph_day" if kind == "hash" else "token_usd_per_mtok"
+    other = ", or GRIDPILOT_HASH_SOURCE=mempool" if kind == "hash" else ""
+    remedy = f"{key} in [prices] of the site file (GRIDPILOT_SITE){other}"
     text = f"{kind} price: not known, so {', '.join(machines)} count as worth nothing; set {remedy}"
     return (DataFlag(UNKNOWN, text, "warn"),)
 

@@ -7,7 +7,7 @@ Pure functions, shared by every source that reads what others wrote. The rules, 
 3. the same time twice: equal rows are merged (DUPLICATE), of conflicting ones the later arrival counts (CONFLICT)
 4. the step is the most common difference; a row between the steps is dropped (DROPPED)
 5. everything before a gap of more than one interval is set aside (GAP); where a reader allows it, gaps of up to
-   `bridge_s` seconds are filled instead with the values of a day before (GAP_FILLED)
+   `bridge_s` seconds are filled instead with the values of a day before, interpolated in the first day (GAP_FILLED)
 6. holes in the other series are interpolated (GAP_FILLED); a series with too many holes is left out (DROPPED)
 7. single missing intervals are interpolated in every series (GAP_FILLED)
 
@@ -96,11 +96,11 @@ def regularise(
     flags += more
     rows, more = _fill_holes(rows)
     flags += more
-    timestamp, series, filled = _fill(rows, step, bridge_s)
+    timestamp, series, filled, repeated = _fill(rows, step, bridge_s)
     _limit(len(filled), len(timestamp), "missing", source, flags)
-    if len(filled):
-        how = "filled with the values of a day before" if bridge_s else "interpolated"
-        flags.append(_flag("GAP_FILLED", f"{_some(filled)} missing: {how}", "warn", len(filled)))
+    for some, how in ((~repeated, "interpolated"), (repeated, "filled with the values of a day before")):
+        if some.any():
+            flags.append(_flag("GAP_FILLED", f"{_some(filled[some])} missing: {how}", "warn", int(some.sum())))
     return Grid(timestamp, step, series, tuple(flags), filled)
 
 
@@ -326,8 +326,8 @@ def _fill_holes(rows: Rows) -> tuple[Rows, list[DataFlag]]:
     return Rows(rows.timestamp, series, rows.energy, rows.number), flags
 
 
-def _fill(rows: Rows, step: int, bridge_s: int) -> tuple[Times, dict[str, Array], Times]:
-    """The full grid, every series on it, linear over the missing times, and those times.
+def _fill(rows: Rows, step: int, bridge_s: int) -> tuple[Times, dict[str, Array], Times, npt.NDArray[np.bool_]]:
+    """The full grid, every series on it, linear over the missing times, those times, and which of them repeat.
 
     With a bridge, missing times repeat the values of a day before where there are such.
     """
@@ -337,11 +337,11 @@ def _fill(rows: Rows, step: int, bridge_s: int) -> tuple[Times, dict[str, Array]
     series = {name: np.interp(grid, at, values) for name, values in rows.series.items()}
     missing = np.flatnonzero(~np.isin(grid, at))
     day = round(86_400 / step)
-    if bridge_s:
-        for i in missing[missing >= day]:  # ascending: a bridge of two days repeats its first
-            for values in series.values():
-                values[i] = values[i - day]
-    return times, series, times[missing]
+    repeated = (missing >= day) & (bridge_s > 0)
+    for i in missing[repeated]:  # ascending: a bridge of two days repeats its first
+        for values in series.values():
+            values[i] = values[i - day]
+    return times, series, times[missing], repeated
 
 
 def _limit(n: int, total: int, what: str, source: str, flags: Sequence[DataFlag]) -> None:

@@ -105,7 +105,7 @@ ADVICE: Mapping[str, str] = {
     "UNREADABLE": "Check the machines' API and the network to it; nothing is sent that cannot be read back.",
     "UNSEEN_LOAD": "Find what draws power beside the machines, jobs and tenants of the site file.",
     "WARM": "See that the cooling works before load has to go.",
-    "WATCH": "Restart the console or `python -m gridpilot watch`: alarms are not brought up to date.",
+    "WATCH": "Restart the console or `.venv/bin/python -m gridpilot watch`: alarms are not brought up to date.",
     "WATCHDOG": "See in the pilot's log why it was silent; the next good cycle switches the site on again.",
     "WEBHOOK": "Check GRIDPILOT_ALARM_WEBHOOK and its receiver; alarms reach nobody outside meanwhile.",
 }

@@ -201,7 +201,7 @@ def _flexible(site: Site, dispatch: Dispatch) -> Iterator[str]:
     limits = {j.name: j.max_kw for j in site.jobs} | {t.name: t.kw for t in site.tenants}
     for name, kw in {**dispatch.jobs_kw, **dispatch.tenants_kw}.items():
         if kw < -KW or kw > limits.get(name, 0.0) + KW:
-            yield f"{name}: {kw:.3f} kW, expected 0 to {limits.get(name, 0.0):g} kW"
+            yield f"{name}: {_number(kw)} kW, expected 0 to {_number(limits.get(name, 0.0))} kW"
 
 
 def _power(site: Site, state: SiteState, dispatch: Dispatch) -> Iterator[str]:
@@ -210,34 +210,37 @@ def _power(site: Site, state: SiteState, dispatch: Dispatch) -> Iterator[str]:
     it_kw = machine_kw + sum(dispatch.jobs_kw.values()) + sum(dispatch.tenants_kw.values())
     cooling_kw = it_kw * site.cooling.heat_fraction / site.cooling.cop + dispatch.room_kw
     if cooling_kw < -KW:
-        yield f"{cooling_kw:.3f} kW of cooling, expected 0 or more"
+        yield f"{_number(cooling_kw)} kW of cooling, expected 0 or more"
     total_kw = it_kw + cooling_kw
     stated = (("machine", dispatch.machine_kw, machine_kw), ("cooling", dispatch.cooling_kw, cooling_kw))
     for name, said, real in (*stated, ("total", dispatch.total_power_kw, total_kw)):
         if abs(said - real) > KW:
-            yield f"{name} power is given as {said:.3f} kW, the set points draw {real:.3f} kW"
+            yield f"{name} power is given as {_number(said)} kW, the set points draw {_number(real)} kW"
     grid_kw = total_kw + dispatch.battery_kw
     most_kw = min([site.import_kw, *(limit.at(dispatch.at) for limit in state.limits)])
     if grid_kw > most_kw + KW:
-        yield f"{grid_kw:.3f} kW from the grid, limit {most_kw:g} kW"
+        yield f"{_number(grid_kw)} kW from the grid, limit {_number(most_kw)} kW"
     if -grid_kw > site.export_kw + KW:
-        yield f"{-grid_kw:.3f} kW into the grid, limit {site.export_kw:g} kW"
+        yield f"{_number(-grid_kw)} kW into the grid, limit {_number(site.export_kw)} kW"
 
 
 def _state_of_charge(site: Site, state: SiteState, dispatch: Dispatch, step_s: float) -> Iterator[str]:
     battery, kw = site.battery, dispatch.battery_kw
     if kw > battery.charge_kw + KW or -kw > battery.discharge_kw + KW:
-        yield f"battery at {kw:.3f} kW, limits -{battery.discharge_kw:g} to {battery.charge_kw:g} kW"
+        yield f"battery at {_number(kw)} kW, limits -{_number(battery.discharge_kw)} to {_number(battery.charge_kw)} kW"
     if abs(kw) <= KW:
         return
     if not (math.isfinite(state.soc_frac) and 0.0 <= state.soc_frac <= 1.0) or battery.capacity_kwh <= 0.0:
-        yield f"battery at {kw:.3f} kW with a state of charge of {state.soc_frac:g}, expected 0 kW"
+        known = math.isfinite(state.soc_frac)
+        soc = f"a state of charge of {_number(100.0 * state.soc_frac, 1)} %" if known else "no known state of charge"
+        yield f"battery at {_number(kw)} kW with {soc}, expected 0 kW"
         return
     gain = kw * battery.efficiency_charge if kw > 0 else kw / battery.efficiency_discharge
     after = state.soc_frac + gain * step_s / 3600.0 / battery.capacity_kwh
     low, high = min(battery.soc_min, state.soc_frac), max(battery.soc_max, state.soc_frac)
     if not low - 100 * SOC <= after <= high + 100 * SOC:
-        yield f"state of charge would be {after:.4f} after {step_s:.0f} s, band {low:.2f} to {high:.2f}"
+        after_, low_, high_ = _told_apart(100.0 * after, 100.0 * low, 100.0 * high)
+        yield f"state of charge would be {after_} % after {_span(step_s)}, band {low_} to {high_} %"
 
 
 def _room_step(site: Site, state: SiteState, dispatch: Dispatch, step_s: float) -> Iterator[str]:
@@ -245,10 +248,39 @@ def _room_step(site: Site, state: SiteState, dispatch: Dispatch, step_s: float) 
     if abs(extra) <= KW:
         return
     if not room.planned or extra > room.extra_kw + KW:
-        yield f"{extra:.3f} kW of cooling beyond the heat, limit {room.extra_kw if room.planned else 0.0:g} kW"
+        most_kw = room.extra_kw if room.planned else 0.0
+        yield f"{_number(extra)} kW of cooling beyond the heat, limit {_number(most_kw)} kW"
         return
     start = state.room_c if math.isfinite(state.room_c) else room.set_c
     after = room.after(start, extra, site.cooling.cop, step_s / 3600.0)
     low, high = min(room.low_c, start), max(room.high_c, start)
     if not low - ROOM_C <= after <= high + ROOM_C:
-        yield f"the room would be at {after:.2f} C after {step_s:.0f} s, band {low:g} to {high:g} C"
+        after_, low_, high_ = _told_apart(after, low, high)
+        yield f"the room would be at {after_} °C after {_span(step_s)}, band {low_} to {high_} °C"
+
+
+# --- as people read ------------------------------------------------------------------------
+
+
+def _number(value: float, digits: int = 3) -> str:
+    """Thousands apart, at most that many decimals: 1,234.5."""
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _told_apart(value: float, low: float, high: float) -> tuple[str, str, str]:
+    """A value and its limits, one decimal unless that would hide that it is outside of them."""
+    shown = ("", "", "")
+    for digits in range(1, 5):
+        shown = (_number(value, digits), _number(low, digits), _number(high, digits))
+        if shown[0] not in shown[1:]:
+            break
+    return shown
+
+
+def _span(seconds: float) -> str:
+    """1 h, 1 h 24 min, 15 min, 90 s."""
+    if seconds < 120.0:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60.0), 60)
+    return " ".join(f"{n} {unit}" for n, unit in ((hours, "h"), (minutes, "min")) if n)

@@ -62,7 +62,7 @@ from gridpilot.views.commanded import (
     stop_file,
     stopped,
 )
-from gridpilot.views.fleet import FleetView, SiteView, fleet, own_name, site_looked_at, site_names
+from gridpilot.views.fleet import FleetView, SiteView, fleet, nothing_yet, own_name, site_looked_at, site_names
 from gridpilot.views.sources import sources
 from gridpilot.views.standing import (
     Status,
@@ -157,6 +157,7 @@ __all__ = [
     "moment",
     "newest",
     "next_changes",
+    "nothing_yet",
     "on_hold",
     "on_record",
     "override_in_force",

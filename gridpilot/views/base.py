@@ -147,7 +147,7 @@ class _Handle:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     ledger: Ledger | None = None
-    trouble: str = ""
+    trouble: tuple[type[LedgerError], str] = (LedgerError, "")
     tried: float = float("-inf")
 
     def open(self, site: FleetSite) -> Ledger:
@@ -158,8 +158,9 @@ class _Handle:
                         self.ledger = Ledger.open(site.settings(settings()).database_url(), read_only=True)
                         return self.ledger
                     except LedgerError as error:
-                        self.trouble, self.tried = str(error), time.monotonic()
-                raise LedgerError(self.trouble)
+                        self.trouble, self.tried = (type(error), str(error)), time.monotonic()
+                kind, said = self.trouble
+                raise kind(said)
             return self.ledger
 
 

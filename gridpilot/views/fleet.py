@@ -12,7 +12,7 @@ from typing import Any
 from gridpilot.config import Settings, load_site
 from gridpilot.dispatch import stopfile
 from gridpilot.domain import Site, Units
-from gridpilot.errors import GridPilotError
+from gridpilot.errors import GridPilotError, LedgerError, NoLedger
 from gridpilot.fleet import Move, moves
 from gridpilot.fleetfile import FleetSite, load_fleet
 from gridpilot.monitor import sites as read
@@ -24,6 +24,7 @@ from gridpilot.views.standing import current_site
 
 NAN = float("nan")
 SQLITE = "sqlite:///"
+UP = ".venv/bin/python -m gridpilot up --fleet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +226,33 @@ def _no_ledger(entry: FleetSite | None) -> str:
 
 def _wanting(entry: FleetSite | None) -> str:
     """What a site needs for its first decision."""
+    needs = [*_outside(entry), "a pilot"]
+    return f"no decision yet: needs {' and '.join(filter(None, (', '.join(needs[:-1]), needs[-1])))}"
+
+
+def _outside(entry: FleetSite | None) -> list[str]:
+    """What its pilot needs of the world outside."""
     kind = _settings(entry).source.partition(":")[0]
-    if kind == "gridstatus" and base.settings().gridstatus_api_key is None:
-        return "no decision yet: needs the network, GRIDPILOT_GRIDSTATUS_API_KEY and a pilot"
-    if kind in ("gridstatus", "energy-charts", "mara"):
-        return "no decision yet: needs the network and a pilot"
-    return "no decision yet: needs a pilot"
+    needs = ["the network"] if kind in ("gridstatus", "energy-charts", "mara") else []
+    keyless = kind == "gridstatus" and base.settings().gridstatus_api_key is None
+    return [*needs, "GRIDPILOT_GRIDSTATUS_API_KEY"] if keyless else needs
+
+
+def nothing_yet() -> str:
+    """What helps where the site looked at is another one whose ledger is not there yet; empty where it is."""
+    entry, file = base.elsewhere(), base.settings().fleet
+    if entry is None:
+        return ""
+    try:
+        base.ledger_of(entry)
+        return ""
+    except NoLedger:
+        pass
+    except LedgerError:
+        return ""
+    first = f"End this console and start it with the fleet's pilots: {UP} {file}."
+    if not entry.run:
+        first = f"Set run = true for it in {file}, then end this console and start it with the pilots: {UP} {file}."
+    needs = " and ".join(_outside(entry))
+    needed = f" Its pilot needs {needs}." if needs else ""
+    return f"{first}{needed} Where its pilot runs elsewhere, correct its ledger in the fleet file."

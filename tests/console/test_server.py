@@ -35,6 +35,20 @@ def test_headers__every_answer__protected(running: Server, path: str) -> None:
     assert "http" not in policy  # no outside address is allowed
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:////var/lib/gridpilot/gridpilot.db", "its ledger is /var/lib/gridpilot/gridpilot.db."),
+        ("postgresql+psycopg://me:secret@db.example/odessa", "the database that GRIDPILOT_DB_URL names."),
+    ],
+)
+def test_greeting__ledger__where_it_is_and_no_password(url: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDPILOT_DB_URL", url)
+    told = server.greeting(8502)
+    assert said in told and "secret" not in told
+    assert told.startswith("The console is at http://localhost:8502, ") and told.endswith("Ctrl-C ends it.")
+
+
 def test_healthz__running__ok(running: Server) -> None:
     assert requests.get(running.url + "/healthz", timeout=10).text == "ok"
 

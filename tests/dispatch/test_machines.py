@@ -67,7 +67,7 @@ def test_from_counts__above_the_limit__is_not_clamped_but_named() -> None:
     assert made.machines == counts
     assert not made.constraints_satisfied
     assert made.payload["constraints_satisfied"] is False
-    assert "limit 1000 kW" in made.violations[0]
+    assert "limit 1,000 kW" in made.violations[0]
 
 
 def test_from_counts__payload__adds_up_to_the_site() -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from gridpilot.explain.facts import Facts, gather
-from gridpilot.explain.sentences import stale_sentence
+from gridpilot.explain.sentences import machine_sentence, now_sentence, stale_sentence
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplayClock
 from gridpilot.monitor.health import AUTO, PilotState
+from gridpilot.monitor.standing import RuleStanding
 
 Make = Callable[..., Ledger]
 WALL = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)  # when the decision was made
@@ -109,6 +110,30 @@ def test_gather__unknown_figures__left_out(ledger_of: Make) -> None:
     for key in ("battery.soc", "battery.stored", "plan.marginal_value", "plan.power_price", "risk.var"):
         assert key not in facts
         assert math.isnan(facts.number(key))
+
+
+def test_gather__no_hash_price__no_break_even_of_who_earns_by_it(ledger_of: Make) -> None:
+    facts = gather(ledger_of(hash_price=math.nan))
+    for name in ("air", "immersion", "hydro"):
+        assert facts.word(f"machine.{name}.strike") == "not known without a hash price"
+        assert f"machine.{name}.margin" not in facts
+    assert facts.number("machine.gpu.strike") > 0.0
+
+
+@pytest.mark.parametrize(("manual", "said"), [(False, "not known without a hash price"), (True, "")])
+def test_gather__no_hash_price__a_rules_own_strike_is_still_known(
+    ledger_of: Make, monkeypatch: pytest.MonkeyPatch, manual: bool, said: str
+) -> None:
+    rule = RuleStanding("air", 80.0 if manual else 0.0, manual, math.nan, False, 0, 1, None)
+    monkeypatch.setattr("gridpilot.explain.facts.rule_standings", lambda snap: [rule])
+    facts = gather(ledger_of(hash_price=math.nan))
+    assert facts.word("machine.air.rule_strike") == said
+    shown = machine_sentence(facts, "air").text
+    assert ("its strike of 80 USD/MWh" in shown) == manual
+    if not manual:
+        assert "their rule keeps them off, its strike not known without a hash price" in shown
+    else:
+        assert "air is off: its rule, with the strike at 80 USD/MWh, has curtailed it" in now_sentence(facts).text
 
 
 def test_gather__empty_ledger__no_facts(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -210,6 +211,21 @@ def test_answer__mara_index_prices__their_own_units(ledger_of: Make, mara: dict[
 
 
 HOSTILE = "**x** ![p](https://evil.example/p.png) <script>9</script> $1$ :material/bolt: \u202e\u200b a@b.example"
+
+
+def test_answer__no_hash_price__said_as_not_known_and_no_break_even_of_nothing(ledger_of: Make) -> None:
+    facts = gather(ledger_of(hash_price=math.nan, machines={"gpu": 10}))
+    told = "air, immersion and hydro are off: what they earn is not known without a hash price"
+    assert told in answer("What is it doing?", facts).text
+    air = answer("Why is air off?", facts)
+    assert "power is at 96 USD/MWh, what they earn is not known without a hash price" in air.text
+    assert "machine.air.strike" in air.citations
+    for question in ("What is it doing?", "Why is air off?", "What next?", "What are the break-evens of the machines?"):
+        said = answer(question, facts)
+        assert "break-evens at" not in said.text and "break-even of" not in said.text
+        assert loose(facts, said) == []
+    running = gather(ledger_of(hash_price=math.nan))
+    assert "at a loss" not in answer("is hydro running", running).text
 
 
 def test_answer__hostile_tenant_name__inert(ledger_of: Make) -> None:

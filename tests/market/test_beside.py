@@ -18,6 +18,7 @@ def test_service__nobody_gives_the_price__a_warning_names_who_earns_nothing() ->
     (flag,) = found.flags
     assert (flag.code, flag.severity) == (UNKNOWN, "warn")
     assert "air, immersion, hydro count as worth nothing" in flag.message
+    assert "set hash_usd_per_ph_day in [prices] of the site file (GRIDPILOT_SITE)" in flag.message
     assert "GRIDPILOT_HASH_SOURCE=mempool" in flag.message
 
 

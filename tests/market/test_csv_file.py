@@ -186,10 +186,25 @@ def test_read_prices__bridge__long_gap_repeats_the_day_before_with_a_flag(tmp_pa
     assert len(bridged) == 240
     assert bridged.energy_usd_per_mwh[100:124].tolist() == list(range(76, 100))
     assert bridged.energy_usd_per_mwh[124:140].tolist() == list(range(76, 92))
-    assert any(flag.code == "GAP_FILLED" and flag.count == 40 for flag in bridged.flags)
+    (said,) = (flag for flag in bridged.flags if flag.code == "GAP_FILLED")
+    assert said.count == 40 and said.message.endswith("missing: filled with the values of a day before")
     cut = read_prices(file, Site())
     assert len(cut) == 100
     assert any(flag.code == "GAP" for flag in cut.flags)
+
+
+def test_read_prices__bridge__what_has_no_day_before_is_said_to_be_interpolated(tmp_path: Path) -> None:
+    lines = ["timestamp,energy_price"]
+    lines += [f"2024-05-0{1 + h // 24}T{h % 24:02d}:00:00Z,{'' if h in (5, 6, 30) else h}" for h in range(72)]
+    file = tmp_path / "early.csv"
+    file.write_text("\n".join(lines))
+    bridged = read_prices(file, Site(), bridge_s=2 * 86_400)
+    assert bridged.energy_usd_per_mwh[[5, 6, 30]].tolist() == [5, 6, 6]
+    said = [(flag.count, flag.message) for flag in bridged.flags if flag.code == "GAP_FILLED"]
+    assert said == [
+        (2, "2024-05-01T05:00:00Z, 2024-05-01T06:00:00Z missing: interpolated"),
+        (1, "2024-05-02T06:00:00Z missing: filled with the values of a day before"),
+    ]
 
 
 def test_read_prices__rows_after_the_last_price_are_what_is_known_ahead(tmp_path: Path) -> None:

@@ -143,6 +143,8 @@ def test_live_words__days_on_record__earned_against_always_on_and_perfect_foresi
     )
     assert "100.00 USD less" in backtest_parts.live_words([running], "USD").replace("\u00a0", " ")
     assert backtest_parts.live_words([], "USD") == ""
+    first = Day("2024-06-25", start, start, 1.0, 500.0, 400.0)
+    assert "in 1 settled hour, " in backtest_parts.live_words([first], "USD").replace("\u00a0", " ")
 
 
 @pytest.mark.parametrize("forecaster", list(backtest_parts.FORECASTERS))

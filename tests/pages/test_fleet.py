@@ -141,6 +141,34 @@ def test_page__site_whose_ledger_is_broken__the_reason_and_the_way_out(ten: Open
     assert app.button(key="strip_stop").label == "Emergency stop: Rotterdam"
 
 
+@pytest.mark.parametrize("page", ["overview", "plan", "health"])
+def test_page__site_without_a_ledger__what_helps_once_and_no_other_sites_advice(ten: Open, page: str) -> None:
+    app = ten(page, "Los Angeles")
+    assert not app.exception and not app.error
+    text = words(app).replace("\\", "")
+    assert text.count(">Los Angeles has no ledger yet<") == 1
+    assert text.count(".venv/bin/python -m gridpilot up --fleet ") == 1 and "fleet.toml" in text
+    assert "the network and GRIDPILOT_GRIDSTATUS_API_KEY" in text
+    assert "run a cycle first" not in text and "GRIDPILOT_DB_URL" not in text
+    assert app.button(key="strip_stop").label == "Emergency stop: Rotterdam"
+
+
+def test_globe__looking_at_a_site_without_a_ledger__the_fleet_is_still_there(ten: Open) -> None:
+    app = ten("globe", "Los Angeles")
+    assert not app.exception and len(app.dataframe[0].value) == 10
+
+
+def test_nothing_yet__its_pilot_is_not_run_here__says_what_to_set_first(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fleet.toml").write_text('[[sites]]\nname = "Later"\nledger = "later.db"\nrun = false\n')
+    monkeypatch.setenv("GRIDPILOT_FLEET", str(tmp_path / "fleet.toml"))
+    with console(copied(recorded, tmp_path), monkeypatch):
+        with views.looking(views.Look("Later")):
+            assert views.nothing_yet().startswith(f"Set run = true for it in {tmp_path / 'fleet.toml'}, then ")
+        assert views.nothing_yet() == "", "the console's own site"
+
+
 def test_fleet_file__broken_after_the_start__said_and_the_own_site_goes_on(
     recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gridpilot import views
+from gridpilot.console import globe_parts, widgets
 from tests.pages.conftest import OpenPage, words
 
 
@@ -28,3 +29,13 @@ def test_globe__stale_ledger__still_drawn(stale: OpenPage) -> None:
     app = stale("globe")
     assert not app.exception
     assert "Prices are stale" in words(app)
+
+
+def test_globe__numbers__are_written_as_in_every_table(full: OpenPage) -> None:
+    full("globe")
+    rows = globe_parts.table(views.fleet().sites).assign(**{"USD/MWh": 1024.16, "age, s": 4567.8})
+    config, writers = widgets._columns(rows, globe_parts.COLUMNS)
+    assert writers["USD/MWh"](1024.16) == "1,024.16"
+    assert writers["USD/h"](-1024.16) == "−1,024.16"
+    assert writers["age, s"](4567.8) == "4,568"
+    assert config["load, %"]["type_config"]["format"] == "%.0f", "a bar keeps its own"

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gridpilot import views
-from gridpilot.console import day_parts, plan_parts
+from gridpilot.console import day_parts, plan_parts, promise_parts
 from gridpilot.ledger.store import Ledger
+from gridpilot.monitor.standing import RuleStanding
 from tests.pages.conftest import OpenPage, console, copied, url, words
 
 
@@ -124,3 +125,16 @@ def test_plan_and_auction__worth_of_power_and_clearing_price__each_says_why_they
     price = next(metric for metric in full("auction").metric if metric.label == "Clearing price")
     assert "clearing price on Auction" in power.help and "whole plan" in power.help
     assert "worth of site power on Plan" in price.help and "asked in this interval" in price.help
+
+
+def test_rules__no_hash_price__no_number_for_a_break_even_that_is_not_known(
+    full: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full("plan")
+    snap = views.snapshot()
+    assert snap is not None
+    bare = replace(snap, cycle={**snap.cycle, "prices": {**snap.cycle["prices"], "hash": None}})
+    rules = [RuleStanding(name, 80.0, name == "hydro", math.nan, True, 0, 1, None) for name in ("air", "hydro", "gpu")]
+    monkeypatch.setattr(views, "rule_standings", lambda _: rules)
+    strikes = promise_parts.rule_table(bare)["strike, USD/MWh"].tolist()
+    assert strikes == ["break-even, not known", "80.00 (set)", "80.00 (break-even)"]

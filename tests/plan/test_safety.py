@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gridpilot.config import DATA, load_site
-from gridpilot.domain import Dispatch, Plan, PriceOutlook, SiteState
+from gridpilot.domain import Dispatch, Plan, PriceOutlook, Room, SiteState
 from gridpilot.plan.safety import check_dispatch, check_plan
 from gridpilot.plan.solve import plan
 
@@ -114,16 +114,39 @@ def test_F32_check_dispatch__above_the_connection__named() -> None:
     machines = {m.type: m.count for m in SITE.machines}
     kw = sum(m.count * m.power_kw for m in SITE.machines)
     over = dispatch(machines=machines, machine_kw=kw, cooling_kw=kw / 3.5, total_power_kw=kw * (1 + 1 / 3.5))
-    assert any("from the grid, limit 1000 kW" in line for line in check_dispatch(SITE, STATE, over, step_s=3600))
+    assert any("from the grid, limit 1,000 kW" in line for line in check_dispatch(SITE, STATE, over, step_s=3600))
 
 
 @pytest.mark.parametrize("soc", [float("nan"), 1.7])
 def test_F30_check_dispatch__battery_moved_with_an_unknown_state__refused(soc: float) -> None:
     lines = check_dispatch(SITE, SiteState(AT, soc), dispatch(battery_kw=100.0), step_s=3600)
-    assert any("expected 0 kW" in line for line in lines)
+    assert any("expected 0 kW" in line and "nan" not in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("soc", "kw", "step_s", "said"),
+    [
+        (0.31, -250.0, 3600, "4.4 % after 1 h, band 15 to 90 %"),
+        (0.31, -250.0, 5040, "after 1 h 24 min, band 15 to 90 %"),
+        (0.152, -250.0, 60, "14.8 % after 60 s, band 15 to 90 %"),
+        (0.152, -82.7, 90, "14.98 % after 90 s, band 15 to 90 %"),  # 15.0 would look as if it were inside
+    ],
+)
+def test_check_dispatch__state_of_charge_outside__written_as_people_read(
+    soc: float, kw: float, step_s: float, said: str
+) -> None:
+    (line,) = check_dispatch(SITE, SiteState(AT, soc), dispatch(battery_kw=kw), step_s=step_s)
+    assert line.startswith("state of charge would be ") and line.endswith(said)
+
+
+def test_check_dispatch__room_too_cold__written_as_people_read() -> None:
+    room = Room(kwh_per_c=50.0, loss_kw_per_c=2.0, extra_kw=400.0)
+    cold = dispatch(room_kw=300.0, cooling_kw=53.6 / 3.5 + 300.0, total_power_kw=53.6 * (1 + 1 / 3.5) + 300.0)
+    (line,) = check_dispatch(replace(SITE, room=room), STATE, cold, step_s=900)
+    assert line.endswith(" °C after 15 min, band 18 to 27 °C")
 
 
 def test_check_dispatch__would_leave_the_band__named() -> None:
     lines = check_dispatch(SITE, SiteState(AT, 0.89), dispatch(battery_kw=250.0), step_s=3600)
-    assert any("band 0.15 to 0.90" in line for line in lines)
+    assert any("band 15 to 90 %" in line for line in lines)
     assert check_dispatch(SITE, SiteState(AT, 0.89), dispatch(battery_kw=250.0), step_s=100) == ()
