@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gridpilot.explain import course, happened, money, stock, subject, tally, words
+from gridpilot.explain import course, happened, money, stock, subject, tally, unkept, words
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
@@ -43,11 +43,6 @@ ACT = (
 )
 SECRET = "I tell only what the ledger says of the decisions. I hold no keys or secrets, and my rules stay as they are."
 KNOWS = "I explain the newest decision, the past week and the plan ahead from the ledger. You can ask: "
-UNKEPT = (
-    "I have no facts about that: I read prices, forecasts, plans, set points, payments, money, risk and alarms, and "
-    "make up nothing else."
-)
-NO_CAUSE = "Why the market's price is what it is, is not on record: I have the price, not its causes."
 UNKNOWN = "I do not know that. " + KNOWS
 
 _VERBS = (
@@ -77,31 +72,6 @@ _SECRET = re.compile(
 
 _SPENT = r"\bwear\b|\bbills?\b|\bspen[dt]\b|\bspending\b|\bexpens(es|e)\b"
 _FORECAST = r"forecast|predict|foresee|foresaw|expected|\bbands?\b"
-_UNKEPT = (
-    r"\bco2\b|\bcarbon\b|\bemissions?\b|greenhouse|footprint|\brenewables?\b|\bsolar\b|\bwind(y|s)?\b|\bweather\b|"
-    r"\brain|\bsun(ny|shine)\b|humidity|temperatures?\b|\bbitcoin price|\bbtc price|\bdifficulty\b|\bwater\b|"
-    r"\bhow old (is|are) (the |our )?(batter|machine|miner|site|~)|\bcycles\b.*(~|batter)|\bnoise\b|\bhow (hot|cold|"
-    r"warm)\b|\bstaff\b|\bemployees?\b|\bon shift\b|\blogged in\b|\bnews\b|\bcompetitors?\b|"
-    r"\bneighbou?rs?\b|"
-    r"\belsewhere\b|\bindustry\b|\b(other|another|rival)s? (compan|miners?\b|sites?\b|operators?\b|firms?\b|"
-    r"data ?cent)|"
-    r"\btax(es)?\b|\bvat\b|\bsalar|\bwages?\b|\binsurance\b|\bpay ?back\b|\bamorti|\bdepreciat|\broi\b|\bcapex\b|"
-    r"\binvest|\b(my|a|the|electric) (car|house|home)\b|\b(gas|oil|coal|diesel|nuclear|hydrogen)\b|"
-    r"\bhow much (does|do|is|are) (an?|new) [\w ]*\bcosts?\b|\bwill\b.*\b(grid|network) (fail|break)|"
-    r"\bprices? of (?!power|energy|electric|hash|token|stored|site|to|yesterday|this|that|the|an? |last|next|\d|ex|im|"
-    r"grid)|"
-    r"\b(price|cost|power|electricity)s? in (?!the\b|th|an?\b|our|usd|eur|dollar|index|total|each|every|half|one|two|"
-    r"three|four|five|six|seven|eight|nine|ten|eleven|twelve|general|detail|[mk]wh|advance|future|\d|which|jan|feb|mar|"
-    r"apr|may|ju[nl]|aug|sep|oct|nov|dec)"
-)
-# Of whom money is asked.
-_WHOSE = r"\bwhat (?:do|does|did|will) ([a-z][\w-]*) (?:pay|bid|cost|earn)s?\b"
-_OURS = re.compile(
-    r"we|i|it|they|you|us|every(?:body|one)|anyone|each|one|this|that|all|site|power|energy|electricity|batter(?:y|"
-    r"ies)|"
-    r"machines|miners|mining|tenants|bidders|customers|jobs|grid|imports?|exports?|cooling|hashing|inference|wear|"
-    r"running|storing|charging|discharging|curtailment|reserve|overrides|stops|loads?"
-)
 _ABOUT = re.compile(
     r"\bnumbers?\b|\bfigures?\b|\bresults?\b|\breport\b|\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|"
     r"batter|charg|machine|miner|load|\bearn|\bmade?\b|"
@@ -254,22 +224,11 @@ def _at_time(facts: Facts, asked: str) -> list[Sentence]:
     if time is None or facts.at is None:
         return []
     market = has(r"\bwhy (?:is|was|are|were|did|does|will)\b(?: \w+){0,2} prices?\b", asked)
-    cause = [Sentence(NO_CAUSE)] if market else []
+    cause = [Sentence(unkept.NO_CAUSE)] if market else []
     if not time.past(facts.at) and has(r"\brisk|\blose\b|\bgo wrong\b|\bworst\b|\bbands?\b", asked):
         return []  # these are of the whole plan
     foreseen = re.search(_FORECAST, asked, re.IGNORECASE) is not None
     return cause + course.about(facts, asked, time, facts.at, foreseen=foreseen)
-
-
-def _unkept(facts: Facts, asked: str) -> list[Sentence]:
-    """What no fact is about; names of machines, bidders and the site may hold such a word."""
-    names = [facts.word(f"{group}.{m}.name") for group in ("machine", "bidder") for m in facts.members(group)]
-    rest = asked.lower()
-    for name in sorted([facts.word("site.name"), *names], key=len, reverse=True):
-        rest = rest.replace(name.lower(), "~") if name else rest
-    who = re.search(_WHOSE, rest)
-    stranger = who is not None and not _OURS.fullmatch(who[1])
-    return [Sentence(UNKEPT)] if stranger or has(_UNKEPT, rest) else []
 
 
 def _code(facts: Facts, asked: str) -> list[Sentence]:
@@ -340,7 +299,7 @@ def _price(facts: Facts, asked: str) -> list[Sentence]:
     if only and f"price.{only}" in facts:
         say = Say(facts)
         return [say.close(f"The {only} price is {say(f'price.{only}')}.")]
-    why = [Sentence(NO_CAUSE)] if has(r"\bwhy\b", asked) else []
+    why = [Sentence(unkept.NO_CAUSE)] if has(r"\bwhy\b", asked) else []
     say = Say(facts)
     text = f"Power costs {say('price.energy')} since {say.clock('price.energy')}"
     if "price.rank" in facts:
@@ -512,7 +471,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ),
     ("money", ANY, money.perfect),
     ("what-if", r"\bwhat if\b|\bsuppose\b|\bif (the |power |it )|what would|how much would", _what_if),
-    ("unkept", ANY, _unkept),
+    ("unkept", ANY, unkept.reply),
     ("flag", ANY, _code),
     ("word", ANY, words.meaning),
     ("money", ANY, money.compare),
