@@ -45,6 +45,7 @@ RECORD: Final = (
     "What was settled in the last week, less what the same time would have brought with every machine that has work "
     "on and the battery at rest. Energy left in the battery is not counted."
 )
+OLDER: Final = "A day has ended since this was asked: press Run again to take it in."
 PARTS: Final = {
     "horizon": "ends of days",
     "forecast": "forecast error",
