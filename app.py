@@ -38,6 +38,7 @@ except ConfigError as problem:
     sys.exit(f"error: {problem}")
 
 server.hold_path()
+server.hear_out()
 app = st.App(
     server.SHELL,
     lifespan=lifespan,

@@ -116,6 +116,8 @@ def _body(days: int, forecaster: str, information: str) -> None:
     elif job.trouble:
         st.error(widgets.inert(job.trouble))
     elif job.result is not None:
+        if job.asked.through != through:
+            st.caption(backtest_parts.OLDER)
         _result(job.result, snap, f"{days}_{forecaster}_{information}")
 
 

@@ -1,6 +1,7 @@
 """Backtests of the recorded prices, each in a process of its own, so that the console stays light and quick.
 
-The server keeps the newest ones; every session sees the same. One runs at a time: asking for another ends it.
+The server keeps the newest ones; every session sees the same. One runs at a time: asking for another ends it, and
+the page of the one that was ended says so.
 """
 
 from __future__ import annotations
@@ -9,27 +10,35 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import streamlit as st
 
 from gridpilot import views
+from gridpilot.console import backtest_parts
 
 KEPT: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a backtest is to be of; `through` is the newest recorded day, so that a new day is a new backtest."""
+    """What a backtest is to be of. One that was asked a day earlier is the same: its page says that it is older."""
 
     days: int
     forecaster: str
     information: str
-    through: str
+    through: str = field(compare=False)  # the day that was running when it was asked
     site: str = ""  # of the fleet; empty: the console's own
+
+    def words(self) -> str:
+        """What is asked, as its page calls it."""
+        by = backtest_parts.FORECASTERS.get(self.forecaster, self.forecaster)
+        knowing = backtest_parts.INFORMATION.get(self.information, self.information)
+        return ", ".join(filter(None, (self.site, f"{self.days} days", by, knowing)))
 
     def command(self, folder: Path) -> list[str]:
         """The command line that does it."""
@@ -45,6 +54,8 @@ class Job:
         self._folder = tempfile.TemporaryDirectory(prefix="gridpilot-backtest-")
         self._path = Path(self._folder.name)
         self._began = time.monotonic()
+        self._lock = threading.Lock()  # of the sessions that look at the same one
+        self.asked = asked
         self.result: dict[str, Any] | None = None
         self.trouble = ""
         with (self._path / "out").open("wb") as out, (self._path / "err").open("wb") as err:
@@ -55,17 +66,18 @@ class Job:
     @property
     def running(self) -> bool:
         """Whether it still works; reads the result when it has just ended."""
-        code = self._process.poll()
-        if code is None:
-            return True
-        if self.result is None and not self.trouble:
-            if code == 0:
-                self.result = json.loads((self._path / "out").read_text())
-            else:
-                said = (self._path / "err").read_text().strip().splitlines()
-                self.trouble = said[-1].removeprefix("gridpilot: ") if said else f"it ended with exit code {code}"
-            self._folder.cleanup()
-        return False
+        with self._lock:
+            code = self._process.poll()
+            if code is None:
+                return True
+            if self.result is None and not self.trouble:
+                if code == 0:
+                    self.result = json.loads((self._path / "out").read_text())
+                else:
+                    said = (self._path / "err").read_text().strip().splitlines()
+                    self.trouble = said[-1].removeprefix("gridpilot: ") if said else f"it ended with exit code {code}"
+                self._folder.cleanup()
+            return False
 
     @property
     def elapsed_s(self) -> float:
@@ -80,13 +92,14 @@ class Job:
         except (OSError, ValueError):  # not written yet, or just being written
             return 0.0, "starting"
 
-    def stop(self) -> None:
+    def stop(self, why: str) -> None:
         """End it, whatever it is doing."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait(timeout=10.0)
-            self.trouble = "stopped"
-            self._folder.cleanup()
+        with self._lock:
+            if self._process.poll() is None:
+                self._process.terminate()
+                self._process.wait(timeout=10.0)
+                self.trouble = why
+                self._folder.cleanup()
 
 
 class Jobs:
@@ -94,27 +107,32 @@ class Jobs:
 
     def __init__(self) -> None:
         self._jobs: dict[Asked, Job] = {}
+        self._lock = threading.Lock()
 
     def find(self, asked: Asked) -> Job | None:
-        """The backtest of that, if it was ever started and not stopped."""
+        """The newest backtest of that, if it was ever started and nobody pressed Stop."""
         return self._jobs.get(asked)
 
     def start(self, asked: Asked) -> Job:
-        """Start it; one that is running ends."""
-        for other, job in list(self._jobs.items()):
-            if job.running:
-                self.stop(other)
-        self._jobs.pop(asked, None)
-        while len(self._jobs) >= KEPT:
-            self._jobs.pop(next(iter(self._jobs)))
-        self._jobs[asked] = Job(asked)
-        return self._jobs[asked]
+        """Start it, unless it runs; another one that is running ends, and is kept to say why."""
+        with self._lock:
+            for other, job in self._jobs.items():
+                if job.running:
+                    if other == asked:
+                        return job
+                    job.stop(f"Ended: another backtest was asked for ({asked.words()}), and one runs at a time.")
+            self._jobs.pop(asked, None)
+            while len(self._jobs) >= KEPT:
+                self._jobs.pop(next(iter(self._jobs)))
+            self._jobs[asked] = job = Job(asked)
+            return job
 
     def stop(self, asked: Asked) -> None:
         """End it and forget it."""
-        job = self._jobs.pop(asked, None)
-        if job is not None:
-            job.stop()
+        with self._lock:
+            job = self._jobs.pop(asked, None)
+            if job is not None:
+                job.stop("Stopped.")
 
 
 @st.cache_resource

@@ -46,6 +46,7 @@ RECORD: Final = (
     "What was settled in the last week, less what the same time would have brought with every machine that has work "
     "on and the battery at rest. Energy left in the battery is not counted."
 )
+OLDER: Final = "A day has ended since this was asked: press Run again to take it in."
 LINES: Final = (
     ("Perfect foresight", "perfect_usd", "line", 1.4),
     ("Persistence", "persistence_usd", "battery", 1.4),

@@ -84,6 +84,36 @@ def hold_path() -> None:
         sys.path.append(str(SHELL.parent))
 
 
+def hear_out() -> None:
+    """Hear out a run that has ended before another one of the same session begins.
+
+    What a run draws waits in the server's event loop for its turn. Streamlit passes over all of it when the next
+    request comes first: it makes a new runner, and ignores the one before. A tick of the strip just behind a press
+    was enough: the press was answered, and the page went on showing that nothing had been pressed.
+    """
+    from streamlit.runtime.app_session import AppSession, AppSessionState
+    from streamlit.runtime.scriptrunner import RerunData
+
+    create = AppSession._create_scriptrunner
+    if getattr(create, "hears_out", False):
+        return
+
+    def heard(session: AppSession, request: RerunData) -> None:
+        runner = session._scriptrunner
+        if session._state is AppSessionState.SHUTDOWN_REQUESTED or (runner and runner.request_rerun(request)):
+            return
+        create(session, request)
+
+    def create_later(self: AppSession, initial_rerun_data: RerunData) -> None:
+        if self._scriptrunner is None:
+            create(self, initial_rerun_data)
+        else:  # it has ended, and its last words stand in the queue already
+            self._call_soon_on_event_loop(lambda: heard(self, initial_rerun_data))
+
+    create_later.hears_out = True  # type: ignore[attr-defined]
+    AppSession._create_scriptrunner = create_later  # type: ignore[method-assign]
+
+
 # --- warm-up -------------------------------------------------------------------------------
 
 

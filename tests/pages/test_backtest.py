@@ -14,6 +14,7 @@ from gridpilot import views
 from gridpilot.console import backtest_job, backtest_parts
 from gridpilot.console.backtest_job import Asked, Jobs
 from gridpilot.monitor.revenue import Day
+from gridpilot.values import midnight
 from tests.pages.conftest import OpenPage, next_hour, words
 
 WAIT_S = 60.0
@@ -115,13 +116,72 @@ def test_jobs__a_new_one_ends_the_one_that_runs(full: OpenPage) -> None:
     long, short = Asked(365, "ensemble", "blind", "2024-01-01"), Asked(30, "oracle", "blind", "2024-01-01")
     first = jobs.start(long)
     assert first.running
+    assert jobs.start(long) is first  # a second press of the same
     second = jobs.start(short)
     assert not first.running
-    assert jobs.find(long) is None
+    assert jobs.find(long) is first
+    assert "another backtest was asked for (30 days, oracle, Forecasts only)" in first.trouble
     end = time.monotonic() + WAIT_S
     while second.running and time.monotonic() < end:
         time.sleep(0.1)
     assert second.trouble.startswith("no model 'oracle'")
+
+
+def test_backtest__another_one_is_asked_for__the_page_of_the_one_that_ended_says_so(full: OpenPage) -> None:
+    app = full("backtest")
+    app.selectbox(key="backtest_forecaster").set_value("ensemble").run()
+    app.button(key="backtest_run").click().run()
+    (job,) = backtest_job.jobs()._jobs.values()
+    assert job.running
+    backtest_job.jobs().start(replace(job.asked, days=30))  # as from another session
+    app.run()
+    assert not app.exception
+    assert "another backtest was asked for (30 days, Ensemble" in app.error[0].value.replace("\\", "")
+    assert "Not run yet" not in words(app)
+    assert app.button(key="backtest_run").label == "Run again"
+    for asked in list(backtest_job.jobs()._jobs):
+        backtest_job.jobs().stop(asked)
+    backtest_job.jobs.clear()
+
+
+def test_backtest__a_day_ends_while_it_runs__still_there_and_can_be_stopped(full: OpenPage) -> None:
+    app = full("backtest")
+    app.selectbox(key="backtest_forecaster").set_value("ensemble").run()
+    app.button(key="backtest_run").click().run()
+    (job,) = backtest_job.jobs()._jobs.values()
+    before = views.newest()
+    for _ in range(8):  # past the next midnight
+        next_hour()
+    after = views.newest()
+    assert before is not None and after is not None
+    assert midnight(after.at, after.site.timezone) > midnight(before.at, before.site.timezone)
+    app.run()
+    assert job.running
+    assert "Not run yet" not in words(app)
+    app.button(key="backtest_stop").click().run()
+    assert not job.running
+    assert "Not run yet" in words(app)
+    backtest_job.jobs.clear()
+
+
+def test_backtest__a_result_of_the_day_before__shown_and_said_to_be_older(full: OpenPage) -> None:
+    app = full("backtest")
+    app.get("button_group")[-1].set_value(30).run()
+    app.selectbox(key="backtest_forecaster").set_value("seasonal naive").run()
+    asked = Asked(30, "seasonal naive", "blind", "2024-06-23")
+    job = backtest_job.jobs().start(asked)
+    end = time.monotonic() + WAIT_S
+    while job.running and time.monotonic() < end:
+        time.sleep(0.1)
+    app.run()
+    assert not app.exception
+    assert "In 30 days the engine added" in words(app)
+    assert backtest_parts.OLDER in words(app)
+    app.button(key="backtest_run").click().run()
+    assert backtest_job.jobs().find(asked) is not job
+    for one in list(backtest_job.jobs()._jobs):
+        backtest_job.jobs().stop(one)
+    backtest_job.jobs.clear()
 
 
 def test_titles__say_what_was_added_and_when_nothing_could_be() -> None:
