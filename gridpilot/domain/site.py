@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
-from gridpilot.domain.check import finite, require
+from gridpilot.domain.check import finite, require, twice
 from gridpilot.domain.contracts import (
     AuctionTerms,
     CurtailmentTerms,
@@ -234,11 +234,12 @@ class Site:
         names += [c.name for c in self.customers]
         own = sorted(set(names) & set(OWN_NAMES))
         require(not own, f"{', '.join(own)}: a name that the site itself bids with; call the load something else")
-        twice = sorted({n for n in names if names.count(n) > 1})
-        require(not twice, f"names used twice among machines, jobs, tenants and customers: {', '.join(twice)}")
-        cases = [case.name for case in self.stress]
-        twice = sorted({n for n in cases if cases.count(n) > 1})
-        require(not twice, f"stress cases with the same name: {', '.join(twice)}")
+        for what, used in (
+            ("names used twice among machines, jobs, tenants and customers", names),
+            ("stress cases with the same name", [case.name for case in self.stress]),
+            ("curtailments with the same name", [terms.name for terms in self.curtailments]),
+        ):
+            require(not twice(used), f"{what}: {', '.join(twice(used))}")
         self._contracts()
 
     def _contracts(self) -> None:
@@ -250,8 +251,7 @@ class Site:
             seen = ", ".join(types) or "none"
             require(name in types, f"{what}: type is {name!r}, expected one of the site's machines ({seen})")
         ruled = [rule.type for rule in self.rules]
-        twice = sorted({name for name in ruled if ruled.count(name) > 1})
-        require(not twice, f"more than one rule for machines {', '.join(twice)}")
+        require(not twice(ruled), f"more than one rule for machines {', '.join(twice(ruled))}")
         for name in types:
             share = sum(c.share for c in self.customers if c.type == name)
             require(share <= 1.0 + 1e-9, f"customers of {name} have {share:.0%} of it: expected 100% at the most")
