@@ -106,9 +106,7 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL in force, with its password; creates the folder of the default SQLite file."""
         url = self.db_url.get_secret_value()
         if not url:
-            folder = Path(platformdirs.user_data_dir("gridpilot"))
-            folder.mkdir(parents=True, exist_ok=True)
-            url = f"sqlite:///{folder / 'gridpilot.db'}"
+            url = f"sqlite:///{data_folder('name another place by GRIDPILOT_DB_URL') / 'gridpilot.db'}"
         if self.head_file is None:
             return url
         return f"{url}{'&' if '?' in url else '?'}head_file={quote(str(self.head_file.absolute()))}"
@@ -122,6 +120,16 @@ class Settings(BaseSettings):
         if self.site is not None:
             return self.site
         return DATA / ("site-mara.toml" if self.source == "mara" else "site-default.toml")
+
+
+def data_folder(otherwise: str, *parts: str) -> Path:
+    """A folder of the user's data, created; ConfigError where it cannot be, with what to do `otherwise`."""
+    folder = Path(platformdirs.user_data_dir("gridpilot"), *parts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the data folder {folder} cannot be made: {error.strerror}; {otherwise}") from None
+    return folder
 
 
 def _variable(*names: object) -> str:
@@ -164,7 +172,7 @@ class LanguageModel:
 
 def language_model(settings: Settings) -> LanguageModel | None:
     """The model that explains; None where none is connected, or GRIDPILOT_LLM_MODEL is off."""
-    server = _ModelServer()
+    server = _read(_ModelServer)
     key, url, name = server.api_key.get_secret_value().strip(), server.base_url.strip(), settings.llm_model.strip()
     if name.lower() in ("", "off") or not (key or url):
         return None
@@ -193,10 +201,21 @@ ROWS: dict[str, type[Any]] = {
 }
 
 
+def _read(kind: type[T]) -> T:
+    """Settings of the environment and of `.env`; ConfigError where that file cannot be read."""
+    try:
+        return kind()
+    except UnicodeDecodeError as error:
+        where = Path(".env").absolute()
+        raise ConfigError(f"{where} is not UTF-8 text (byte {error.start}): save it in UTF-8, or remove it") from None
+    except OSError as error:
+        raise ConfigError(f"{Path('.env').absolute()} cannot be read: {error.strerror}") from None
+
+
 def load_settings() -> Settings:
     """Settings in force; ConfigError names the variable that is wrong and what it may be."""
     try:
-        return Settings()
+        return _read(Settings)
     except ValidationError as error:
         first = error.errors()[0]
         name = _variable(*first["loc"])
@@ -232,7 +251,10 @@ def read_toml(path: Path, what: str = "site file") -> dict[str, Any]:
     """A TOML file, or else a ConfigError that says what is wrong with it."""
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            raw = file.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise ConfigError(f"{what} {path} has more than {MOST_BYTES / 1e6:.0f} MB: give the path of a TOML file")
+        return tomllib.loads(raw.decode())
     except FileNotFoundError:
         raise ConfigError(f"{what} {path} does not exist: give the path of a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -322,6 +344,7 @@ def _build(kind: type[T], values: dict[str, Any], where: str, path: Path) -> T:
 
 # --- what a value may be ---------------------------------------------------------------------
 
+MOST_BYTES = 10_000_000  # of a TOML file
 MOST = {"kw": 1e7, "kwh": 1e8, "w": 1e8}  # by the unit at a key's end: ten gigawatts
 MOST_USD = 1e6  # for each kWh, MWh, kW, ...
 MOST_NUMBER = 1e9  # anything else, as a count of machines and a rate
