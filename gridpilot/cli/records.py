@@ -206,7 +206,8 @@ def _simulate(args: argparse.Namespace) -> Result:
     settings = load_settings()
     if settings.source == "mara":
         raise InputError("the machines are MARA's and not simulated: unset GRIDPILOT_SOURCE, or use `mara-server`")
-    given = {name: options.by_name(f"--{name}", getattr(args, name) or ()) for name in ("failed", "stuck")}
+    named = ("failed", "stuck")
+    given: dict[str, dict[str, float]] = {n: options.by_name(f"--{n}", getattr(args, n) or ()) for n in named}
     site = load_site(settings.site_file())
     there = {m.type: m.count for m in site.machines}
     for counts in given.values():
@@ -215,10 +216,10 @@ def _simulate(args: argparse.Namespace) -> Result:
                 raise InputError(f"{name}={number:g}: expected a whole number of {', '.join(there)}")
             if not 0 <= number <= there[name]:
                 raise InputError(f"{name}={number:g}: the site has {there[name]} of them, expected 0 to {there[name]}")
-    named = ("heat_c", "cooling_frac", "soc_frac", "frequency_hz", "import_kw")
-    said = {name: getattr(args, name) for name in named if getattr(args, name) is not None}
-    counts = {name: {type_: int(n) for type_, n in row.items()} for name, row in given.items()}
-    faults = Faults(**counts, **said, soc_lost=args.soc_lost)
+    others = ("heat_c", "cooling_frac", "soc_frac", "frequency_hz", "import_kw")
+    said = {name: getattr(args, name) for name in others if getattr(args, name) is not None}
+    faulty = {name: {type_: int(n) for type_, n in row.items()} for name, row in given.items()}
+    faults = Faults(**faulty, **said, soc_lost=args.soc_lost)
     with Ledger.open(settings.database_url()) as ledger:
         gateway = open_gateway(site, ledger, None)
         assert isinstance(gateway, SimulatedGateway)  # noqa: S101 - for the type checker

@@ -16,7 +16,7 @@ from gridpilot.cli import options, texts
 from gridpilot.cli.options import Command, Result
 from gridpilot.config import DATA, Settings, load_settings, load_site
 from gridpilot.domain import DataFlag, PriceHistory, PriceOutlook, Site, SiteState
-from gridpilot.errors import MODEL_ERRORS, InputError
+from gridpilot.errors import MODEL_ERRORS, DataError, InputError, SourceError
 from gridpilot.foreign import shown
 from gridpilot.values import as_array, to_jsonable, to_utc
 
@@ -174,13 +174,17 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _cycle(args: argparse.Namespace) -> Result:
     from gridpilot.ledger.store import Ledger
+    from gridpilot.market.source import own_file
     from gridpilot.monitor import market
     from gridpilot.pilot import one_cycle
 
     settings = _settings(args)
     with Ledger.open(settings.database_url()) as ledger:
         before = market.load(ledger)
-    result = one_cycle(settings, datetime.now(UTC), dry_run=args.dry_run)
+    try:
+        result = one_cycle(settings, datetime.now(UTC), dry_run=args.dry_run)
+    except DataError as error:  # what a server says is no input of a person's
+        raise error if own_file(settings.source) else SourceError(str(error)) from None
     body = result.to_json()
     if before is not None and before.source != result.source:
         said = (
