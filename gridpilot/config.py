@@ -348,6 +348,7 @@ MOST_BYTES = 10_000_000  # of a TOML file
 MOST = {"kw": 1e7, "kwh": 1e8, "w": 1e8}  # by the unit at a key's end: ten gigawatts
 MOST_USD = 1e6  # for each kWh, MWh, kW, ...
 MOST_NUMBER = 1e9  # anything else, as a count of machines and a rate
+LONGEST_TEXT = 300  # characters
 LONGEST_SEEN = 80  # characters of a value that a message repeats
 
 
@@ -398,7 +399,10 @@ def _moment(value: Any) -> bool:
 
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # how a field's type begins: what fits, and its words
     "bool": (lambda value: isinstance(value, bool), "true or false"),
-    "str": (lambda value: isinstance(value, str), "text in quotes"),
+    "str": (
+        lambda value: isinstance(value, str) and len(value) <= LONGEST_TEXT,
+        f"text in quotes, of at most {LONGEST_TEXT} characters",
+    ),
     "float": (_number, "a number"),
     "int": (_whole, "a whole number"),
     "datetime": (_moment, f"a time with a zone of {YEARS}, as 2024-06-01T18:00:00Z"),

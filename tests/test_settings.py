@@ -146,6 +146,9 @@ EVENT = '[[curtailments]]\nname = "peak"\nat = "17:00"\nhours = 1\npercent = 20\
         ("[prices]\ntoken_usd_per_mtok = 1e300", "token_usd_per_mtok is 1e+300, expected at most 1,000,000"),
         ("[prices]\nfloor_usd_per_mwh = -1e300", "floor_usd_per_mwh is -1e+300, expected no less than -1,000,000"),
         ("[reserve]\nup_usd_per_mw_h = 1e300", "up_usd_per_mw_h is 1e+300, expected at most 1,000,000"),
+        (f"{EVENT}name = 1".replace('name = "peak"\n', ""), "name is 1, expected text in quotes"),
+        (f"country = '{'N' * 5000}'", "... (5002 characters), expected text in quotes, of at most 300 characters"),
+        ('[prices]\ntoken_unit = "EUR/t"', "token_unit is 'EUR/t': expected 'USD/h per rate' or 'USD/Mtok'"),
         (f"timezone = '{'a' * 5000}'", "... (5002 characters), expected an IANA name"),
         *(
             (EVENT.replace("17:00", at), f"curtailment peak: at is '{at}', expected HH:MM")

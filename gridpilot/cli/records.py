@@ -218,8 +218,8 @@ def _simulate(args: argparse.Namespace) -> Result:
                 raise InputError(f"{name}={number:g}: the site has {there[name]} of them, expected 0 to {there[name]}")
     others = ("heat_c", "cooling_frac", "soc_frac", "frequency_hz", "import_kw")
     said = {name: getattr(args, name) for name in others if getattr(args, name) is not None}
-    faulty = {name: {type_: int(n) for type_, n in row.items()} for name, row in given.items()}
-    faults = Faults(**faulty, **said, soc_lost=args.soc_lost)
+    failed, stuck = ({type_: int(n) for type_, n in given[name].items()} for name in named)
+    faults = Faults(failed, stuck, **said, soc_lost=args.soc_lost)
     with Ledger.open(settings.database_url()) as ledger:
         gateway = open_gateway(site, ledger, None)
         assert isinstance(gateway, SimulatedGateway)  # noqa: S101 - for the type checker

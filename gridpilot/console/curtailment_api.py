@@ -50,8 +50,10 @@ def _submit(message_id: str, body: Mapping[str, Any]) -> Any:
     start, minutes = _moment(body, "start") or soon, _number(body, "minutes")
     lasts = None if minutes is None else timedelta(minutes=min(max(minutes, -MOST_MINUTES), MOST_MINUTES))
     end = _moment(body, "end") or (None if lasts is None else start + lasts)
-    if end is None or (lasts is not None and body.get("end") is not None):
-        raise InputError("give either end, or minutes")
+    if end is None:
+        raise InputError("give end, or minutes")
+    if lasts is not None and body.get("end") is not None:
+        raise InputError("end and minutes both say when it is over: give one of them")
     event = Curtailment(
         message_id,
         "utility",

@@ -26,6 +26,10 @@ from gridpilot.errors import DataError
 from gridpilot.values import Array
 
 OWN_NAMES = ("battery", "cooling", "grid")  # with which the site stands beside its loads in the auction
+UNITS = {  # of prices in a user's own file
+    "hash_unit": ("USD/h per rate", "USD/PH/day"),
+    "token_unit": ("USD/h per rate", "USD/Mtok"),
+}
 LEAST_COP = 1.0  # below it a chiller would use more power than it moves heat
 
 
@@ -228,6 +232,9 @@ class Site:
         low, high = self.floor_usd_per_mwh, self.cap_usd_per_mwh
         ordered = low is None or high is None or low < high
         require(ordered, f"floor_usd_per_mwh is {low}, cap_usd_per_mwh {high}: expected the floor below the cap")
+        for name, choices in UNITS.items():
+            told = f"{name} is {getattr(self, name)!r}: expected {' or '.join(map(repr, choices))}"
+            require(getattr(self, name) in choices, told)
         finite("latitude", self.latitude, -90.0, 90.0)
         finite("longitude", self.longitude, -180.0, 180.0)
         names = [m.type for m in self.machines] + [j.name for j in self.jobs] + [t.name for t in self.tenants]

@@ -139,7 +139,11 @@ def test_call__a_report_s_signature__cancels_nothing(running: Server) -> None:
         ({"minutes": 1e9, "percent": 25}, 400, "at most 24 hours"),
         ({"minutes": 60, "percent": 25, "start": "2024-06-24T12:00:00"}, 400, "ISO 8601 with a zone"),
         ({"minutes": 60, "percent": 25, "dispatch": 9999}, 400, "unknown field 'dispatch'"),
-        ({"minutes": 60, "end": "2024-06-24T18:00:00Z", "percent": 25}, 400, "give either end, or minutes"),
+        (
+            {"minutes": 60, "end": "2024-06-24T18:00:00Z", "percent": 25},
+            400,
+            "end and minutes both say when it is over",
+        ),
         ({"minutes": 60, "percent": 0}, 400, "percent is 0, which leaves nothing out"),
         (b'{"minutes": 60, "percent": 25, "percent": 5}', 400, "'percent' is given more than once"),
         (b'[{"a": 1, "a": 2}]', 400, "'a' is given more than once"),
@@ -172,7 +176,7 @@ def test_call__same_id_other_content__conflict(running: Server) -> None:
 
 def test_call__unknown_event__one_clear_line(running: Server) -> None:
     reply = call(running, None, path="/nothing", method="GET")
-    assert (reply.status_code, "no curtailment 'nothing'" in reply.text) == (400, True)
+    assert (reply.status_code, "no curtailment 'nothing'" in reply.text) == (404, True)
 
 
 def test_call__no_secret_is_set__there_is_no_door(tmp_path: Path) -> None:
