@@ -450,6 +450,8 @@ def shell(words: str, **more: str) -> subprocess.CompletedProcess[str]:
         ("risk --pnl {pnl} >&-", 1, "stdout is closed: open it, or send it to /dev/null; nothing was done"),
         ("curtail --percent 1 >&-", 1, "nothing was done"),
         ("risk --pnl {pnl} | true", 0, ""),
+        ("risk --pnl nowhere.csv 2>&-", 2, ""),
+        ("forecast --prices nowhere.csv 2>&-", 2, ""),
     ],
 )
 def test_stdout__full_or_closed__one_line(words: str, code: int, said: str, tmp_path: Path) -> None:

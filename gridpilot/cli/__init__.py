@@ -47,6 +47,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    if sys.stderr is None:  # closed: nor is the first file that is opened to be written over by what a library prints
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the process ends
     if sys.stdout is None:  # then the first file that is opened, the ledger, would get what is printed
         return _fail("stdout is closed: open it, or send it to /dev/null; nothing was done", 1)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -94,8 +96,7 @@ def _only_ours() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> int:
-    if sys.stderr is not None:
-        sys.stderr.write(f"gridpilot: {line(message)}\n")
+    sys.stderr.write(f"gridpilot: {line(message)}\n")
     return code
 
 

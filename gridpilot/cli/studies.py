@@ -94,6 +94,10 @@ def add(command: Command) -> None:
     _auction_options(sub)
 
     sub = command("risk", _risk, "risk measures of a P&L sample", texts.risk)
+    _risk_options(sub)
+
+
+def _risk_options(sub: argparse.ArgumentParser) -> None:
     sub.epilog = PNL_FORMAT
     sub.add_argument("--pnl", type=options.file, required=True, metavar="F.csv", help="the sample (required)")
     sub.add_argument(
