@@ -6,8 +6,9 @@ Secrets are `SecretStr`: printing or logging a `Settings` shows stars.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -105,9 +106,7 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL in force, with its password; creates the folder of the default SQLite file."""
         url = self.db_url.get_secret_value()
         if not url:
-            folder = Path(platformdirs.user_data_dir("gridpilot"))
-            folder.mkdir(parents=True, exist_ok=True)
-            url = f"sqlite:///{folder / 'gridpilot.db'}"
+            url = f"sqlite:///{data_folder('name another place by GRIDPILOT_DB_URL') / 'gridpilot.db'}"
         if self.head_file is None:
             return url
         return f"{url}{'&' if '?' in url else '?'}head_file={quote(str(self.head_file.absolute()))}"
@@ -121,6 +120,16 @@ class Settings(BaseSettings):
         if self.site is not None:
             return self.site
         return DATA / ("site-mara.toml" if self.source == "mara" else "site-default.toml")
+
+
+def data_folder(otherwise: str, *parts: str) -> Path:
+    """A folder of the user's data, created; ConfigError where it cannot be, with what to do `otherwise`."""
+    folder = Path(platformdirs.user_data_dir("gridpilot"), *parts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the data folder {folder} cannot be made: {error.strerror}; {otherwise}") from None
+    return folder
 
 
 def _variable(*names: object) -> str:
@@ -163,7 +172,7 @@ class LanguageModel:
 
 def language_model(settings: Settings) -> LanguageModel | None:
     """The model that explains; None where none is connected, or GRIDPILOT_LLM_MODEL is off."""
-    server = _ModelServer()
+    server = _read(_ModelServer)
     key, url, name = server.api_key.get_secret_value().strip(), server.base_url.strip(), settings.llm_model.strip()
     if name.lower() in ("", "off") or not (key or url):
         return None
@@ -192,10 +201,21 @@ ROWS: dict[str, type[Any]] = {
 }
 
 
+def _read(kind: type[T]) -> T:
+    """Settings of the environment and of `.env`; ConfigError where that file cannot be read."""
+    try:
+        return kind()
+    except UnicodeDecodeError as error:
+        where = Path(".env").absolute()
+        raise ConfigError(f"{where} is not UTF-8 text (byte {error.start}): save it in UTF-8, or remove it") from None
+    except OSError as error:
+        raise ConfigError(f"{Path('.env').absolute()} cannot be read: {error.strerror}") from None
+
+
 def load_settings() -> Settings:
     """Settings in force; ConfigError names the variable that is wrong and what it may be."""
     try:
-        return Settings()
+        return _read(Settings)
     except ValidationError as error:
         first = error.errors()[0]
         name = _variable(*first["loc"])
@@ -231,7 +251,10 @@ def read_toml(path: Path, what: str = "site file") -> dict[str, Any]:
     """A TOML file, or else a ConfigError that says what is wrong with it."""
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            raw = file.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise ConfigError(f"{what} {path} has more than {MOST_BYTES / 1e6:.0f} MB: give the path of a TOML file")
+        return tomllib.loads(raw.decode())
     except FileNotFoundError:
         raise ConfigError(f"{what} {path} does not exist: give the path of a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -247,7 +270,7 @@ def read_toml(path: Path, what: str = "site file") -> dict[str, Any]:
 def _table(raw: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     table = raw.get(name, {})
     if not isinstance(table, dict):
-        raise ConfigError(f"{path}: [{name}] is {table!r}, expected a table")
+        raise ConfigError(f"{path}: [{name}] is {_seen(table)}, expected a table")
     return table
 
 
@@ -270,8 +293,8 @@ def _site(raw: dict[str, Any], path: Path) -> Site:
     zone = raw.get("timezone", "UTC")
     try:
         ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, TypeError):
-        raise ConfigError(f"{path}: timezone is {zone!r}, expected an IANA name like Europe/Amsterdam") from None
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):  # the last for a folder, and a name too long
+        raise ConfigError(f"{path}: timezone is {_seen(zone)}, expected an IANA name like Europe/Amsterdam") from None
     return _build(
         Site,
         {
@@ -301,7 +324,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         try:
             out["deadline"] = datetime.fromisoformat(deadline)
         except ValueError:
-            raise DataError(f"deadline is {deadline!r}, expected ISO 8601 like 2024-06-01T18:00:00Z") from None
+            raise DataError(f"deadline is {_seen(deadline)}, expected ISO 8601 like 2024-06-01T18:00:00Z") from None
     return out
 
 
@@ -309,16 +332,9 @@ def _build(kind: type[T], values: dict[str, Any], where: str, path: Path) -> T:
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     only(values, set(known), where, path)
     for key, value in values.items():
-        wanted = str(known[key].type)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if wanted.startswith("float") and not number:
-            raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected a number")
-        if wanted == "int" and (isinstance(value, bool) or not isinstance(value, int)):
-            raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected a whole number")
-        if wanted.startswith("tuple[float") and not _numbers(value):
-            raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected a list of numbers")
-        if wanted == "str" and not isinstance(value, str):
-            raise ConfigError(f"{path}: {where}: {key} is {value!r}, expected text in quotes")
+        wrong = _wrong(key, value, str(known[key].type))
+        if wrong:
+            raise ConfigError(f"{path}: {where}: {wrong}")
     needed = [f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING]
     missing = [name for name in needed if name not in values]
     if missing:
@@ -326,16 +342,84 @@ def _build(kind: type[T], values: dict[str, Any], where: str, path: Path) -> T:
     return kind(**{key: _float(value, str(known[key].type)) for key, value in values.items()})
 
 
+# --- what a value may be ---------------------------------------------------------------------
+
+MOST_BYTES = 10_000_000  # of a TOML file
+MOST = {"kw": 1e7, "kwh": 1e8, "w": 1e8}  # by the unit at a key's end: ten gigawatts
+MOST_USD = 1e6  # for each kWh, MWh, kW, ...
+MOST_NUMBER = 1e9  # anything else, as a count of machines and a rate
+LONGEST_TEXT = 300  # characters
+LONGEST_SEEN = 80  # characters of a value that a message repeats
+
+
+def _wrong(key: str, value: Any, wanted: str) -> str:
+    """What is wrong with a value of the file, by the type of its field; empty where nothing is."""
+    if wanted.startswith("Mapping") and isinstance(value, dict):
+        return next(filter(None, (_wrong(f"{key}.{name}", number, "float") for name, number in value.items())), "")
+    fits, expected = next((rule for kind, rule in KINDS.items() if wanted.startswith(kind)), (None, ""))
+    if fits is None:  # a table or rows, built before
+        return ""
+    if not fits(value):
+        return f"{key} is {_seen(value)}, expected {expected}"
+    numbers = value if isinstance(value, tuple) else (value,) if _number(value) else ()
+    return next(filter(None, (_too_much(key, number) for number in numbers)), "")
+
+
+def _too_much(key: str, value: float) -> str:
+    """A number beyond all that a site could have: nothing could be planned with it."""
+    most = MOST_USD if "usd_per" in key else MOST.get(key.partition(".")[0].rpartition("_")[2], MOST_NUMBER)
+    if -most <= value <= most:
+        return ""
+    expected = f"at most {most:,.0f}" if value > most else f"no less than -{most:,.0f}" if value < 0 else "a number"
+    return f"{key} is {_seen(value)}, expected {expected}"
+
+
+def _seen(value: Any) -> str:
+    """A value of the file in a message, however long it is."""
+    try:
+        text = repr(list(value) if isinstance(value, tuple) else value)
+    except ValueError:
+        return "a number of thousands of digits"
+    text = value.isoformat() if isinstance(value, (date, time)) else text
+    return text if len(text) <= LONGEST_SEEN else f"{text[:LONGEST_SEEN]}... ({len(text)} characters)"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _moment(value: Any) -> bool:
+    """Whether it is a time that can be reckoned with; that it has a zone is asked for by who takes it."""
+    return isinstance(value, datetime) and (value.tzinfo is None or usable(value))
+
+
+KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # how a field's type begins: what fits, and its words
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "str": (
+        lambda value: isinstance(value, str) and len(value) <= LONGEST_TEXT,
+        f"text in quotes, of at most {LONGEST_TEXT} characters",
+    ),
+    "float": (_number, "a number"),
+    "int": (_whole, "a whole number"),
+    "datetime": (_moment, f"a time with a zone of {YEARS}, as 2024-06-01T18:00:00Z"),
+    "tuple[float": (lambda value: isinstance(value, tuple) and all(map(_number, value)), "a list of numbers"),
+    "tuple[int": (
+        lambda value: isinstance(value, tuple) and bool(value) and all(map(_whole, value)),
+        "a list of whole numbers, one at least",
+    ),
+    "Mapping": (lambda value: False, "a table of numbers, as { inference = 300 }"),
+}
+
+
 def _float(value: Any, wanted: str) -> Any:
     """Whole numbers in TOML where a fraction is possible: 1000 is 1000.0."""
     if wanted.startswith("float") and value is not None:
         return float(value)
     return tuple(float(v) for v in value) if wanted.startswith("tuple[float") else value
-
-
-def _numbers(value: Any) -> bool:
-    """Whether it is a list of numbers."""
-    return isinstance(value, tuple) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
 
 
 def only(values: dict[str, Any], allowed: set[str], where: str, path: Path) -> None:

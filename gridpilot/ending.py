@@ -5,8 +5,23 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
+
+RUNNING = ("pilot", "watchdog", "watch", "up", "demo", "mara-server")  # commands that run until they are stopped
+
+
+def runs_until_stopped(words: Sequence[str]) -> bool:
+    """Whether the command line is of one that does, not only looks at one (`--check`)."""
+    return bool(words) and words[0] in RUNNING and not any(word.startswith("--c") for word in words)
+
+
+def at_once() -> None:
+    """From here on, and until an `Ending` takes over, both signals end the process with exit code 0: nothing is at
+    work yet. One that the starting process ignores stays ignored."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: os._exit(0))
 
 
 class Ending:

@@ -3,6 +3,7 @@
 GridPilotError
 ├── InputError            what a person gave us is wrong (file, option, site file): exit code 2
 │   ├── ConfigError       a setting or a site file
+│   ├── Unknown           there is nothing of that name
 │   └── DataError         a price, bid or P&L file, or the body of an API reply
 ├── SourceError           a price source gave nothing usable
 │   ├── Unreachable       no connection, a timeout, or 5xx after all retries
@@ -22,6 +23,8 @@ A message says what was seen, what was expected and what to do, in one line.
 
 from __future__ import annotations
 
+INTERRUPTED = "ended by Ctrl-C before it was done"
+
 
 class GridPilotError(Exception):
     """Root of the tree."""
@@ -33,6 +36,10 @@ class InputError(GridPilotError):
 
 class ConfigError(InputError):
     """A setting or a site file is wrong."""
+
+
+class Unknown(InputError):
+    """There is nothing of that name."""
 
 
 class DataError(InputError):

@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from pydantic import SecretStr
 
-from gridpilot.config import DATA, Settings, load_site, only, read_toml
+from gridpilot.config import DATA, Settings, data_folder, load_site, only, read_toml
 from gridpilot.errors import ConfigError, InputError, LedgerError
 from gridpilot.ledger.engine import SQLITE, identity, parsed_url, sqlite_path
 from gridpilot.market.source import open_source
@@ -115,8 +114,7 @@ def _fleet_ledger(given: str, name: str, path: Path) -> str:
     A URL may have a password: no message repeats it, and a $ alone is a part of it.
     """
     if not given:
-        folder = Path(platformdirs.user_data_dir("gridpilot")) / "fleet"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = data_folder(f"{path}: give site {name!r} a `ledger`", "fleet")
         return f"sqlite:///{folder / (re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'site')}.db"
     called, rest = f"{path}: site {name!r}: its ledger", VARIABLE.sub("", given)
     if not all(os.environ.get(variable) for variable in VARIABLE.findall(given)):

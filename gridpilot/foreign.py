@@ -5,8 +5,12 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, TextIO
 
+from gridpilot.errors import DataError
+
+MAX_LINE: Final = 1_000_000  # characters of a line of a file
 MARK: Final = "\ufffd"  # in place of a character that cannot be shown
 JOINERS: Final = "\u200c\u200d"  # invisible, but some scripts need them
 _UNSEEN: Final = r"\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
@@ -48,3 +52,16 @@ def quoted(text: str) -> str:
 def unquoted(cell: str) -> str:
     """The text that `quoted` made this cell of."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def lines(file: TextIO, name: str, most: int) -> Iterator[str]:
+    """The lines of a file that may be endless, or one line: DataError where they are longer than memory should hold, or
+    more than `most` characters together."""
+    read = 0
+    while text := file.readline(MAX_LINE):
+        read += len(text)
+        if len(text) == MAX_LINE:
+            raise DataError(f"{name} has a line of more than {MAX_LINE} characters: expected a CSV file")
+        if read > most:
+            raise DataError(f"{name} has more than {most / 1e6:.0f} MB, which is the most that is read: cut it")
+        yield text

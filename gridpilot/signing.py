@@ -39,16 +39,22 @@ def headers(secret: str, message_id: str, stamp: int, body: bytes, setting: str 
 
 def verify(secret: str, given: Mapping[str, str], body: bytes, now: float, setting: str = "the secret") -> str:
     """The id of a call that is signed with the secret; Unsigned, without a word of what would have been right."""
+    message_id, stamp, signatures = stamped(given, now)
+    wanted = sign(secret, message_id, stamp, body, setting)
+    if not any(hmac.compare_digest(wanted.encode(), one.encode()) for one in signatures):
+        raise Unsigned("webhook-signature does not fit this call and the secret")
+    return message_id
+
+
+def stamped(given: Mapping[str, str], now: float) -> tuple[str, int, list[str]]:
+    """Id, time and signatures of a call whose body is not read yet; Unsigned where it can be no signed one."""
     message_id, text = given.get("webhook-id", ""), given.get("webhook-timestamp", "")
     signatures = given.get("webhook-signature", "").split()
     if not (message_id and text.isascii() and text.isdigit() and len(text) <= LONGEST_STAMP and signatures):
         raise Unsigned("the call is not signed: give webhook-id, webhook-timestamp and webhook-signature")
     if abs(now - int(text)) > SKEW_S:
         raise Unsigned(f"webhook-timestamp is {abs(now - int(text)):.0f} s off: expected at most {SKEW_S:.0f} s")
-    wanted = sign(secret, message_id, int(text), body, setting)
-    if not any(hmac.compare_digest(wanted.encode(), one.encode()) for one in signatures):
-        raise Unsigned("webhook-signature does not fit this call and the secret")
-    return message_id
+    return message_id, int(text), signatures
 
 
 def _key(secret: str, setting: str) -> bytes:

@@ -20,6 +20,7 @@ from gridpilot.cli import main, texts
 from gridpilot.config import load_settings, load_site
 from gridpilot.dispatch.simulator import Faults, SimulatedGateway
 from gridpilot.dispatch.way import open_gateway
+from gridpilot.errors import DataError
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import PilotState
 
@@ -284,6 +285,14 @@ def test_plan__bad_prices__one_clear_line(
         (["mara-server", "--port", "0"], "0 is not a port"),
         (["mara-server", "--speed", "-3"], "-3 is not 0 or more"),
         (["watchdog", "--grace", "-5"], "-5 is not 0 or more"),
+        (["risk", "--pnl", "/dev/zero"], "/dev/zero has a line of more than"),
+        (["plan", "--prices", "/dev/zero", "--soc", "0.5"], "/dev/zero has a line of more than"),
+        (["auction", "--bids", "/dev/zero", "--capacity-kw", "1"], "/dev/zero has a line of more than"),
+        (["plan", "--prices", "p.csv", "--site", "/dev/zero", "--soc", "0.5"], "/dev/zero has more than 10 MB"),
+        (["fleet", "/dev/zero"], "/dev/zero has more than 10 MB"),
+        (["plan", "--prices", "", "--soc", "0.5"], "argument --prices: it is empty: give the path"),
+        (["risk", "--pnl", " "], "argument --pnl: it is empty"),
+        (["forecast", "--prices", "p.csv", "--target", ""], "argument --target: it is empty"),
         ([], "COMMAND"),
     ],
 )
@@ -377,6 +386,114 @@ def test_mara_server__address_that_is_not_this_machines__one_line_and_exit_2(
     assert main(["mara-server", "--host", "198.51.100.1"]) == 2
     seen = capsys.readouterr().err
     assert "cannot listen on 198.51.100.1:8787" in seen and seen.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["nosuch.invalid", "a..b"])
+def test_mara_server__host_that_is_none__another_is_asked_for(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mara-server", "--host", host]) == 2
+    assert "give --host an address of this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["forecast"],
+        ["evaluate", "--start", "2024-06-03", "--end", "2024-06-04"],
+        ["backtest"],
+    ],
+)
+def test_target__the_time_itself__one_line(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices = write(tmp_path, "p.csv", PRICES)
+    assert "name another column by --target" in refused(capsys, *words, "--prices", prices, "--target", "timestamp")
+
+
+def test_data_file__lines_without_an_end__refused_at_the_bound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gridpilot.risk.pnl_file.MAX_BYTES", 1000)
+    pnl = write(tmp_path, "pnl.csv", "pnl_usd\n" + "1\n" * 1000)
+    assert "pnl.csv has more than" in refused(capsys, "risk", "--pnl", pnl)
+
+
+@pytest.mark.parametrize("folder", ["/dev/null", "/proc", "/nowhere/" + "x" * 300])
+def test_ledger__default_folder_that_cannot_be_made__one_line(
+    folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", folder)
+    monkeypatch.delenv("GRIDPILOT_DB_URL")
+    said = refused(capsys, "verify-ledger")
+    assert f"the data folder {folder}/gridpilot cannot be made" in said and "GRIDPILOT_DB_URL" in said
+
+
+def test_settings__env_file_that_is_not_utf_8__named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_bytes(b"GRIDPILOT_SOURCE=\xff\n")
+    monkeypatch.chdir(tmp_path)
+    assert f"{tmp_path / '.env'} is not UTF-8 text (byte 17)" in refused(capsys, "verify-ledger")
+
+
+def test_verify_ledger__parquet_of_something_else__what_it_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"seq": [1], "colour": ["red"]}), tmp_path / "f.parquet")
+    said = refused(capsys, "verify-ledger", "--file", str(tmp_path / "f.parquet"))
+    assert "(it has no column at)" in said or "(it has no column" in said
+
+
+# --- nobody listens, and ends ----------------------------------------------------------------
+
+
+def shell(words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    told = {**os.environ, **more, "GP": f"{sys.executable} -m gridpilot"}
+    command = ["bash", "-o", "pipefail", "-c", f"$GP {words}"]
+    return subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("risk --pnl {pnl} > /dev/full", 1, "stdout cannot be written: No space left on device"),
+        ("risk --pnl {pnl} --json > /dev/full", 1, "stdout cannot be written: No space left on device"),
+        ("risk --help > /dev/full", 1, "stdout cannot be written: No space left on device"),
+        ("mara-server --port 8797 > /dev/full", 1, "stdout cannot be written: No space left on device"),
+        ("risk --pnl {pnl} >&-", 1, "stdout is closed: open it, or send it to /dev/null; nothing was done"),
+        ("curtail --percent 1 >&-", 1, "nothing was done"),
+        ("risk --pnl {pnl} | true", 0, ""),
+        ("risk --pnl nowhere.csv 2>&-", 2, ""),
+        ("forecast --prices nowhere.csv 2>&-", 2, ""),
+    ],
+)
+def test_stdout__full_or_closed__one_line(words: str, code: int, said: str, tmp_path: Path) -> None:
+    done = shell(words.format(pnl=write(tmp_path, "pnl.csv", "pnl_usd\n1\n-2\n")))
+    assert done.returncode == code
+    assert done.stderr.count("\n") == bool(said) and said in done.stderr
+
+
+def test_curtail__stdout_full__says_that_it_is_on_record(capsys: pytest.CaptureFixture[str]) -> None:
+    ok(capsys, "cycle")
+    done = shell("curtail --percent 1 > /dev/full")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    found = re.search(r"Curtailment (\S+) is on record as scheduled: do not give it again", done.stderr)
+    assert found is not None
+    assert ok(capsys, "curtail", "--report", found[1])["event"]["id"] == found[1]
+
+
+@pytest.mark.parametrize("source", ["mara", "csv"])
+def test_cycle__prices_that_are_none__the_servers_are_no_input(
+    source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*args: object, **more: object) -> None:
+        raise DataError("the prices are none")
+
+    monkeypatch.setattr("gridpilot.pilot.one_cycle", none)
+    assert main(["cycle", "--source", "mara" if source == "mara" else "csv:p.csv"]) == (1 if source == "mara" else 2)
+    assert "gridpilot: the prices are none" in capsys.readouterr().err
 
 
 def test_setting__wrong_value__names_the_variable(
@@ -501,9 +618,17 @@ def test_curtail__prices_of_a_file__begins_by_the_file_s_time(
         (["--percent", "25", "--minutes", "1e9"], "--minutes is 1e+09"),
         (["--percent", "25", "--start", "tomorrow"], "tomorrow is not a time with a zone"),
         (["--percent", "25", "--start", "2024-06-24T12:00:00"], "is not a time with a zone"),
-        (["--percent", "25", "--start", "9999-12-31T23:59:59Z"], "at most 7 days ahead"),
-        (["--percent", "25", "--start", "0001-01-01T00:00:00+14:00"], "is not a time"),
+        (["--percent", "25", "--start", "2199-12-31T23:59:59Z"], "at most 7 days ahead"),
+        (["--percent", "25", "--start", "9999-12-31T23:59:59Z"], "is not of the years 1970 to 2199"),
+        (["--percent", "25", "--start", "0001-01-01T00:00:00+14:00"], "+14:00 is not of the years 1970 to 2199"),
+        (["--percent", "0"], "percent is 0, which leaves nothing out"),
         (["--report", "x"], "no curtailment 'x'"),
+        (["--report", "x" * 20_000], f"no curtailment '{'x' * 40}': look"),
+        (["--report", "x", "--cancel", "y"], "--report and --cancel do not go together"),
+        (["--report", "x", "--author", "me"], "--report and --author do not go together"),
+        (["--cancel", "x", "--minutes", "60"], "--cancel and --minutes do not go together"),
+        (["--cancel", "x", "--percent", "1"], "--cancel and --percent do not go together"),
+        (["--cancel", ""], "argument --cancel: it is empty"),
         (["--cancel", "x"], "curtailment 'x' is neither scheduled nor active"),
     ],
 )
@@ -565,6 +690,7 @@ def test_simulate__faults_until_the_next_ones(capsys: pytest.CaptureFixture[str]
         (["--soc-frac", "1e9"], "--soc-frac: 1e9 is not from -1 to 2"),
         (["--frequency-hz", "-1"], "--frequency-hz: -1 is not from 0 to 1,000"),
         (["--heat-c", "hot"], "invalid number value"),
+        (["--failed", "hydro=3", "--failed", "hydro=4"], "--failed 'hydro' is given more than once"),
     ],
 )
 def test_simulate__bad_input__one_line(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,3 +56,62 @@ def test_ending__asked_in_a_wait_without_end__does_what_is_due_at_once_and_ends(
         process.terminate()
         assert process.communicate(timeout=10)[0].split("\n") == ["at once", "ends", ""]
     assert process.returncode == 0
+
+
+SLOW = "import time; print('imports', flush=True); time.sleep(60)"  # in place of a package that every command imports
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "code", "said"),
+    [
+        *((command, signal.SIGINT, 0, "") for command in ("pilot", "watchdog", "watch", "up", "demo", "mara-server")),
+        *((command, signal.SIGTERM, 0, "") for command in ("pilot", "up", "mara-server")),
+        ("backtest", signal.SIGINT, 130, "gridpilot: ended by Ctrl-C before it was done\n"),
+        ("watchdog --check pilot", signal.SIGINT, 130, "gridpilot: ended by Ctrl-C before it was done\n"),
+        ("backtest", signal.SIGTERM, -signal.SIGTERM, ""),
+    ],
+)
+def test_command__signalled_while_it_imports__ends_quietly(
+    words: str, number: int, code: int, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "platformdirs.py").write_text(SLOW)
+    done = _signalled(words, number, "imports\n", {"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_mara_server__signalled__exit_code_0(number: int) -> None:
+    done = _signalled("mara-server --port 8796", number, "MARA stand-in on", {})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_study__ctrl_c_while_it_computes__one_line_and_130(tmp_path: Path) -> None:
+    pnl = tmp_path / "pnl.csv"
+    os.mkfifo(pnl)
+    words = [sys.executable, "-m", "gridpilot", "risk", "--pnl", str(pnl)]
+    with (
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process,
+        pnl.open("w"),  # it waits for rows
+    ):
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, "", "gridpilot: ended by Ctrl-C before it was done\n")
+
+
+def _signalled(words: str, number: int, after: str, more: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A command that gets a signal once it has printed a line that begins so."""
+    command = [sys.executable, "-m", "gridpilot", *words.split()]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, cwd=ROOT, env={**os.environ, **more}, **pipes) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(after)
+            time.sleep(0.1)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)

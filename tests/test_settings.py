@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from gridpilot.config import Settings, language_model, load_settings
+from gridpilot.config import DATA, Settings, language_model, load_settings, load_site
 from gridpilot.domain import Site
 from gridpilot.errors import ConfigError
 from gridpilot.market.http import Http
@@ -100,3 +100,73 @@ def test_cycle__address_with_a_password_that_is_none__one_line_and_code_2(tmp_pa
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("gridpilot: GRIDPILOT_MARA_URL is no address")
     assert "PW" not in done.stderr
+
+
+# --- the site file ---------------------------------------------------------------------------
+
+HUGE = "1" + "0" * 400
+HEX = "0x" + "f" * 6000
+MACHINE = '[[machines]]\ntype = "x"\ncount = 1\npower_w = 1000\nrate = 1\nproduct = "hash"\n'
+JOB = '[[jobs]]\nname = "j"\nenergy_kwh = 1\nmax_kw = 1\nvalue_usd_per_kwh = 1\ndeadline = '
+EVENT = '[[curtailments]]\nname = "peak"\nat = "17:00"\nhours = 1\npercent = 20\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[auction]\ncore = "no"', "[auction]: core is 'no', expected true or false"),
+        ("[auction]\ncore = 0", "core is 0, expected true or false"),
+        ('[[stress]]\nname = "s"\ntrip = 1', "trip is 1, expected true or false"),
+        (f"[grid]\nimport_kw = {HUGE}", "... (401 characters), expected at most 10,000,000"),
+        (f"[grid]\nimport_kw = {HEX}", "import_kw is a number of thousands of digits, expected at most 10,000,000"),
+        (f"name = {HEX}", "name is a number of thousands of digits, expected text in quotes"),
+        (MACHINE.replace("count = 1", f"count = {HUGE}"), "[[machines]] number 1: count is 1000"),
+        (MACHINE.replace("1000", "1e308"), "power_w is 1e+308, expected at most 100,000,000"),
+        (MACHINE.replace("rate = 1", "rate = 1e300"), "rate is 1e+300, expected at most 1,000,000,000"),
+        (f"{MACHINE}demand_by_hour = [{HUGE}]", "demand_by_hour is 1000"),
+        (f"{JOB}2024-06-01", "deadline is 2024-06-01, expected a time with a zone"),
+        (f"{JOB}17:00:00", "expected a time with a zone"),
+        (f"{JOB}2024-06-01T18:00:00", "deadline has no zone"),
+        (f'{JOB}"9999-12-31T23:59:59-14:00"', "expected a time with a zone of the years 1970 to 2199"),
+        (f"{JOB}9999-12-31T23:59:59-14:00", "expected a time with a zone of the years 1970 to 2199"),
+        ("[auction]\ncaps_kw = [1]", "caps_kw is [1], expected a table of numbers"),
+        (f"[auction]\ncaps_kw = {{ inference = {HUGE} }}", "caps_kw.inference is 1000"),
+        ("[auction]\ncaps_kw = { inference = true }", "caps_kw.inference is True, expected a number"),
+        (f"{EVENT}days = 1", "days is 1, expected a list of whole numbers, one at least"),
+        (f"{EVENT}days = []", "days is [], expected a list of whole numbers, one at least"),
+        (f"{EVENT}days = [true]", "days is [True], expected a list of whole numbers"),
+        (f"{EVENT}days = [7]", "expected 0 (Monday) to 6"),
+        (EVENT + EVENT, "curtailments with the same name: peak"),
+        (EVENT.replace("20", "0"), "percent is 0, which leaves nothing out"),
+        ("[simulation]\non_s = 1e300", "on_s is 1e+300, expected at most"),
+        ("[simulation]\noff_s = 1e6", "simulation.off_s is 1000000: expected a number from 0 to 3600"),
+        ("[grid]\nimport_kw = 1e308", "import_kw is 1e+308, expected at most 10,000,000"),
+        ("[grid]\nimport_kw = nan", "import_kw is nan, expected a number"),
+        ("[grid]\nimport_kw = -1", "import_kw is -1: expected a number from 0 up"),
+        ("[prices]\ntoken_usd_per_mtok = 1e300", "token_usd_per_mtok is 1e+300, expected at most 1,000,000"),
+        ("[prices]\nfloor_usd_per_mwh = -1e300", "floor_usd_per_mwh is -1e+300, expected no less than -1,000,000"),
+        ("[reserve]\nup_usd_per_mw_h = 1e300", "up_usd_per_mw_h is 1e+300, expected at most 1,000,000"),
+        (f"{EVENT}name = 1".replace('name = "peak"\n', ""), "name is 1, expected text in quotes"),
+        (f"country = '{'N' * 5000}'", "... (5002 characters), expected text in quotes, of at most 300 characters"),
+        ('[prices]\ntoken_unit = "EUR/t"', "token_unit is 'EUR/t': expected 'USD/h per rate' or 'USD/Mtok'"),
+        (f"timezone = '{'a' * 5000}'", "... (5002 characters), expected an IANA name"),
+        *(
+            (EVENT.replace("17:00", at), f"curtailment peak: at is '{at}', expected HH:MM")
+            for at in ("17", "T17", "17:00:30.5", "17:00+05:00", "24:00", "7:30")
+        ),
+    ],
+)
+def test_site_file__no_such_value__one_line_that_names_file_and_key(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_site(path)
+    told = str(caught.value)
+    assert told.startswith(f"{path}: ") and said in told
+    assert "\n" not in told and len(told) < 500 and "inf" not in told.replace("inference", "")
+
+
+@pytest.mark.parametrize("path", sorted(DATA.rglob("*.toml")), ids=lambda p: p.stem)
+def test_site_file__of_ours__taken(path: Path) -> None:
+    if path.name != "ten.toml":
+        load_site(path)

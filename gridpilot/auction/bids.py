@@ -17,14 +17,13 @@ import numpy as np
 from gridpilot.auction.book import POWER, Book, Bools
 from gridpilot.domain import Bid
 from gridpilot.errors import DataError
-from gridpilot.foreign import shown, unquoted
+from gridpilot.foreign import lines, shown, unquoted
 from gridpilot.values import Array, written_plainly
 
 COLUMNS = ("bidder", "service", "kw", "price_usd_per_kwh")
 OPTIONAL = ("divisible", "min_kw", "house")  # and uses_RESOURCE, what a kW of the row takes of it
 USES = "uses_"
 MAX_BYTES = 1_000_000_000
-MAX_LINE = 1_000_000  # characters
 MAX_COLUMNS = 64
 MAX_RESOURCES = 32
 CHUNK = 50_000  # rows that are read at once
@@ -120,7 +119,7 @@ def _clear_errors(name: str) -> Iterator[None]:
 
 def _opened(file: TextIO, name: str) -> tuple[list[str], Iterator[list[str]]]:
     """The header, which must be one of bids, and the rows below it."""
-    reader = csv.reader(_lines(file, name))
+    reader = csv.reader(lines(file, name, MAX_BYTES))
     header = [unquoted(cell) for cell in next(reader, [])]
     told = ", ".join(shown(column, 40) for column in header[:10]) or "nothing"
     expected = f"expected {','.join(COLUMNS)}[,{','.join(OPTIONAL)},{USES}RESOURCE,...]"
@@ -143,14 +142,6 @@ def _opened(file: TextIO, name: str) -> tuple[list[str], Iterator[list[str]]]:
     if len(set(header) - known) > MAX_RESOURCES:
         raise DataError(f"{name} has {len(set(header) - known)} columns of {USES}: at most {MAX_RESOURCES} are read")
     return header, reader
-
-
-def _lines(file: TextIO, name: str) -> Iterator[str]:
-    """Lines, none of them longer than memory should hold."""
-    while line := file.readline(MAX_LINE):
-        if len(line) == MAX_LINE:
-            raise DataError(f"{name} has a line of more than {MAX_LINE} characters: expected one bid a line")
-        yield line
 
 
 def _too_many(row: Sequence[str], header: Sequence[str]) -> str:

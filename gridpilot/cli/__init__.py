@@ -11,14 +11,15 @@ import ctypes
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import NoReturn, TextIO
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, NoReturn
 
-from gridpilot.cli import processes, records, studies, texts
+from gridpilot.cli import options, processes, records, studies, texts
 from gridpilot.cli.options import Result
-from gridpilot.errors import GridPilotError, InputError
+from gridpilot.errors import INTERRUPTED, GridPilotError, InputError
 from gridpilot.foreign import line
 
 GROUPS = {  # of the commands, in `--help`; what stands in none of them comes last
@@ -35,6 +36,9 @@ failed. A failure is one line on stderr."""
 
 
 class _Parser(argparse.ArgumentParser):
+    def print_help(self, file: Any = None) -> None:
+        options.tell(self.format_help())
+
     def error(self, message: str) -> NoReturn:
         command = self.prog.removeprefix("gridpilot").strip()
         where = f"{command}: " if command else ""
@@ -45,6 +49,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    if sys.stderr is None:  # closed: nor is the first file that is opened to be written over by what a library prints
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the process ends
+    if sys.stdout is None:  # then the first file that is opened, the ledger, would get what is printed
+        return _fail("stdout is closed: open it, or send it to /dev/null; nothing was done", 1)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another encoding shows \\u2013, no failure
     try:
@@ -52,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _only_ours() if args.json else nullcontext():
             result = args.run(args)
         if result is not None:
-            _show(json.dumps(result, allow_nan=False) if args.json else texts.visible(args.text(result)))
+            _show(args, result)
         return 0
     except InputError as error:
         return _fail(str(error), 2)
@@ -60,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), 1)
     except BrokenPipeError:
         return 0
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, 128 + signal.SIGINT)
 
 
 @contextmanager
@@ -74,7 +84,7 @@ def _only_ours() -> Iterator[None]:
         yield
         return
     try:
-        if _is_descriptor_1(ours):
+        if options.is_descriptor_1(ours):
             sys.stdout = open(os.dup(kept), "w", encoding=ours.encoding, errors=ours.errors)  # noqa: SIM115, PTH123 - closed below
         yield
     finally:
@@ -83,14 +93,8 @@ def _only_ours() -> Iterator[None]:
         os.close(kept)
         if sys.stdout is not ours:
             meanwhile, sys.stdout = sys.stdout, ours
-            meanwhile.close()
-
-
-def _is_descriptor_1(file: TextIO) -> bool:
-    try:
-        return file.fileno() == 1
-    except (OSError, ValueError):  # a test's
-        return False
+            with suppress(OSError):  # it was said where it was written
+                meanwhile.close()
 
 
 def _fail(message: str, code: int) -> int:
@@ -98,9 +102,12 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _show(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+def _show(args: argparse.Namespace, result: Result) -> None:
+    """Its result as JSON or text. Where nobody can be told, what was done all the same is said with the failure."""
+    try:
+        options.tell((json.dumps(result, allow_nan=False) if args.json else texts.visible(args.text(result))) + "\n")
+    except options.Unheard as error:
+        raise options.Unheard(f"{error}{args.done(result)}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help_, description=help_, formatter_class=lines)
         sub.add_argument("--json", action="store_true", help="print one JSON object")
-        sub.set_defaults(run=run, text=text)
+        sub.set_defaults(run=run, text=text, done=lambda result: "")
         helps[name] = help_
         return sub
 

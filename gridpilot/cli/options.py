@@ -4,15 +4,45 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
-from gridpilot.errors import InputError
-from gridpilot.values import EARLIEST, LATEST, YEARS, written_plainly
+from gridpilot.errors import GridPilotError, InputError
+from gridpilot.values import EARLIEST, LATEST, YEARS, usable, written_plainly
 
 Result = dict[str, Any]
 Command = Callable[..., argparse.ArgumentParser]  # name, what it runs, help, its text for people
+
+
+class Unheard(GridPilotError):
+    """Stdout cannot be written."""
+
+
+def tell(text: str) -> None:
+    """Write to stdout at once; Unheard where it cannot be written, BrokenPipeError where nobody reads on."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        if is_descriptor_1(sys.stdout):  # what it could not write is not tried again at the end
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.close(null)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise Unheard(f"stdout cannot be written: {error.strerror}; send it to where there is room") from None
+
+
+def is_descriptor_1(file: TextIO) -> bool:
+    """Whether it is the process's own stdout."""
+    try:
+        return file.fileno() == 1
+    except (OSError, ValueError):  # a test's
+        return False
 
 
 def number(text: str) -> float:
@@ -84,6 +114,20 @@ def amount(text: str) -> tuple[str, float]:
     return name, number(value)
 
 
+def file(text: str) -> Path:
+    """A file's path."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: give the path of a file")
+    return Path(text)
+
+
+def name(text: str) -> str:
+    """A name that says something."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: give a name, or leave the option out")
+    return text.strip()
+
+
 def fraction(text: str) -> float:
     """0 to 1."""
     value = number(text)
@@ -112,11 +156,13 @@ def alpha(text: str) -> float:
 
 
 def moment(text: str) -> datetime:
-    """A time with a zone, in UTC."""
+    """A time with a zone, in UTC, of the years that prices are of."""
     try:
         found = datetime.fromisoformat(text)
-        if found.tzinfo is not None:
-            return found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise argparse.ArgumentTypeError(f"{text} is not a time with a zone, as 2024-06-24T15:00:00Z")
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text} is not a time with a zone, as 2024-06-24T15:00:00Z")
+    if not usable(found):
+        raise argparse.ArgumentTypeError(f"{text} is not of {YEARS}")
+    return found.astimezone(UTC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -39,7 +40,7 @@ def add(command: Command) -> None:
 
     sub = command("up", _up, "console, pilot, watchdog and watch together, until stopped", str)
     sub.add_argument("--port", type=options.port, default=8501, metavar="N", help="of the console (default: 8501)")
-    sub.add_argument("--fleet", type=Path, metavar="FLEET.toml", help="and the same of each site of a fleet")
+    sub.add_argument("--fleet", type=options.file, metavar="FLEET.toml", help="and the same of each site of a fleet")
 
     sub = command("demo", _demo, "record the most telling days of the replay, then the console with a tour", str)
     sub.add_argument("--port", type=options.port, default=8501, metavar="N", help="of the console (default: 8501)")
@@ -64,7 +65,7 @@ def _watchdog(args: argparse.Namespace) -> None:
 
     if args.check:
         check(load_settings(), args.check)
-        sys.stdout.write(f"{args.check}: at work\n")
+        options.tell(f"{args.check}: at work\n")
         return
     run_watchdog(load_settings(), exit_with_parent=args.exit_with_parent, grace_s=args.grace)
 
@@ -74,7 +75,7 @@ def _watch(args: argparse.Namespace) -> None:
 
     if args.check:
         check(load_settings())
-        sys.stdout.write("watch: at work\n")
+        options.tell("watch: at work\n")
         return
     run_watch(load_settings(), exit_with_parent=args.exit_with_parent)
 
@@ -94,35 +95,33 @@ def _demo(args: argparse.Namespace) -> None:
     from gridpilot import demo, supervise
 
     console = supervise.console(args.port)  # what is in its way is said before the recording
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the recording, too, and deletes the folder
+    for number in (signal.SIGTERM, signal.SIGINT):  # end the recording, too, and delete the folder
+        signal.signal(number, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="gridpilot-demo-") as folder:
         os.environ |= demo.environment(Path(folder))
         chapters = demo.record(load_settings(), _recording)
         where = f"http://localhost:{args.port}"
-        _told(f"\nA tour of {len(chapters)} chapters is on {where} (Ctrl-C ends it and deletes the record)\n")
+        options.tell(f"\nA tour of {len(chapters)} chapters is on {where} (Ctrl-C ends it and deletes the record)\n")
         supervise.run((console, *supervise.engine()))
 
 
 def _recording(done: int, of: int, at: datetime) -> None:
     """On a terminal one line that changes, elsewhere a line now and then."""
     if sys.stdout.isatty():
-        _told(f"\rRecording the demonstration: {at:%a %d %b %Y %H:%M} UTC, {done} of {of} hours ")
+        options.tell(f"\rRecording the demonstration: {at:%a %d %b %Y %H:%M} UTC, {done} of {of} hours ")
     elif done % 10 == 0:
-        _told(f"Recording the demonstration: {done} of {of} hours\n")
-
-
-def _told(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+        options.tell(f"Recording the demonstration: {done} of {of} hours\n")
 
 
 def _mara_server(args: argparse.Namespace) -> None:
     from gridpilot.mara_server import serve
 
     told = f"http://{args.host}:{args.port} (seed {args.seed}, speed {args.speed:g}x)"
-    sys.stdout.write(f"MARA stand-in on {told}; Ctrl-C stops it\n")
-    sys.stdout.flush()
+    options.tell(f"MARA stand-in on {told}; Ctrl-C stops it\n")
     try:
         serve(args.host, args.port, args.seed, args.speed)
-    except OSError as error:
-        raise InputError(f"cannot listen on {args.host}:{args.port}: {error.strerror}; give another --port") from None
+    except (OSError, UnicodeError) as error:
+        taken = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
+        why = error.strerror if isinstance(error, OSError) else "no name of a host"
+        hint = "another --port" if taken else "--host an address of this machine, as 127.0.0.1"
+        raise InputError(f"cannot listen on {args.host}:{args.port}: {why}; give {hint}") from None

@@ -16,7 +16,7 @@ from gridpilot.cli import options, texts
 from gridpilot.cli.options import Command, Result
 from gridpilot.config import DATA, Settings, load_settings, load_site
 from gridpilot.domain import DataFlag, PriceHistory, PriceOutlook, Site, SiteState
-from gridpilot.errors import MODEL_ERRORS, InputError
+from gridpilot.errors import MODEL_ERRORS, DataError, InputError, SourceError
 from gridpilot.foreign import shown
 from gridpilot.values import as_array, to_jsonable, to_utc
 
@@ -50,6 +50,7 @@ def add(command: Command) -> None:
         "--source", metavar="S", help="as GRIDPILOT_SOURCE (its default): replay, csv:PATH, energy-charts:DE-LU, ..."
     )
     sub.add_argument("--dry-run", action="store_true", help="decide, but write and send nothing")
+    sub.set_defaults(done=_decided)
 
     sub = command("forecast", _forecast, "forecast the prices after the last row of a file", texts.forecast)
     _price_options(sub)
@@ -64,7 +65,7 @@ def add(command: Command) -> None:
         "--models", metavar="A,B", help="models to compare (default: the ensemble); the naives always join"
     )
     sub.add_argument("--timezone", default="UTC", metavar="ZONE", help="whose days are forecast (default: UTC)")
-    sub.add_argument("--out", type=Path, metavar="F.csv", help="write every forecast")
+    sub.add_argument("--out", type=options.file, metavar="F.csv", help="write every forecast")
 
     sub = command("backtest", _backtest, "trade a price history with nothing known before its time", texts.backtest)
     _backtest_options(sub)
@@ -72,11 +73,15 @@ def add(command: Command) -> None:
     sub = command("plan", _plan, "the optimal plan for the prices of a file", texts.plan)
     sub.epilog = PRICES_FORMAT
     sub.add_argument(
-        "--prices", type=Path, required=True, metavar="F.csv", help="the price of each interval of the plan (required)"
+        "--prices",
+        type=options.file,
+        required=True,
+        metavar="F.csv",
+        help="the price of each interval of the plan (required)",
     )
     sub.add_argument(
         "--site",
-        type=Path,
+        type=options.file,
         default=DATA / "site-default.toml",
         metavar="SITE.toml",
         help="site file, see docs/site.md (default: the built-in site)",
@@ -89,8 +94,12 @@ def add(command: Command) -> None:
     _auction_options(sub)
 
     sub = command("risk", _risk, "risk measures of a P&L sample", texts.risk)
+    _risk_options(sub)
+
+
+def _risk_options(sub: argparse.ArgumentParser) -> None:
     sub.epilog = PNL_FORMAT
-    sub.add_argument("--pnl", type=Path, required=True, metavar="F.csv", help="the sample (required)")
+    sub.add_argument("--pnl", type=options.file, required=True, metavar="F.csv", help="the sample (required)")
     sub.add_argument(
         "--alpha",
         type=options.alpha,
@@ -103,15 +112,19 @@ def add(command: Command) -> None:
 def _price_options(sub: argparse.ArgumentParser, recorded: bool = False) -> None:
     told = "default: what the ledger has recorded" if recorded else "required"
     sub.epilog = PRICES_FORMAT
-    sub.add_argument("--prices", type=Path, required=not recorded, metavar="F.csv", help=f"past prices ({told})")
-    sub.add_argument("--target", metavar="COL", help="the column to forecast (default: energy_price)")
+    sub.add_argument(
+        "--prices", type=options.file, required=not recorded, metavar="F.csv", help=f"past prices ({told})"
+    )
+    sub.add_argument(
+        "--target", type=options.name, metavar="COL", help="the column to forecast (default: energy_price)"
+    )
     sub.add_argument("--exog", metavar="COL,..", help="exogenous columns, known a day ahead")
     sub.add_argument("--country", metavar="CC", help="public holidays of this country as a feature, as NL")
 
 
 def _auction_options(sub: argparse.ArgumentParser) -> None:
     sub.epilog = BIDS_FORMAT
-    sub.add_argument("--bids", type=Path, required=True, metavar="F.csv", help="the bids (required)")
+    sub.add_argument("--bids", type=options.file, required=True, metavar="F.csv", help="the bids (required)")
     sub.add_argument(
         "--capacity-kw", type=options.number, required=True, metavar="KW", help="power that is for sale (required)"
     )
@@ -129,7 +142,9 @@ def _auction_options(sub: argparse.ArgumentParser) -> None:
 
 def _backtest_options(sub: argparse.ArgumentParser) -> None:
     _price_options(sub, recorded=True)
-    sub.add_argument("--site", type=Path, metavar="SITE.toml", help="default: the recorded or the built-in site")
+    sub.add_argument(
+        "--site", type=options.file, metavar="SITE.toml", help="default: the recorded or the built-in site"
+    )
     sub.add_argument("--days", type=options.count, metavar="N", help="the newest N whole days, in place of --start")
     sub.add_argument(
         "--start", type=options.day, metavar="D", help="first day (default: the first that can be forecast)"
@@ -146,8 +161,10 @@ def _backtest_options(sub: argparse.ArgumentParser) -> None:
         metavar="N",
         help="blind: day profiles to choose from (default: 24; 1: none)",
     )
-    sub.add_argument("--out", type=Path, metavar="F.csv", help="write every step")
-    sub.add_argument("--progress", type=Path, metavar="F", help="write how far it is; ends when its parent ends")
+    sub.add_argument("--out", type=options.file, metavar="F.csv", help="write every step")
+    sub.add_argument(
+        "--progress", type=options.file, metavar="F", help="write how far it is; ends when its parent ends"
+    )
 
 
 # --- commands --------------------------------------------------------------------------------
@@ -161,13 +178,17 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _cycle(args: argparse.Namespace) -> Result:
     from gridpilot.ledger.store import Ledger
+    from gridpilot.market.source import own_file
     from gridpilot.monitor import market
     from gridpilot.pilot import one_cycle
 
     settings = _settings(args)
     with Ledger.open(settings.database_url()) as ledger:
         before = market.load(ledger)
-    result = one_cycle(settings, datetime.now(UTC), dry_run=args.dry_run)
+    try:
+        result = one_cycle(settings, datetime.now(UTC), dry_run=args.dry_run)
+    except DataError as error:  # what a server says is no input of a person's
+        raise error if own_file(settings.source) else SourceError(str(error)) from None
     body = result.to_json()
     if before is not None and before.source != result.source:
         said = (
@@ -176,6 +197,13 @@ def _cycle(args: argparse.Namespace) -> Result:
         )
         body["flags"] = [to_jsonable(DataFlag("SWITCHED", said, "warn")), *body["flags"]]
     return body
+
+
+def _decided(result: Result) -> str:
+    """What is on record, where it cannot be shown."""
+    if result["dispatch"]["status"] == "dry-run":
+        return ""
+    return f". The decision {result['cycle_id']} is on record all the same"
 
 
 def _forecast(args: argparse.Namespace) -> Result:

@@ -17,17 +17,18 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import anyio.to_thread
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from gridpilot import views
 from gridpilot.config import load_settings
 from gridpilot.dispatch import curtailment
 from gridpilot.dispatch.curtailment import Curtailment
-from gridpilot.errors import ConfigError, Conflict, GridPilotError, InputError
+from gridpilot.domain.check import twice
+from gridpilot.errors import ConfigError, Conflict, GridPilotError, InputError, Unknown
 from gridpilot.monitor.curtailments import audit, find
 from gridpilot.monitor.health import PilotState
-from gridpilot.signing import Unsigned, verify
+from gridpilot.signing import Unsigned, stamped, verify
 from gridpilot.values import to_jsonable
 
 MOST_BYTES: Final = 10_000
@@ -51,6 +52,8 @@ def _submit(message_id: str, body: Mapping[str, Any]) -> Any:
     end = _moment(body, "end") or (None if lasts is None else start + lasts)
     if end is None:
         raise InputError("give end, or minutes")
+    if lasts is not None and body.get("end") is not None:
+        raise InputError("end and minutes both say when it is over: give one of them")
     event = Curtailment(
         message_id,
         "utility",
@@ -124,7 +127,14 @@ def _text(body: Mapping[str, Any], name: str, otherwise: str) -> str:
 
 # --- HTTP ------------------------------------------------------------------------------------
 
-STATUS: Final = ((Unsigned, 401), (ConfigError, 503), (InputError, 400), (Conflict, 409), (GridPilotError, 503))
+STATUS: Final = (
+    (Unsigned, 401),
+    (ConfigError, 503),
+    (Unknown, 404),
+    (InputError, 400),
+    (Conflict, 409),
+    (GridPilotError, 503),
+)
 
 
 async def answer(request: Request) -> Response:
@@ -133,6 +143,7 @@ async def answer(request: Request) -> Response:
         secret = load_settings().curtail_secret
         if secret is None:
             return JSONResponse({"detail": "no curtailment by HTTP: set GRIDPILOT_CURTAIL_SECRET"}, 404)
+        stamped(request.headers, time.time())
         raw = b""
         async for chunk in request.stream():
             raw += chunk
@@ -140,6 +151,8 @@ async def answer(request: Request) -> Response:
                 return JSONResponse({"detail": f"the body has more than {MOST_BYTES} bytes"}, 413)
         message_id = verify(secret.get_secret_value(), request.headers, raw, time.time(), "GRIDPILOT_CURTAIL_SECRET")
         return await anyio.to_thread.run_sync(_act, request, message_id, raw)
+    except ClientDisconnect:  # in the middle of the body: nobody hears
+        return Response(status_code=400)
     except GridPilotError as error:
         return JSONResponse({"detail": str(error)}, next(code for kind, code in STATUS if isinstance(error, kind)))
 
@@ -159,9 +172,18 @@ def _acted(request: Request, message_id: str, raw: bytes) -> Response:
 
 def _json(raw: bytes) -> Mapping[str, Any]:
     try:
-        body = json.loads(raw or b"{}")
+        body = json.loads(raw or b"{}", object_pairs_hook=_once)
+    except InputError:
+        raise
     except (ValueError, RecursionError):
         raise InputError("the body is not JSON") from None
     if not isinstance(body, dict):
         raise InputError("the body is not a JSON object")
     return body
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, each of whose names is there once."""
+    for name in twice(name for name, _ in pairs):
+        raise InputError(f"{name[:40]!r} is given more than once: give it once")
+    return dict(pairs)

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from gridpilot.dispatch.journal import CommandStore, CommandWork
 from gridpilot.domain import GridLimit, Site
 from gridpilot.errors import Conflict, InputError
+from gridpilot.foreign import shown
 from gridpilot.values import iso, to_jsonable
 
 KEY = "curtailments"  # of the ledger's state: the events that are not over, and the newest of those that are
@@ -83,6 +84,8 @@ def check(event: Curtailment, now: datetime) -> None:
         raise InputError("give either import_kw, the most to be drawn, or percent of the baseline that is left out")
     _within("import_kw", event.import_kw, 0.0, 1e9)
     _within("percent", event.percent, 0.0, 100.0)
+    if event.percent == 0.0:
+        raise InputError("percent is 0, which leaves nothing out: expected more than 0 and at most 100")
     if event.start.tzinfo is None or event.end.tzinfo is None:
         raise InputError("start and end have no zone: give them in UTC, as 2024-06-12T14:00:00Z")
     lasts = event.end - event.start
@@ -145,7 +148,8 @@ def cancel(ledger: CommandStore, event_id: str, *, author: str, reason: str, now
         rows = _rows(work)
         found = next((row for row in rows if row.id == event_id and row.status in OPEN), None)
         if found is None:
-            raise InputError(f"curtailment {event_id!r} is neither scheduled nor active: look at the list on Dispatch")
+            seen = shown(event_id, 40)
+            raise InputError(f"curtailment {seen!r} is neither scheduled nor active: look at the list on Dispatch")
         end = now if found.status == "active" else found.end
         done = replace(found, status="cancelled", end=max(end, found.start + timedelta(seconds=1)))
         _write(work, [done if row is found else row for row in rows], [done], now, f"{author}: {reason}")

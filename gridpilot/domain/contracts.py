@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from gridpilot.domain.check import finite, require
-from gridpilot.errors import DataError
+from gridpilot.domain.check import clock, finite, require
 
 STRATEGIES = ("marginal value", "risk-adjusted", "portfolio", "seed split", "seed bid")
 TIERS = (0.0, 0.10, 0.25, 0.50)  # average slow-down of tiers 0 to 3: the job classes of arXiv 2507.00909
@@ -308,7 +307,9 @@ class Simulation:
     loss_kw_per_c: float = 4.0
 
     def __post_init__(self) -> None:
-        for name in ("on_s", "off_s", "rise_c", "loss_kw_per_c"):
+        for name in ("on_s", "off_s"):
+            finite(f"simulation.{name}", getattr(self, name), 0.0, 3600.0)
+        for name in ("rise_c", "loss_kw_per_c"):
             finite(f"simulation.{name}", getattr(self, name), 0.0)
         for name in ("lag_s", "kwh_per_c"):
             finite(f"simulation.{name}", getattr(self, name), 0.001)
@@ -332,10 +333,7 @@ class CurtailmentTerms:
     def __post_init__(self) -> None:
         who = f"curtailment {self.name}"
         require(bool(self.name.strip()), "a curtailment has no name: give `name`")
-        try:
-            time.fromisoformat(self.at)
-        except ValueError:
-            raise DataError(f"{who}: at is {self.at!r}, expected HH:MM") from None
+        require(clock(self.at), f"{who}: at is {self.at!r}, expected HH:MM")
         finite(f"{who}: hours", self.hours, 0.01, 24.0)
         one = (self.import_kw is None) != (self.percent is None)
         require(one, f"{who}: give either import_kw or percent")
@@ -343,6 +341,7 @@ class CurtailmentTerms:
             finite(f"{who}: import_kw", self.import_kw, 0.0)
         if self.percent is not None:
             finite(f"{who}: percent", self.percent, 0.0, 100.0)
+            require(self.percent > 0.0, f"{who}: percent is 0, which leaves nothing out: expected more")
         finite(f"{who}: ramp_s", self.ramp_s, 0.0, 3600.0 * self.hours)
         require(all(day in range(7) for day in self.days), f"{who}: days are {self.days}, expected 0 (Monday) to 6")
 

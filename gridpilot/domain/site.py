@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
-from gridpilot.domain.check import finite, require
+from gridpilot.domain.check import finite, require, twice
 from gridpilot.domain.contracts import (
     AuctionTerms,
     CurtailmentTerms,
@@ -26,6 +26,10 @@ from gridpilot.errors import DataError
 from gridpilot.values import Array
 
 OWN_NAMES = ("battery", "cooling", "grid")  # with which the site stands beside its loads in the auction
+UNITS = {  # of prices in a user's own file
+    "hash_unit": ("USD/h per rate", "USD/PH/day"),
+    "token_unit": ("USD/h per rate", "USD/Mtok"),
+}
 LEAST_COP = 1.0  # below it a chiller would use more power than it moves heat
 
 
@@ -228,17 +232,21 @@ class Site:
         low, high = self.floor_usd_per_mwh, self.cap_usd_per_mwh
         ordered = low is None or high is None or low < high
         require(ordered, f"floor_usd_per_mwh is {low}, cap_usd_per_mwh {high}: expected the floor below the cap")
+        for name, choices in UNITS.items():
+            told = f"{name} is {getattr(self, name)!r}: expected {' or '.join(map(repr, choices))}"
+            require(getattr(self, name) in choices, told)
         finite("latitude", self.latitude, -90.0, 90.0)
         finite("longitude", self.longitude, -180.0, 180.0)
         names = [m.type for m in self.machines] + [j.name for j in self.jobs] + [t.name for t in self.tenants]
         names += [c.name for c in self.customers]
         own = sorted(set(names) & set(OWN_NAMES))
         require(not own, f"{', '.join(own)}: a name that the site itself bids with; call the load something else")
-        twice = sorted({n for n in names if names.count(n) > 1})
-        require(not twice, f"names used twice among machines, jobs, tenants and customers: {', '.join(twice)}")
-        cases = [case.name for case in self.stress]
-        twice = sorted({n for n in cases if cases.count(n) > 1})
-        require(not twice, f"stress cases with the same name: {', '.join(twice)}")
+        for what, used in (
+            ("names used twice among machines, jobs, tenants and customers", names),
+            ("stress cases with the same name", [case.name for case in self.stress]),
+            ("curtailments with the same name", [terms.name for terms in self.curtailments]),
+        ):
+            require(not twice(used), f"{what}: {', '.join(twice(used))}")
         self._contracts()
 
     def _contracts(self) -> None:
@@ -250,8 +258,7 @@ class Site:
             seen = ", ".join(types) or "none"
             require(name in types, f"{what}: type is {name!r}, expected one of the site's machines ({seen})")
         ruled = [rule.type for rule in self.rules]
-        twice = sorted({name for name in ruled if ruled.count(name) > 1})
-        require(not twice, f"more than one rule for machines {', '.join(twice)}")
+        require(not twice(ruled), f"more than one rule for machines {', '.join(twice(ruled))}")
         for name in types:
             share = sum(c.share for c in self.customers if c.type == name)
             require(share <= 1.0 + 1e-9, f"customers of {name} have {share:.0%} of it: expected 100% at the most")

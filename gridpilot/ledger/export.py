@@ -84,14 +84,18 @@ def check_file(path: Path) -> VerifyReport:
     import pyarrow.parquet as pq
 
     def rows() -> Iterator[StoredEntry]:
-        for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=list(StoredEntry._fields)):
+        file = pq.ParquetFile(path)
+        missing = [name for name in StoredEntry._fields if name not in file.schema_arrow.names]
+        if missing:
+            raise KeyError(f"it has no column {missing[0]}")
+        for batch in file.iter_batches(BATCH, columns=list(StoredEntry._fields)):
             yield from map(StoredEntry, *(column.to_pylist() for column in batch.columns))
 
     try:
         first = next(rows(), None)
         return check_rows(rows(), Head() if first is None else Head(first.seq - 1, first.prev_hash))
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())[:200]
         raise InputError(
             f"{path} is not a Parquet file of ledger entries ({reason}): give one that was exported"
         ) from None

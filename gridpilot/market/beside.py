@@ -14,7 +14,6 @@ from typing import Protocol
 import numpy as np
 
 from gridpilot.domain import DataFlag, PriceHistory, Site
-from gridpilot.errors import ConfigError
 from gridpilot.market.http import Stats
 from gridpilot.values import Array, Times, as_array
 
@@ -58,8 +57,6 @@ def service(kind: str, given: Array | None, n: int, site: Site) -> Service:
     is_hash = kind == "hash"
     unit, factors = (site.hash_unit, HASH_FACTORS) if is_hash else (site.token_unit, TOKEN_FACTORS)
     constant, its_unit = (site.hash_usd_per_ph_day, PER_PH_DAY) if is_hash else (site.token_usd_per_mtok, PER_MTOK)
-    if unit not in factors:
-        raise ConfigError(f"prices.{kind}_unit is {unit!r}: expected {' or '.join(repr(f) for f in factors)}")
     if given is not None:
         return Service(given, unit, factors[unit], _doubtful(kind, given, unit, factors, site))
     if constant <= 0:

@@ -12,6 +12,7 @@ import numpy as np
 
 from gridpilot.domain import DataFlag, PriceHistory, Site, Units
 from gridpilot.errors import DataError
+from gridpilot.foreign import lines
 from gridpilot.market.beside import Companion, overlay, service, site_beside
 from gridpilot.market.quality import Rows, known_ahead, known_at, on_grid, plausibility, regularise, staleness
 from gridpilot.values import YEARS, Array, as_array, as_times, plain_number, usable
@@ -28,7 +29,7 @@ def read_prices(path: Path | str, site: Site, *, target: str | None = None, brid
     up to `bridge_s` are filled, see `quality`. Raises DataError with one line that names what is wrong and where.
     """
     path = Path(path)
-    rows, flags = read_rows(path, target or ENERGY)
+    rows, flags = read_rows(path, ENERGY if target is None else target)
     return judged(history_of(rows, flags, "csv", path.name, site, bridge_s=bridge_s))
 
 
@@ -118,10 +119,10 @@ def read_rows(path: Path, energy: str = ENERGY) -> tuple[Rows, tuple[DataFlag, .
     stat_of(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(lines, [])]
+            rows = csv.reader(lines(file, str(path), MAX_BYTES), strict=True)
+            header = [name.strip() for name in next(rows, [])]
             _check_header(path, header, energy)
-            return _columns(path, header, energy, lines)
+            return _columns(path, header, energy, rows)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}): save it as a CSV file in UTF-8") from None
     except csv.Error as error:
@@ -133,6 +134,8 @@ def read_rows(path: Path, energy: str = ENERGY) -> tuple[Rows, tuple[DataFlag, .
 def _check_header(path: Path, header: list[str], energy: str) -> None:
     if not any(header):
         raise DataError(f"{path} is empty: expected the header {HEADER} and rows")
+    if energy == "timestamp":
+        raise DataError(f"{path}: 'timestamp' is the time and no price: name another column by --target")
     missing = [name for name in ("timestamp", energy) if name not in header]
     if missing:
         seen = ",".join(header)[:80]
@@ -143,7 +146,7 @@ def _check_header(path: Path, header: list[str], energy: str) -> None:
 
 
 def _columns(
-    path: Path, header: list[str], energy: str, lines: Iterator[list[str]]
+    path: Path, header: list[str], energy: str, rows: Iterator[list[str]]
 ) -> tuple[Rows, tuple[DataFlag, ...]]:
     """Row by row to arrays; a row with more or fewer cells than the header has no usable price."""
     when = header.index("timestamp")
@@ -151,7 +154,7 @@ def _columns(
     where = {name: header.index(name) for name in cells}
     stamps: list[int | None] = []
     numbers: list[int] = []
-    for number, row in enumerate(lines, 2):
+    for number, row in enumerate(rows, 2):
         if not row:
             continue
         whole = len(row) == len(header)

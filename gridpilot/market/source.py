@@ -120,6 +120,11 @@ def open_source(spec: str, settings: Settings, site: Site) -> PriceSource:
     return Failover(members)
 
 
+def own_file(spec: str) -> bool:
+    """Whether only files of the user's are read for `spec`, so that what is wrong with the prices is theirs."""
+    return all(part.strip().partition(":")[0] in ("csv", "folder") for part in _LIST.split(spec))
+
+
 def _one(spec: str, settings: Settings, site: Site, companion: Companion | None) -> PriceSource:
     name, _, rest = spec.partition(":")
     if name not in SOURCES or (rest and name not in _SPECS):

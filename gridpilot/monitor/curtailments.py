@@ -11,7 +11,8 @@ import numpy as np
 
 from gridpilot.dispatch.curtailment import ENTRY, PROPOSED, Curtailment, events
 from gridpilot.domain import GridLimit
-from gridpilot.errors import InputError
+from gridpilot.errors import Unknown
+from gridpilot.foreign import shown
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.metering import metered
 from gridpilot.values import Array
@@ -84,13 +85,11 @@ class Audit:
 
 
 def find(ledger: Ledger, event_id: str) -> Curtailment:
-    """The event of that id; InputError where it is not known."""
-    rows = events(ledger)
-    for event in rows:
+    """The event of that id; Unknown where there is none."""
+    for event in events(ledger):
         if event.id == event_id:
             return event
-    seen = ", ".join(event.id for event in rows) or "none"
-    raise InputError(f"no curtailment {event_id!r}: known are {seen}")
+    raise Unknown(f"no curtailment {shown(event_id, 40)!r}: look at the list on Dispatch")
 
 
 def audit(ledger: Ledger, event: Curtailment, now: datetime) -> Audit | None:

@@ -7,9 +7,11 @@ import math
 from pathlib import Path
 
 from gridpilot.errors import DataError
+from gridpilot.foreign import lines
 from gridpilot.values import Array, as_array, plain_number
 
 COLUMN = "pnl_usd"
+MAX_BYTES = 100_000_000
 
 
 def read_pnl(path: Path) -> Array:
@@ -20,7 +22,7 @@ def read_pnl(path: Path) -> Array:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, strict=True)
+            rows = csv.DictReader(lines(file, str(path), MAX_BYTES), strict=True)
             names = [name.strip() for name in rows.fieldnames or []]
             if names.count(COLUMN) != 1:
                 seen = ", ".join(names) or "an empty file"

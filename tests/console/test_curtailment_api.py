@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -11,13 +12,16 @@ from typing import Any
 
 import pytest
 import requests
+from starlette.requests import Request
 
 from gridpilot.config import Settings
+from gridpilot.console import curtailment_api
 from gridpilot.dispatch import curtailment
 from gridpilot.errors import ConfigError
 from gridpilot.ledger.store import Ledger
 from gridpilot.pilot import one_cycle
 from gridpilot.signing import SKEW_S, sign
+from gridpilot.signing import headers as signed_headers
 from tests.browser.harness.server import Server, serve
 
 pytestmark = pytest.mark.slow  # a real server
@@ -135,6 +139,14 @@ def test_call__a_report_s_signature__cancels_nothing(running: Server) -> None:
         ({"minutes": 1e9, "percent": 25}, 400, "at most 24 hours"),
         ({"minutes": 60, "percent": 25, "start": "2024-06-24T12:00:00"}, 400, "ISO 8601 with a zone"),
         ({"minutes": 60, "percent": 25, "dispatch": 9999}, 400, "unknown field 'dispatch'"),
+        (
+            {"minutes": 60, "end": "2024-06-24T18:00:00Z", "percent": 25},
+            400,
+            "end and minutes both say when it is over",
+        ),
+        ({"minutes": 60, "percent": 0}, 400, "percent is 0, which leaves nothing out"),
+        (b'{"minutes": 60, "percent": 25, "percent": 5}', 400, "'percent' is given more than once"),
+        (b'[{"a": 1, "a": 2}]', 400, "'a' is given more than once"),
         ({"minutes": 60, "percent": 25, "author": "a\nb"}, 400, "in one line"),
         (b"{", 400, "not JSON"),
         (b"[1]", 400, "not a JSON object"),
@@ -164,9 +176,39 @@ def test_call__same_id_other_content__conflict(running: Server) -> None:
 
 def test_call__unknown_event__one_clear_line(running: Server) -> None:
     reply = call(running, None, path="/nothing", method="GET")
-    assert (reply.status_code, "no curtailment 'nothing'" in reply.text) == (400, True)
+    assert (reply.status_code, "no curtailment 'nothing'" in reply.text) == (404, True)
 
 
 def test_call__no_secret_is_set__there_is_no_door(tmp_path: Path) -> None:
     with serve(tmp_path, env={"GRIDPILOT_NO_PILOT": "1"}) as console:
         assert call(console, {"minutes": 60, "percent": 25}).status_code == 404
+
+
+def test_report__unknown_id__not_found_and_neither_repeated_nor_told_of_others(running: Server) -> None:
+    assert call(running, {"minutes": 60, "import_kw": 100}, id_="one-of-ours").status_code == 202
+    reply = call(running, None, id_="any", path=f"/{'x' * 20_000}", method="GET")
+    assert reply.status_code == 404
+    assert len(reply.text) < 200 and "one-of-ours" not in reply.text
+
+
+def _asked(headers: dict[str, str], messages: Iterator[dict[str, Any]]) -> int:
+    """The status of a call by its headers and what the server gets of its body."""
+    scope = {"type": "http", "method": "POST", "path": "/api/curtailments", "query_string": b"", "headers": []}
+    scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    return asyncio.run(curtailment_api.answer(Request(scope, receive))).status_code
+
+
+def test_call__who_hangs_up_in_the_middle__no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDPILOT_CURTAIL_SECRET", SECRET)
+    half = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    signed = signed_headers(SECRET, "e1", int(time.time()), b"{")
+    assert _asked(signed, iter(half)) == 400
+
+
+def test_call__not_signed__refused_before_its_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDPILOT_CURTAIL_SECRET", SECRET)
+    assert _asked({"content-length": "9000"}, iter(())) == 401

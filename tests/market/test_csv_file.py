@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gridpilot.domain import MachineType, Site, value_usd_per_kwh
-from gridpilot.errors import ConfigError, DataError, SourceError
+from gridpilot.errors import DataError, SourceError
 from gridpilot.market import csv_file
 from gridpilot.market.csv_file import CsvSource, read_prices
 from gridpilot.values import iso
@@ -72,9 +72,9 @@ def test_read__missing_service_columns_become_flagged_constants_of_the_site(tmp_
     assert [f.code for f in history.flags] == ["CONSTANT", "CONSTANT"]
 
 
-def test_read__unknown_unit_in_the_site_file_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="expected 'USD/h per rate' or 'USD/Mtok'"):
-        read_prices(write(tmp_path, hours(4)), replace(Site(), token_unit="EUR/t"))
+def test_site__unknown_unit__lists_the_known_ones() -> None:
+    with pytest.raises(DataError, match="token_unit is 'EUR/t': expected 'USD/h per rate' or 'USD/Mtok'"):
+        replace(Site(), token_unit="EUR/t")
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_load_site__own_cases__are_read(tmp_path: Path) -> None:
         ('name = " "', "a stress case has no name"),
         ('name = "a"\nhash_factor = -1', "stress a: hash_factor is -1: expected a number from 0"),
         ('name = "a"\nhours = 0', "stress a: hours is 0"),
-        ('name = "a"\ntrip = 1', "stress a: trip is 1, expected true or false"),
+        ('name = "a"\ntrip = 1', "trip is 1, expected true or false"),
         ('name = "a"\nenergy_usd_per_mwh = 5\nenergy_factor = 2', "give either energy_usd_per_mwh or a factor"),
         ('name = "a"\nprice = 3', "unknown key 'price'"),
         ('name = "a"\n[[stress]]\nname = "a"', "stress cases with the same name: a"),
