@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from gridpilot.errors import DataError, GridPilotError, RateLimited, Refused, Un
 
 CHUNK = 65_536
 MAX_REDIRECTS = 3
+_KEY = re.compile(r'("api_?key"\s*:\s*")[^"]*', re.IGNORECASE)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -246,8 +248,8 @@ class Http:
         return DataError(f"{path.partition('?')[0]}: expected {expected}, got {shown}")
 
     def excerpt(self, body: bytes | bytearray) -> str:
-        """The first 80 characters on one line, the secret blanked."""
-        text = bytes(body[:2000]).decode("utf-8", errors="replace")
+        """The first 80 characters on one line, the secret blanked, and any key that the body gives."""
+        text = _KEY.sub(r"\1***", bytes(body[:2000]).decode("utf-8", errors="replace"))
         if self.secret is not None and self.secret.get_secret_value():
             text = text.replace(self.secret.get_secret_value(), "***")
         return repr(text[:80]) if text else "an empty body"

@@ -15,7 +15,7 @@ from gridpilot.dispatch.gateway import MaraGateway
 from gridpilot.domain import MachineType, Site, value_usd_per_kwh
 from gridpilot.errors import ConfigError, DataError, GatewayError, Refused, Unreachable
 from gridpilot.mara_server import INVENTORIES, MaraServer, Tick
-from gridpilot.market.http import Policy
+from gridpilot.market.http import Http, Policy
 from gridpilot.market.mara import MaraClient, MaraSource, payload, site_from_inventory
 
 QUICK = Policy(deadline_s=8.0, attempt_s=2.0, backoff_s=0.01)
@@ -200,6 +200,15 @@ def test_inventory__power_far_from_the_site_files__the_larger_counts_and_it_is_s
 
 
 # --- replies that no server should give ---
+
+
+@pytest.mark.parametrize(
+    "body", ['{"api_key": "planted", "id": 1', '{"id": 1, "API_KEY":"planted"}', '{"api_key": "planted']
+)
+def test_F60_excerpt__a_body_with_a_key__the_key_is_blanked(body: str) -> None:
+    shown = Http("http://127.0.0.1:1", QUICK).excerpt(body.encode())
+    assert "***" in shown and "planted" not in shown
+
 
 HUGE = "1" + "0" * 400
 STRANGE = [
