@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import anyio.to_thread
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gridpilot import supervise
@@ -199,6 +199,11 @@ async def _health(_: Request) -> Response:
     return PlainTextResponse("ok")
 
 
+async def _overview(request: Request) -> Response:
+    """The first page has no path of its own in Streamlit, which would say that there is no such page."""
+    return RedirectResponse(f"./?{request.url.query}" if request.url.query else "./")
+
+
 async def _curtailment(request: Request) -> Response:
     from gridpilot.console import curtailment_api  # what it needs of the engine is imported with the first call
 
@@ -221,7 +226,12 @@ _CURTAILMENTS: Final = (
 def routes() -> list[Route]:
     """`/healthz` (the server answers), `/metrics` for Prometheus, what charts and globe are drawn with, and signed
     curtailment calls."""
-    plain = (Route("/healthz", _health), Route("/metrics", _metrics), Route(PLOTLY_PATH, _plotly))
+    plain = (
+        Route("/healthz", _health),
+        Route("/overview", _overview),
+        Route("/metrics", _metrics),
+        Route(PLOTLY_PATH, _plotly),
+    )
     globe = (Route(DECK_PATH, _deck), Route(LAND_PATH, _land))
     return [*plain, *globe, *_CURTAILMENTS]
 

@@ -195,8 +195,7 @@ _STYLE: Final = """<style>
 .gp-strip .gp-note { overflow: hidden; text-overflow: ellipsis; min-width: 0; flex: 0 1 auto; }
 .st-key-strip_row { flex-wrap: nowrap; }
 .st-key-strip_row > * { flex: 0 0 auto; width: auto; }
-.st-key-strip_row > *:first-child { flex: 1 1 0; min-width: 0; }
-.st-key-strip_row:has(.st-key-site_picker) > :has(.gp-strip) { flex-shrink: 1; min-width: 0; }
+.st-key-strip_row > :has(.gp-strip) { flex: 1 1 0; min-width: 0; }
 .st-key-strip_row > :is(.st-key-site_picker, :has(.st-key-site_picker)) { min-width: 9rem; }
 @media (max-width: 640px) {  /* picker and Time side by side, the strip below */
   .st-key-strip_row:has(.st-key-site_picker) { flex-wrap: wrap; row-gap: 0.4rem; }

@@ -49,6 +49,12 @@ def test_greeting__ledger__where_it_is_and_no_password(url: str, said: str, monk
     assert told.startswith("The console is at http://localhost:8502, ") and told.endswith("Ctrl-C ends it.")
 
 
+def test_overview__by_its_name__leads_to_the_first_page_with_what_is_asked_there(running: Server) -> None:
+    reply = requests.get(running.url + "/overview?site=Odessa&at=2024-06-24T20:00Z", timeout=10)
+    assert reply.url == running.url + "/?site=Odessa&at=2024-06-24T20:00Z"
+    assert reply.status_code == 200
+
+
 def test_healthz__running__ok(running: Server) -> None:
     assert requests.get(running.url + "/healthz", timeout=10).text == "ok"
 
