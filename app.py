@@ -39,6 +39,7 @@ except ConfigError as problem:
 
 server.hold_path()
 server.hear_out()
+server.see_through()
 app = st.App(
     server.SHELL,
     lifespan=lifespan,

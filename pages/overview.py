@@ -7,7 +7,7 @@ from datetime import datetime
 import streamlit as st
 
 from gridpilot import views
-from gridpilot.console import curtailment_panel, day_parts, live_chart, now_parts, widgets
+from gridpilot.console import day_parts, dispatch_parts, live_chart, now_parts, widgets
 from gridpilot.console.charts import Figure
 
 REFRESH_S = 3.0
@@ -24,9 +24,6 @@ def _picture(cycle_id: str, marks: tuple[tuple[datetime, str], ...]) -> Figure |
 
 
 def _beside(snap: views.Snapshot, shown: now_parts.Next | None) -> None:
-    grid, battery, soc = snap.dispatch["grid_kw"], snap.site.battery, snap.cycle["soc_frac"]
-    scale = (-snap.site.export_kw, snap.site.import_kw)
-    limits = (scale[0], curtailment_panel.most_kw(scale[1]))
     past = views.look().at is not None
     alarms = [] if past else views.unseen()
     if alarms:
@@ -34,11 +31,9 @@ def _beside(snap: views.Snapshot, shown: now_parts.Next | None) -> None:
         st.html(day_parts.alarms_html(alarms[:2]))
         if len(alarms) > 2:
             st.caption(f"and {len(alarms) - 2} more: see Health")
-    widgets.limit_bar("Grid, as sent", grid, "kW", limits, scale=scale, thing="import" if grid >= 0.0 else "export")
-    if battery.capacity_kwh > 0.0:
-        percent = None if soc is None else 100.0 * soc
-        bounds = (100.0 * battery.soc_min, 100.0 * battery.soc_max)
-        widgets.limit_bar("Charge", percent, "%", bounds, scale=(0.0, 100.0), thing="battery")
+    dispatch_parts.connection_bar(snap)
+    if snap.site.battery.capacity_kwh > 0.0:
+        dispatch_parts.charge_bar(snap)
     st.markdown("## Money", help="Against what would have been without a decision, and against knowing all prices.")
     now_parts.money(snap)
     if not views.halted(snap):

@@ -121,8 +121,10 @@ def log(snap: views.Snapshot, rows: Sequence[views.Command]) -> pd.DataFrame:
 def _following(key: str, now: float) -> str:
     """The key of an input that shows what is so now for as long as nobody has changed it."""
     state, shown = st.session_state, f"{key}_now"
-    if key not in state or state[key] in (state.get(shown), now):
-        state[key] = state[shown] = now
+    if key not in state or (state[key] == state.get(shown) and state[key] != now):
+        state[key] = now
+    if state[key] == now:
+        state[shown] = now
     return key
 
 

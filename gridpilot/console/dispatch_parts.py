@@ -100,14 +100,24 @@ def running(snap: views.Snapshot, sent: list[views.Sent]) -> None:
 
 def limits(snap: views.Snapshot) -> None:
     """Connection, battery and charge on bars with their limits, and what the meter says."""
-    dispatch, site, battery = snap.dispatch, snap.site, snap.site.battery
-    grid = (-site.export_kw, site.import_kw)
-    most_kw = curtailment_panel.most_kw(site.import_kw)
-    widgets.limit_bar("Grid, as sent", dispatch["grid_kw"], "kW", (grid[0], most_kw), grid, "grid")
+    battery = snap.site.battery
+    connection_bar(snap)
     _meter(snap)
     power = (-battery.discharge_kw, battery.charge_kw)
-    widgets.limit_bar("Battery, as sent", dispatch["battery_kw"], "kW", power, power, "battery")
-    soc, at = views.charge(snap)
+    widgets.limit_bar("Battery, as sent", snap.dispatch["battery_kw"], "kW", power, power, "battery")
+    charge_bar(snap)
+
+
+def connection_bar(snap: views.Snapshot) -> None:
+    """What was sent for the connection, within its limits; a curtailment's among them."""
+    scale = (-snap.site.export_kw, snap.site.import_kw)
+    most_kw = curtailment_panel.most_kw(scale[1])
+    widgets.limit_bar("Grid, as sent", snap.dispatch["grid_kw"], "kW", (scale[0], most_kw), scale, "grid")
+
+
+def charge_bar(snap: views.Snapshot) -> None:
+    """The state of charge as it was read last, in its band."""
+    battery, (soc, at) = snap.site.battery, views.charge(snap)
     band = (100.0 * battery.soc_min, 100.0 * battery.soc_max)
     label = f"Charge at {fmt.local(at, snap.site.timezone, with_date=False)}"
     widgets.limit_bar(label, None if soc is None else 100.0 * soc, "%", band, (0.0, 100.0), "soc")

@@ -114,6 +114,35 @@ def hear_out() -> None:
     AppSession._create_scriptrunner = create_later  # type: ignore[method-assign]
 
 
+def see_through() -> None:
+    """What a press calls runs to its end, whatever is asked meanwhile.
+
+    Streamlit looks for the next request whenever a callback reads or writes the session's state, gives the callback up
+    for one that is of the whole page, and then runs the press once more on what the first half has left.
+    """
+    from streamlit.runtime.state.safe_session_state import SafeSessionState
+
+    begin = SafeSessionState.on_script_will_rerun
+    if getattr(begin, "sees_through", False):
+        return
+
+    def whole(self: SafeSessionState, *given: Any, **named: Any) -> None:
+        runner: Any = getattr(
+            self._yield_callback, "__self__", None
+        )  # looks for requests only while it says that it runs
+        if not getattr(runner, "_execing", False):
+            begin(self, *given, **named)
+            return
+        runner._execing = False
+        try:
+            begin(self, *given, **named)
+        finally:
+            runner._execing = True
+
+    whole.sees_through = True  # type: ignore[attr-defined]
+    SafeSessionState.on_script_will_rerun = whole  # type: ignore[method-assign]
+
+
 # --- warm-up -------------------------------------------------------------------------------
 
 

@@ -115,7 +115,7 @@ def test_cli_evaluate__keys_of_the_contract_and_every_forecast_in_the_file(
         (["--timezone", "Mars/Base"], "timezone is 'Mars/Base'"),
         (["--models", "ensemble"], "ensemble needs"),
         (["--start", "tomorrow"], "tomorrow is not a day"),
-        (["--out", "/nowhere/x.csv", "--models", "ridge"], "cannot be written"),
+        (["--out", "/proc/nowhere/x.csv", "--models", "ridge"], "cannot be written"),
     ],
 )
 def test_cli_evaluate__bad_input_gives_one_clear_line(

@@ -32,6 +32,7 @@ from gridpilot.monitor.health import AUTO, PilotState
 ROOT = Path(__file__).resolve().parents[2]
 SHELL = server.SHELL
 server.hold_path()  # as app.py does
+server.see_through()
 CYCLES = 5
 LEASE_S = 3600.0
 
