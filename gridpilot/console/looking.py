@@ -25,6 +25,7 @@ LOOK_AGAIN_S: Final = 5.0  # for a ledger that is not there yet
 NOW: Final = "now"  # in an address, where a moment was before
 _LOOK: Final = "look"
 _PICKER: Final = "site_picker"
+_AIM: Final = "looking_aim"
 # Of a session, when it looks at another site. The head's widgets are not of a site: without their state the browser's
 # next word of what they show would count as a press.
 _KEPT: Final = (_LOOK, _PICKER, signin.NAME, "strip_", "moment_")
@@ -50,6 +51,20 @@ def enter(site: str) -> None:
     """Go into a site: the Overview page, looking at it."""
     go(views.Look(site if site in views.site_names() else "", current().at))
     st.switch_page(str(ROOT / "pages" / "overview.py"))
+
+
+def aim(site: str) -> None:
+    """Into the site that was pressed or chosen on the Globe, before anything more is drawn; empty: none was."""
+    if site:
+        st.session_state[_AIM] = site
+        st.rerun()  # a fragment cannot change the page: the run of the whole one does
+
+
+def arrive(page: str) -> None:
+    """What was aimed at on the Globe is gone into from there alone: on another page that is over."""
+    site = st.session_state.pop(_AIM, "")
+    if site and page == "globe":
+        enter(site)
 
 
 def picker() -> None:

@@ -107,6 +107,7 @@ def main() -> None:
 
     name = page.url_path or "overview"
     trouble = looking.follow()
+    looking.arrive(name)
     guide.begin(name)
     with st.container(key="strip_bar"):
         with st.container(key="strip_row", horizontal=True, vertical_alignment="bottom", gap="small"):
