@@ -184,8 +184,6 @@ _STYLE: Final = """<style>
 .st-key-sentence p { font-size: 1.25rem; line-height: 1.35; margin: 0.1rem 0 0.3rem; }
 .st-key-sentence strong { font-weight: 600; }
 @media (max-width: 640px) { .st-key-sentence p { font-size: 1.15rem; } }
-/* Its text ends below its box. A short one is lower than the next change beside it: the room moves nothing then. */
-@media (min-width: 641px) { .st-key-sentence { padding-bottom: 0.75rem; } }
 .gp-next { border-left: 3px solid color-mix(in srgb, currentColor 45%, transparent); padding-left: 0.8rem;
   font-size: 0.875rem; line-height: 1.35; }
 .gp-next b { font-size: 1.05rem; }
