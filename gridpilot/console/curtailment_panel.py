@@ -23,6 +23,10 @@ SHOWN: Final = 8
 VERDICT: Final = timedelta(hours=1)  # how long after its end the page says whether a curtailment was kept
 SO_FAR: Final = {"kept": "kept so far", "broken": "not kept", "unknown": "not metered throughout"}
 WORDS: Final = {"broken": "no", "unknown": "not known"}
+NOT_YET: Final = (
+    "Percent are of what is drawn in the hour before it begins, which nobody knows yet: these figures take the hour "
+    "until now."
+)
 PERCENT, KW = "% of the baseline less", "kW at the most"
 
 
@@ -260,6 +264,8 @@ def _preview(snap: views.Snapshot) -> None:
     """What it would change: the connection before and after, and the money where it begins at once."""
     state, money = st.session_state, snap.units.money
     seen = operate.foresee(_target(), float(state["curtailment_in"]), float(state["curtailment_minutes"]))
+    if state["curtailment_unit"] == PERCENT and float(state["curtailment_in"]) > 0.0:
+        st.caption(NOT_YET)
     with st.grid(2, min_column_width=150, gap="small"):
         moved = fmt.number(seen.after_kw - seen.before_kw, sign=True)
         after = fmt.Quantity(fmt.number(seen.after_kw), "kW")

@@ -137,6 +137,16 @@ def test_curtailment__before_it_is_given__connection_and_money_before_and_after(
     assert seen.now is not None and seen.now.before_kw == pytest.approx(snap.dispatch["grid_kw"])
 
 
+def test_curtailment__percent_later__says_that_the_baseline_is_not_known_yet(full: OpenPage) -> None:
+    app = full("dispatch")
+    assert curtailment_panel.NOT_YET not in words(app), "at once it is"
+    app.number_input(key="curtailment_in").set_value(30).run()
+    assert curtailment_panel.NOT_YET in words(app)
+    app.get("button_group")[-1].set_value(curtailment_panel.KW).run()
+    assert not app.exception
+    assert curtailment_panel.NOT_YET not in words(app)
+
+
 def test_foresee__later__nothing_is_said_of_the_money_now(full: OpenPage) -> None:
     full("dispatch")
     assert operate.foresee({"percent": 50.0}, 120.0, 60.0).now is None
