@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from gridpilot.explain.fact import Facts
 from gridpilot.explain.facts import Book
@@ -18,11 +18,11 @@ from gridpilot.explain.when import When
 from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import alarms, curtailments
+from gridpilot.monitor.curtailments import Curtailment
 from gridpilot.monitor.past import Past
 
 MOST: Final = 2000  # entries that are gone through
 OFF: Final = {"failsafe": "the fail-safe state", "estop": "the emergency stop"}
-CURTAILMENTS: Final = "curtailments"  # of the ledger's state
 KEPT: Final = {"kept": "kept", "broken": "not kept", "unknown": "not metered throughout"}
 RUNS_KW: Final = 0.5
 REACH: Final = timedelta(hours=24)
@@ -145,38 +145,36 @@ def command(book: Book, ledger: Ledger, kind: str, asked: When | None) -> None:
 def curtailment(book: Book, ledger: Ledger, asked: When | None) -> None:
     """The newest curtailment that began, with what came of it, and the next one."""
     until = _until(book, asked)
-    rows: list[dict[str, Any]] = ledger.get_state(CURTAILMENTS).value or []
-    begun: list[tuple[datetime, dict[str, Any]]] = []
-    coming: list[tuple[datetime, dict[str, Any]]] = []
-    for row in rows:
-        start, end = (datetime.fromisoformat(row[key]) for key in ("start", "end"))
-        if start > book.snap.at:
-            if row["status"] in ("scheduled", "active"):
-                coming.append((start, row))
-        elif row["status"] in ("active", "ended") and (
-            asked is None or (end > asked.start and (until is None or start < until))
+    begun: list[Curtailment] = []
+    coming: list[Curtailment] = []
+    for row in curtailments.events(ledger):
+        if row.start > book.snap.at:
+            if row.status in ("scheduled", "active"):
+                coming.append(row)
+        elif row.status in ("active", "ended") and (
+            asked is None or (row.end > asked.start and (until is None or row.start < until))
         ):
-            begun.append((start, row))
+            begun.append(row)
     book.put("curtailments.n", "curtailments that began", float(len(begun)))
-    for side, found, pick in (("last", begun, max), ("coming", coming, min)):
-        if found:
-            _event(book, side, pick(found, key=lambda pair: pair[0])[1])
     if begun:
-        _audit(book, ledger, max(begun, key=lambda pair: pair[0])[1]["id"])
+        newest = max(begun, key=lambda row: row.start)
+        _event(book, "last", newest)
+        _audit(book, ledger, newest)
+    if coming:
+        _event(book, "coming", min(coming, key=lambda row: row.start))
 
 
-def _event(book: Book, side: str, row: Mapping[str, Any]) -> None:
-    key, source = f"{side}.curtailment", f"curtailment {row['id']}"
-    start, end = (datetime.fromisoformat(row[name]) for name in ("start", "end"))
-    book.cite(key, "what for", str(row["reason"]), start, source)
-    book.cite(f"{key}_status", "how it stands", str(row["status"]), start, source)
-    book.cite(f"{key}_author", "who asked for it", str(row["author"]), start, source)
-    book.cite(f"{key}_end", "its end", f"{end:%Y-%m-%dT%H:%MZ}", end, source)
+def _event(book: Book, side: str, row: Curtailment) -> None:
+    key, source = f"{side}.curtailment", f"curtailment {row.id}"
+    book.cite(key, "what for", row.reason, row.start, source)
+    book.cite(f"{key}_status", "how it stands", row.status, row.start, source)
+    book.cite(f"{key}_author", "who asked for it", row.author, row.start, source)
+    book.cite(f"{key}_end", "its end", f"{row.end:%Y-%m-%dT%H:%MZ}", row.end, source)
 
 
-def _audit(book: Book, ledger: Ledger, event_id: str) -> None:
+def _audit(book: Book, ledger: Ledger, event: Curtailment) -> None:
     """What was metered of it."""
-    found = curtailments.audit(ledger, curtailments.find(ledger, event_id), book.snap.at)
+    found = curtailments.audit(ledger, event, book.snap.at)
     if found is None or not math.isfinite(found.mean_kw) or not math.isfinite(found.target_kw):
         return
     book.kind, start = "reading", found.event.start

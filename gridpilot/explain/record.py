@@ -18,6 +18,7 @@ from gridpilot.explain.when import When
 from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import market, revenue, settle
+from gridpilot.monitor.revenue import Day
 from gridpilot.values import Array, Times, to_utc
 
 CAUSES: Final[Mapping[str, str]] = {
@@ -54,12 +55,12 @@ def prices(book: Book, side: str, stamps: Times, price: Array) -> None:
 def settled(book: Book, ledger: Ledger, side: str, asked: When) -> None:
     """Money and energy of the settlements that began in that time."""
     start, end = bounds(ledger, asked)
-    bodies = [row.body for row in revenue.settlements(ledger, start, end)]
-    if not bodies:
+    rows = revenue.settlements(ledger, start, end)
+    if not rows:
         return
-    profit, always, hours = (math.fsum(b[key] for b in bodies) for key in ("profit_usd", "always_on_usd", "hours"))
+    day, bodies = revenue.summed(asked.said, rows), [row.body for row in rows]
+    profit, always, hours, since = day.profit_usd, day.nothing_usd, day.hours, day.start
     book.kind = "settlement"
-    since = datetime.fromisoformat(bodies[0]["start"])
     book.put(f"{side}.profit", "settled profit in that time", profit, book.money, since)
     book.put(f"{side}.gain", "settled profit in that time above always on", profit - always, book.money, since)
     book.put(f"{side}.hours", "settled hours in that time", hours, "h", since)
@@ -72,23 +73,17 @@ def settled(book: Book, ledger: Ledger, side: str, asked: When) -> None:
     income = math.fsum(sums.get(name, 0.0) for name in INCOME)
     book.put(f"{side}.income", "income in that time, before costs", income, book.money, since)
     if side == "past":
-        _assets(book, bodies, since)
+        _assets(book, day)
         _energy(book, bodies, since)
         _hours(book, bodies)
     book.kind = "cycle"
 
 
-def _assets(book: Book, bodies: Sequence[Mapping[str, Any]], since: datetime) -> None:
+def _assets(book: Book, day: Day) -> None:
     """The profit by who made it, where it was settled so."""
-    sums: dict[str, float] = {}
-    for body in bodies:
-        for name, usd in body.get("assets", {}).items():
-            sums[name] = sums.get(name, 0.0) + usd
-    for name, usd in sorted(sums.items(), key=lambda pair: -pair[1]):
-        short = book.name("asset", name)
-        book.put(
-            f"asset.{short}.profit", f"{name}: settled profit in that time, its power paid", usd, book.money, since
-        )
+    for name, usd in sorted(day.assets.items(), key=lambda pair: -pair[1]):
+        label = f"{name}: settled profit in that time, its power paid"
+        book.put(f"asset.{book.name('asset', name)}.profit", label, usd, book.money, day.start)
 
 
 def _energy(book: Book, bodies: Sequence[Mapping[str, Any]], since: datetime) -> None:

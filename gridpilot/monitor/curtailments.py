@@ -17,6 +17,8 @@ from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.metering import metered
 from gridpilot.values import Array
 
+__all__ = ["TOLERANCE", "WINDOW", "Audit", "Curtailment", "Window", "audit", "events", "find"]
+
 TOLERANCE = 0.005  # of the target: what a revenue meter may be off
 WINDOW = timedelta(minutes=5)  # a settlement interval
 GRACE_S = 5.0  # from the start until the limit has to be kept, and from the end of the ramp for the target
