@@ -53,6 +53,7 @@ __all__ = [
     "release",
     "release_stop",
     "require_now",
+    "require_words",
     "resume",
     "select",
     "set_replay_speed",
@@ -140,6 +141,11 @@ def _selected(snap: views.Snapshot, kind: str, target: Mapping[str, Any], plan: 
         after.violations,
         site.operators.second_person(current.grid_kw, after.grid_kw),
     )
+
+
+def require_words(actor: Actor, reason: str) -> None:
+    """InputError where a command could not be given in this name and for this reason."""
+    override.check_text(actor.name, reason)
 
 
 def effect(command: Command) -> Selected:

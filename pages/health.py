@@ -39,7 +39,6 @@ def _now() -> None:
 @widgets.saying_trouble()
 def _alarms() -> None:
     st.markdown("## Alarms")
-    alarm_panel.said()
     alarm_panel.alarm_list(views.status().timezone)
 
 

@@ -69,7 +69,13 @@ def _shelve() -> None:
 
 
 def alarm_list(timezone: str) -> None:
-    """The alarms that are not over, the ones that want an eye first. Drawn in a live fragment."""
+    """The alarms that are not over, the ones that want an eye first, and what became of the last press. Drawn in a live
+    fragment."""
+    _list(timezone)
+    widgets.last_words(SAID)
+
+
+def _list(timezone: str) -> None:
     wall, who = datetime.now(UTC), signin.actor()
     alarms = sorted(views.alarms(), key=lambda alarm: not alarm.wants_an_eye(wall))
     if not alarms:
@@ -108,13 +114,6 @@ def row_html(alarm: views.Alarm, state: str, timezone: str) -> str:
 
 
 # --- the shelf -------------------------------------------------------------------------------
-
-
-def said() -> None:
-    """What became of the last press."""
-    told = st.session_state.pop(SAID, None)
-    if told is not None:
-        (st.error if told[0] == "error" else st.success)(widgets.inert(told[1]))
 
 
 def acting() -> None:

@@ -205,9 +205,7 @@ def panel(snap: views.Snapshot | None) -> None:
             _open(event, snap.site.timezone, who)
         with st.expander("New curtailment", key="curtailment_new"):
             _form(snap)
-        said = st.session_state.get(SAID)
-        if said is not None:
-            (st.error if said[0] == "error" else st.success)(widgets.inert(said[1]))
+        widgets.last_words(SAID)
 
 
 def _open(event: Curtailment, timezone: str, who: Actor) -> None:

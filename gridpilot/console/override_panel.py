@@ -30,10 +30,6 @@ STOPPED = "override_stopped"  # whether the page drawn before showed a stop
 # --- acts ------------------------------------------------------------------------------------
 
 
-def _say(kind: str, text: str) -> None:
-    st.session_state[SAID] = (kind, text)
-
-
 def _act_once(name: str, number: int, act: Callable[[Actor], str]) -> None:
     """An act on a command, which is not done again: the second press of a double click does nothing."""
     if st.session_state.get(DONE) == (name, number):
@@ -48,15 +44,18 @@ def _act_once(name: str, number: int, act: Callable[[Actor], str]) -> None:
 
 
 def _select(snap: views.Snapshot) -> None:
-    """What the inputs show at the press: a page that lags behind may know another kind."""
-    kind = st.session_state[KIND]
+    """What the inputs show at the press: a page that lags behind may know another kind. Its 30 s are for looking, so
+    that name and reason come first."""
+    kind, who = st.session_state[KIND], signin.actor()
     try:
+        if who is not None:
+            operate.require_words(who, str(st.session_state.get(REASON, "")))
         st.session_state[SELECTED] = operate.select(kind, command_inputs.target(snap, kind))
         st.session_state.pop(SAID, None)
     except KeyError:
-        _say("error", "The inputs have just changed: select again.")
+        widgets.say(SAID, "error", "The inputs have just changed: select again.")
     except GridPilotError as error:
-        _say("error", str(error))
+        widgets.say(SAID, "error", str(error))
 
 
 def _operate(snap: views.Snapshot) -> None:
@@ -65,7 +64,7 @@ def _operate(snap: views.Snapshot) -> None:
     selected = state.pop(SELECTED, None)
     if selected is None:  # the second press of a double click, or one that came too late
         if SAID not in state:
-            _say("error", VOID)
+            widgets.say(SAID, "error", VOID)
         return
     kind, reason, minutes = state.get(KIND), str(state.get(REASON, "")), float(state.get(MINUTES, 60))
 
@@ -174,7 +173,7 @@ def _stop_panel(stop: Mapping[str, Any], who: Actor) -> None:
             st.button(
                 "2. Confirm release", key="stop_confirm", on_click=_release_stop, args=("confirm",), disabled=not asked
             )
-        _last_words()
+        widgets.last_words(SAID)
 
 
 def _hold_panel(hold: Mapping[str, Any], who: Actor) -> None:
@@ -187,7 +186,7 @@ def _hold_panel(hold: Mapping[str, Any], who: Actor) -> None:
         st.caption("Machines stay as they are and the battery rests until an operator resumes.")
         st.text_input("Why it is safe to go on", key="hold_reason", max_chars=500)
         st.button("Resume", key="hold_resume", on_click=_resume, disabled=not _may(who, OPERATOR), type="primary")
-        _last_words()
+        widgets.last_words(SAID)
 
 
 def _override_panel(snap: views.Snapshot, who: Actor) -> None:
@@ -217,14 +216,14 @@ def _override_panel(snap: views.Snapshot, who: Actor) -> None:
         selected = st.session_state.get(SELECTED)
         if selected is not None:
             _preview(snap, selected)
-        _last_words()
+        widgets.last_words(SAID)
 
 
 def _preview(snap: views.Snapshot, selected: operate.Selected) -> None:
     """The effect, and the press that gives the command."""
     if datetime.now(UTC) - selected.selected_at > operate.VALID:
         _drop()
-        _say("error", VOID)
+        widgets.say(SAID, "error", VOID)
         return
     _effect(snap, selected)
     if selected.second_person:
@@ -318,10 +317,3 @@ def _proposal(snap: views.Snapshot, command: views.Command, by: datetime, who: A
                 args=(command.id,),
                 disabled=not _may(who, OPERATOR),
             )
-
-
-def _last_words() -> None:
-    said = st.session_state.get(SAID)
-    if said is not None:
-        kind, text = said
-        (st.error if kind == "error" else st.success)(widgets.inert(text))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
+from gridpilot.console import widgets
 from gridpilot.errors import ConfigError, Forbidden, GridPilotError, LedgerError
 
 if TYPE_CHECKING:
@@ -78,15 +79,15 @@ def _keep_name(key: str) -> None:
 
 
 def act(said: str, do: Callable[[Actor], str]) -> None:
-    """Carry something out in the name of who is here now. What came of it, ("success" or "error", words), stands in the
-    session under `said`."""
+    """Carry something out in the name of who is here now. What came of it is kept under `said`, for
+    `widgets.last_words`."""
     try:
         who = actor()
         if who is None:
             raise Forbidden("nobody is signed in: sign in again")
-        st.session_state[said] = ("success", do(who))
+        widgets.say(said, "success", do(who))
     except GridPilotError as error:
-        st.session_state[said] = ("error", str(error))
+        widgets.say(said, "error", str(error))
 
 
 def over(who: Actor) -> str:

@@ -46,6 +46,8 @@ HUE: Final[Mapping[str, tuple[str, str]]] = {
     "grid_import": ("#80705f", "#a89581"),
     "grid_export": ("#b8a591", "#d3c3b1"),
     "tenants": ("#8a6aa6", "#b596d0"),
+    "tenant_2": ("#bba3d1", "#dccbec"),  # the second and the third of a site, beside each other
+    "tenant_3": ("#5f3f80", "#8a63b3"),
     "other_1": ("#9c4f78", "#cb86ab"),  # things that have no hue of their own
     "other_2": ("#5f56a6", "#8f87d6"),
     "other_3": ("#7d6276", "#b39aab"),
@@ -70,6 +72,7 @@ _LIKE: Final[Mapping[str, str]] = {
     "reserve": "cooling",
 }
 _SPARE: Final = ("other_1", "other_2", "other_3")
+TENANTS: Final = ("tenants", "tenant_2", "tenant_3")  # in the order of the site file; a fourth is as the first
 
 
 @dataclass(frozen=True, slots=True)

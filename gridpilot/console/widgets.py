@@ -7,6 +7,7 @@ Text from outside (names, reasons, flags) is never read as Markdown or HTML: it 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -35,6 +36,7 @@ HAIR: Final = 1e-4  # a value this far beyond its limit is on it: the tolerance 
 PERCENT: Final = "percent"  # how a column of fractions is written
 GREY: Final = "#7d888f"  # readable on both grounds
 MOST_CELLS: Final = 8000
+TOLD_S: Final = 15.0  # a success is shown for at least so long
 _FORMAT: Final = re.compile(r"%\.(\d)([fg])((?: ?%%)?)")
 _SEVERITY: Final = {"alarm": 0, "warn": 1, "info": 2}
 
@@ -200,6 +202,24 @@ def flags_html(ordered: Sequence[DataFlag], limit: int) -> str:
     if len(ordered) > limit:
         rows.append(f"<li class='gp-muted'>and {len(ordered) - limit:,} more</li>")
     return f"<ul class='gp-flags'>{''.join(rows)}</ul>"
+
+
+# --- what became of a press ------------------------------------------------------------------
+
+
+def say(key: str, kind: str, text: str) -> None:
+    """Keep for `last_words` what became of a press: `kind` is success or error."""
+    st.session_state[key] = (kind, text, time.monotonic())
+
+
+def last_words(key: str) -> None:
+    """What became of the last press. That it was carried out is dropped by a later run of the page, when the page shows
+    what came of it; never by itself, which would move the buttons below. An error stays until the next press."""
+    kind, text, said_s = st.session_state.get(key, ("", "", 0.0))
+    if kind == "success" and time.monotonic() - said_s > TOLD_S:
+        del st.session_state[key]
+    elif kind:
+        (st.error if kind == "error" else st.success)(inert(text))
 
 
 # --- export --------------------------------------------------------------------------------

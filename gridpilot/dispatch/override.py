@@ -117,7 +117,7 @@ def release(ledger: CommandStore, command_id: int, actor: Actor, *, reason: str,
 
     Forbidden, on record, for who may not.
     """
-    _check_text(actor.name, reason)
+    check_text(actor.name, reason)
     with ledger.transaction() as work:
         lacking = _lacks(work, actor, OPERATOR, wall)
         if not lacking:
@@ -471,7 +471,7 @@ def _release_stop(work: CommandWork, command: Command, actor: Actor) -> Command:
 
 
 def _check(command: Command, actor: Actor) -> None:
-    _check_text(command.author, command.reason)
+    check_text(command.author, command.reason)
     if command.author != actor.name:
         raise InputError(f"the command is by {command.author!r}, given by {actor.name!r}: expected one name")
     check_target(command.kind, command.target)
@@ -486,7 +486,8 @@ def _check(command: Command, actor: Actor) -> None:
         )
 
 
-def _check_text(author: str, reason: str) -> None:
+def check_text(author: str, reason: str) -> None:
+    """InputError where the author or the reason of a command is empty, too long or not plain text."""
     for name, text in (("author", author), ("reason", reason)):
         if not text.strip():
             raise InputError(f"the {name} is empty: say {'who acts' if name == 'author' else 'why'}")

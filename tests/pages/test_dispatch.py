@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from gridpilot import operate, views
 from gridpilot.config import Settings
-from gridpilot.console import command_inputs, dispatch_parts
+from gridpilot.console import command_inputs, dispatch_parts, widgets
 from gridpilot.cycle import open_engine, run_cycle
 from gridpilot.dispatch import stopfile
 from gridpilot.errors import Conflict, InputError
@@ -40,6 +40,7 @@ def test_dispatch__full_ledger__planned_sent_and_actual(full: OpenPage) -> None:
 
 def _select_and_name(app: AppTest, gpu: int) -> AppTest:
     app.text_input(key="operator_name").set_value("anna").run()
+    app.text_input(key="override_reason").set_value("fan test").run()
     app.number_input(key="count_gpu").set_value(gpu).run()
     return app.button(key="override_select").click().run()
 
@@ -48,7 +49,6 @@ def test_dispatch__select_operate_release__each_step_on_record(full: OpenPage) -
     app = _select_and_name(full("dispatch"), 2)
     assert "Void in" in words(app)
     assert views.command_log() == [], "selecting sends nothing"
-    app.text_input(key="override_reason").set_value("fan test").run()
     app.button(key="override_operate").click().run()
     assert not app.exception and not app.error
     given = views.override_in_force()
@@ -62,11 +62,33 @@ def test_dispatch__select_operate_release__each_step_on_record(full: OpenPage) -
     assert views.command_log()[0].status == "released"
 
 
-def test_dispatch__no_reason__one_clear_line_and_nothing_written(full: OpenPage) -> None:
+@pytest.mark.parametrize("missing", ["reason", "author"])
+def test_dispatch__no_name_or_reason__one_clear_line_before_the_seconds_run(full: OpenPage, missing: str) -> None:
+    app = full("dispatch")
+    app.text_input(key="override_reason" if missing == "author" else "operator_name").set_value("anna").run()
+    app.button(key="override_select").click().run()
+    assert len(app.error) == 1 and f"the {missing} is empty" in app.error[0].value
+    assert "override_selected" not in app.session_state and "Void in" not in words(app)
+
+
+def test_dispatch__reason_taken_away_after_the_look__nothing_written(full: OpenPage) -> None:
     app = _select_and_name(full("dispatch"), 2)
+    app.text_input(key="override_reason").set_value(" ").run()
     app.button(key="override_operate").click().run()
     assert "reason is empty" in app.error[0].value
     assert views.command_log() == []
+
+
+def test_dispatch__a_command_was_accepted__said_for_a_while_not_for_ever(
+    full: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = _select_and_name(full("dispatch"), 2)
+    app.button(key="override_operate").click().run()
+    app.run()
+    assert ["accepted" in said.value for said in app.success] == [True]
+    monkeypatch.setattr(widgets, "TOLD_S", 0.0)
+    app.run()
+    assert not app.success
 
 
 def test_F53_operate__after_31_seconds__is_void(full: OpenPage) -> None:
@@ -311,5 +333,6 @@ def test_dispatch__a_decision_comes__inputs_that_nobody_touched_follow_it(full: 
     shown = {machine.type: app.number_input(key=f"count_{machine.type}").value for machine in snap.site.machines}
     assert shown == {**snap.dispatch["machines"], "gpu": 3}
     app.text_input(key="operator_name").set_value("anna").run()
+    app.text_input(key="override_reason").set_value("fan test").run()
     app.button(key="override_select").click().run()
     assert app.session_state["override_selected"].target == {"gpu": 3}
