@@ -18,7 +18,7 @@ def _body() -> None:
     fleet = views.fleet()
     sentence = globe.finding(fleet)
     widgets.finding(sentence)
-    picture, numbers = st.columns([3, 4], gap="medium")
+    picture, numbers = st.columns([2, 3], gap="medium")
     with picture:
         light, dark = (globe.spec(fleet, palette) for palette in (theme.LIGHT, theme.DARK))
         looking.aim(live_globe.show(light, dark, "globe", f"Globe of the sites. {sentence}"))

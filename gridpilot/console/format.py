@@ -151,12 +151,14 @@ def age(seconds: float | None) -> str:
     return f"{duration(seconds)} old" if known(seconds) else "age not known"
 
 
-def local(moment: datetime | None, timezone: str, with_date: bool = True) -> str:
-    """ "Wed 12 Jun 14:00" in the site's zone; "14:00" without the date."""
+def local(moment: datetime | None, timezone: str, with_date: bool = True, with_year: bool = False) -> str:
+    """ "Wed 12 Jun 14:00" in the site's zone; "14:00" without the date, "Wed 12 Jun 2024 14:00" with the year."""
     if moment is None:
         return DASH
     here = moment.astimezone(ZoneInfo(timezone))
-    return f"{here:%a} {here.day} {here:%b %H:%M}" if with_date else f"{here:%H:%M}"
+    if not with_date:
+        return f"{here:%H:%M}"
+    return f"{here:%a} {here.day} {here:%b}{f' {here.year}' if with_year else ''} {here:%H:%M}"
 
 
 def span(start: datetime, end: datetime, timezone: str) -> str:

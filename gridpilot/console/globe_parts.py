@@ -32,7 +32,7 @@ SUGGESTED: Final = (
 _SHARE: Final = st.column_config.ProgressColumn(format="%.0f", min_value=0.0, max_value=100.0, width=84)
 COLUMNS: Final[dict[str, Any]] = {
     "site": st.column_config.TextColumn(pinned=True),
-    "data": st.column_config.TextColumn(width="medium"),
+    "data": st.column_config.TextColumn(width=225),
     **dict.fromkeys(("load, %", "SOC, %"), _SHARE),
     **dict.fromkeys(("alarms", "age, s"), 0),
 }
@@ -52,11 +52,16 @@ def table(sites: Sequence[SiteView]) -> pd.DataFrame:
         "SOC, %": [100.0 * s.soc_frac for s in sites],
         "alarms": [s.alarms if globe.word(s) != "no data" else None for s in sites],
         "age, s": [s.age_s for s in sites],
-        "data": [s.trouble or s.prices for s in sites],
+        "data": [_data(s) for s in sites],
     }
     if not unit:
         columns["units"] = ["" if globe.word(s) == "no data" else f"{s.units.money}, {s.units.energy}" for s in sites]
     return pd.DataFrame(columns)
+
+
+def _data(site: SiteView) -> str:
+    """Whose prices it goes by, or what it lacks; the whole of it is below the table (`said_of`)."""
+    return (site.trouble.partition(":")[0] if globe.word(site) == "no data" else site.trouble) or site.prices
 
 
 def show_table(rows: pd.DataFrame, sites: Sequence[SiteView]) -> str:

@@ -7,7 +7,7 @@ anew, because not all of it is live; charts keep their place and zoom (`live_cha
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlencode
@@ -35,8 +35,11 @@ _SLIDER: Final = "moment_slider"
 _ASKED: Final = "moment_asked_"
 
 
-def show(page: str) -> None:
-    """What moment is looked at, with the way on and the way back; nothing while that is now."""
+def show(page: str, led: bool = False) -> None:
+    """What moment is looked at, with the way on and the way back; nothing while that is now.
+
+    Where a tour leads, the way on is the tour's.
+    """
     try:
         place = views.whereabouts()
     except GridPilotError:
@@ -46,15 +49,17 @@ def show(page: str) -> None:
         return
     with st.container(key="moment_bar", horizontal=True, vertical_alignment="center", gap="small"):
         st.html(bar_html(place, page), width="stretch")
-        _buttons(place)
-    if _PLAYING in st.session_state:
+        if not led:
+            _on(place)
+        st.button(_BACK, key="moment_now", on_click=_step, args=(views.Look(looking.current().site),), type="primary")
+    if playing():
         _play()
 
 
 def bar_html(place: views.Whereabouts, page: str) -> str:
     """The bar's words."""
     zone = place.timezone
-    said = f"<b>Looking back: {escape(fmt.local(place.at, zone))}</b>"
+    said = f"<b>Looking back: {escape(fmt.local(place.at, zone, with_year=True))}</b>"
     parts = [f"<span title='{escape(fmt.utc(place.at))}'>{said} ({escape(place.site)} time)</span>"]
     behind = (place.newest - place.at).total_seconds()
     far = f"{fmt.duration(behind)} before the newest decision" if behind >= 1.0 else "the newest decision"
@@ -69,8 +74,8 @@ def bar_html(place: views.Whereabouts, page: str) -> str:
     return f"<div class='gp-strip'>{''.join(parts)}</div>"
 
 
-def _buttons(place: views.Whereabouts) -> None:
-    playing = _PLAYING in st.session_state
+def _on(place: views.Whereabouts) -> None:
+    """One decision on or back, or on by itself."""
     look = looking.current()
     for word, moment, key in (("Previous", place.before, "moment_previous"), ("Next", place.after, "moment_next")):
         st.button(
@@ -83,13 +88,12 @@ def _buttons(place: views.Whereabouts) -> None:
         )
         if word == "Previous":
             st.button(
-                "Pause" if playing else "Play",
+                "Pause" if playing() else "Play",
                 key="moment_play",
                 help="One decision after the other, a second each",
                 disabled=place.after is None,
                 on_click=_toggle,
             )
-    st.button(_BACK, key="moment_now", on_click=_step, args=(views.Look(look.site),), type="primary")
 
 
 def _step(look: views.Look) -> None:
@@ -105,6 +109,11 @@ def _toggle() -> None:
 def start(until: datetime | None = None) -> None:
     """Play on from the moment that is looked at, to a moment or the newest decision."""
     st.session_state[_PLAYING], st.session_state[_UNTIL] = time.monotonic(), until
+
+
+def playing() -> bool:
+    """Whether it goes on by itself."""
+    return _PLAYING in st.session_state
 
 
 def halt() -> None:
@@ -158,8 +167,9 @@ def commands_act_now() -> bool:
 # --- another moment, and the link ----------------------------------------------------------
 
 
-def choose() -> None:
-    """Another moment to look at, and the address of what is shown: site, page and moment, to send to somebody else.
+def choose(more: Callable[[], None]) -> None:
+    """Another moment to look at, and the address of what is shown: site, page and moment, to send to somebody else;
+    `more` draws below it.
 
     No fragment: what is chosen here runs the whole page anew.
     """
@@ -180,6 +190,7 @@ def choose() -> None:
         _any_moment(look.at or now, now, site.timezone)
         st.caption("This page as it is at this moment. It stays so, whatever comes later.")
         st.code(link_to(views.Look(look.site, look.at or shown_from(now))), language=None, wrap_lines=True)
+        more()
 
 
 def _slider(moments: Sequence[datetime | None], look: views.Look, zone: str) -> None:

@@ -320,9 +320,8 @@ def week_map(mean: Floats, unit: str) -> Figure:
             "nticks": 5,
         },
     }
-    layout = base_layout(PLOT_PX + 20)
+    layout = base_layout(PLOT_PX + 48)
     layout |= {"hovermode": "closest"}
-    layout["margin"] = {**layout["margin"], "t": 8}
     layout["xaxis"] = value_axis(
         title=axis_title("hour of the day"), tickvals=[0, 6, 12, 18, 23], showgrid=False, fixedrange=True
     )

@@ -114,8 +114,8 @@ def main() -> None:
             looking.picker()
             with st.container(width="stretch"):
                 _strip()
-            moment_bar.choose()
-        moment_bar.show(name)
+            moment_bar.choose(more=lambda: guide.start_again(pages, name))
+        moment_bar.show(name, led=guide.running())
     guide.show(pages, name)
     if trouble:
         st.warning(inert(trouble))

@@ -183,7 +183,9 @@ _STYLE: Final = """<style>
 /* The sign of the menu on a narrow screen is two arrows: the word beside it says what they open. */
 [data-testid="stExpandSidebarButton"] { width: auto; padding-inline: 0.5rem; }
 [data-testid="stExpandSidebarButton"]::after { content: "Menu"; margin-left: 0.35rem; font-weight: 600; }
-/* The decision in one sentence: the largest words of a page. */
+/* The decision in one sentence: the largest words of a page. Two lines or three take the same room, so that the next
+   decision does not move the page. */
+@media (min-width: 64rem) { .st-key-sentence { min-height: 5.6rem; } }
 .st-key-sentence p { font-size: 1.25rem; line-height: 1.35; margin: 0.1rem 0 0.3rem; }
 .st-key-sentence strong { font-weight: 600; }
 @media (max-width: 640px) { .st-key-sentence p { font-size: 1.15rem; } }

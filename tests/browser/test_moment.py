@@ -50,7 +50,7 @@ def test_moment__deep_link_next_play_stop_and_back__all_work(
     watched = new_page()
     page = watched.open(f"{server.url}/plan?at=2024-06-24T13:00Z", ".st-key-moment_bar")
     bar = page.locator(".st-key-moment_bar")
-    expect(bar).to_contain_text("Looking back: Mon 24 Jun 15:00", timeout=WAIT_MS)
+    expect(bar).to_contain_text("Looking back: Mon 24 Jun 2024 15:00", timeout=WAIT_MS)
     expect(page.locator(".gp-chart .main-svg").first).to_be_visible(timeout=WAIT_MS)
     line = page.locator(".gp-chart .annotation-text", has_text=re.compile("^(now|then)$"))
     expect(line).to_have_text("then", timeout=WAIT_MS)
@@ -103,7 +103,7 @@ def test_moment__slider_and_field__lead_into_the_past_and_back_to_now(
     hour.click()
     page.keyboard.type("14")
     page.keyboard.press("Enter")
-    expect(bar).to_contain_text("Looking back: Mon 24 Jun 14:", timeout=WAIT_MS)
+    expect(bar).to_contain_text("Looking back: Mon 24 Jun 2024 14:", timeout=WAIT_MS)
     expect(body.locator("code", has_text="/plan?at=2024-06-24T12:")).to_be_visible(timeout=WAIT_MS)
     watched.clean()
 

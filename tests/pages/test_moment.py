@@ -51,7 +51,7 @@ def test_page__past_moment__shows_the_decision_in_force_then(full: OpenPage, nam
     assert not app.exception
     assert not app.error
     text = words(app)
-    assert f"Looking back: {fmt.local(second, 'Europe/Amsterdam')}" in text
+    assert f"Looking back: {fmt.local(second, 'Europe/Amsterdam', with_year=True)}" in text
     assert "3 h before the newest decision" in text.replace(fmt.NBSP, " ")
     assert address(app) == link(second), "the address stays true when the page changes"
 
