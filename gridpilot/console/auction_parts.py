@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import timedelta
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from gridpilot.auction.book import NOTHING
 from gridpilot.console import charts, plots
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
-from gridpilot.console.theme import LIGHT, TENANTS
+from gridpilot.console.theme import LIGHT, hues_of
 from gridpilot.values import to_utc
 
 MOST_SHOWN = 20  # refusals
@@ -36,8 +35,7 @@ def recorded_figure(snap: views.Snapshot) -> Figure:
     won: dict[str, float] = {}
     for row in auction["allocation"]:
         won[row["bidder"]] = won.get(row["bidder"], 0.0) + row["kw"]
-    hues = {m.type: m.type for m in site.machines} | dict(zip((t.name for t in site.tenants), cycle(TENANTS)))
-    hues |= {job.name: "jobs" for job in site.jobs} | {"battery": "charge", "grid": "grid"}
+    hues = {m.type: m.type for m in site.machines} | hues_of(site) | {"battery": "charge", "grid": "grid"}
     steps = []
     for bid in sorted(views.bid_rows(auction), key=lambda row: -row["price_usd_per_kwh"] / row["uses_power"]):
         name, use = bid["bidder"], bid["uses_power"]

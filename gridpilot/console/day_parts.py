@@ -16,7 +16,7 @@ from gridpilot import views
 from gridpilot.console import charts
 from gridpilot.console import format as fmt
 from gridpilot.console.charts import Figure, Panel, Series, TimeAxis
-from gridpilot.console.theme import LIGHT
+from gridpilot.console.theme import LIGHT, hues_of
 from gridpilot.domain import Site
 from gridpilot.foreign import escape
 from gridpilot.values import Array, Times, as_array, as_times, to_stamp, to_utc
@@ -115,9 +115,8 @@ def _order(site: Site) -> list[str]:
 
 def _loads(site: Site, at: Times, loads: Loads, grid: Array, step: int, height: int) -> Panel:
     """Stacked loads, the grid's import as a line, and the limit that holds for it."""
-    hues = {job.name: "jobs" for job in site.jobs} | {tenant.name: "tenants" for tenant in site.tenants}
     drawn = {name: kw for name, kw in loads.items() if np.nanmax(kw, initial=0.0) > 0.05}
-    panel = charts.loads_panel(at, drawn, site.import_kw, step, height, hues)
+    panel = charts.loads_panel(at, drawn, site.import_kw, step, height, hues_of(site))
     line = Series("Grid import", at, as_array(grid), "line", LIGHT["grid_import"], 1.6, step_s=step)
     return replace(panel, series=(*panel.series, line), low=None if np.nanmin(grid, initial=0.0) < 0.0 else 0.0)
 

@@ -12,7 +12,11 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from itertools import cycle
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gridpilot.domain import Site
 
 SURFACE: Final[Mapping[str, tuple[str, str]]] = {
     # what is not a thing of the site: light, dark
@@ -72,7 +76,7 @@ _LIKE: Final[Mapping[str, str]] = {
     "reserve": "cooling",
 }
 _SPARE: Final = ("other_1", "other_2", "other_3")
-TENANTS: Final = ("tenants", "tenant_2", "tenant_3")  # in the order of the site file; a fourth is as the first
+_TENANTS: Final = ("tenants", "tenant_2", "tenant_3")  # in the order of the site file; a fourth is as the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,12 @@ def hue_name(thing: str) -> str:
     if key in _LIKE:
         return _LIKE[key]
     return _SPARE[zlib.crc32(key.encode()) % len(_SPARE)]
+
+
+def hues_of(site: Site) -> dict[str, str]:
+    """By the names of a site's jobs and tenants, which have no hue of their own: the thing whose hue each takes."""
+    tenants = zip((tenant.name for tenant in site.tenants), cycle(_TENANTS), strict=False)
+    return {job.name: "jobs" for job in site.jobs} | dict(tenants)
 
 
 def hue(thing: str, palette: Palette = LIGHT) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gridpilot.config import load_site
 from gridpilot.console import theme
 from gridpilot.console.theme import DARK, LIGHT, Palette
 
@@ -63,3 +64,11 @@ def test_config__colours__those_of_the_palette(palette: Palette) -> None:
     expected = {"backgroundColor": "background", "secondaryBackgroundColor": "panel", "textColor": "ink"}
     expected |= {"borderColor": "line", "redColor": "alarm", "orangeColor": "warning", "grayColor": "muted"}
     assert {key: section[key] for key in expected} == {key: palette[name] for key, name in expected.items()}
+
+
+def test_tenants__of_one_site__tell_apart_as_far_as_there_are_hues() -> None:
+    hues = theme.hues_of(load_site(ROOT / "gridpilot" / "data" / "site-default.toml"))
+    names = [hues["render-farm"], hues["cold-store"]]
+    assert hues["training"] == "jobs" and len(set(names)) == 2
+    for palette in (LIGHT, DARK):
+        assert _contrast(palette[names[0]], palette[names[1]]) >= 1.4
