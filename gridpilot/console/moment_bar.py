@@ -213,6 +213,19 @@ def _any_moment(shown: datetime, now: datetime, zone: str) -> None:
     value, most = (at.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for at in (shown, now))
     key, label = f"{_ASKED}{value:%Y%m%d%H%M%S}", f"Any moment, {zone.replace('_', ' ')}"
     st.datetime_input(label, value, max_value=most, key=key, on_change=_asked, args=(key, zone), step=3600)
+    other = other_pass(shown, zone)
+    if other is not None and other <= now:
+        name = (
+            f"{value:%H:%M} comes twice that night: the {'later' if other > shown else 'earlier'} one, {fmt.utc(other)}"
+        )
+        st.button(name, key="moment_pass", on_click=_step, args=(views.Look(looking.current().site, other),))
+
+
+def other_pass(moment: datetime, zone: str) -> datetime | None:
+    """The other moment that a clock there shows alike, in the night when summer time ends; None at any other time."""
+    here = moment.astimezone(ZoneInfo(zone))
+    other = here.replace(fold=1 - here.fold).astimezone(UTC)
+    return other if other != moment else None
 
 
 def _asked(key: str, zone: str) -> None:

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from gridpilot import operate, views
 from gridpilot.console import format as fmt
-from gridpilot.console.moment_bar import ALWAYS_NOW, NO_COMMANDS
+from gridpilot.console.moment_bar import ALWAYS_NOW, NO_COMMANDS, other_pass
 from gridpilot.console.shell import PAGES
 from gridpilot.errors import InputError
 from gridpilot.monitor import decision
@@ -215,3 +215,18 @@ def test_explain__past_moment__answers_from_that_decision(full: OpenPage) -> Non
     assert "What does power cost now?" in text
     app.button(key="moment_next").click().run()
     assert "What does power cost now?" not in words(app), "what was said of another moment is not shown"
+
+
+@pytest.mark.parametrize(
+    ("shown", "other"),
+    [
+        ("2024-10-27T00:30Z", "2024-10-27T01:30Z"),  # 02:30 in Amsterdam, first in summer time
+        ("2024-10-27T01:30Z", "2024-10-27T00:30Z"),
+        ("2024-10-27T02:30Z", None),
+        ("2024-03-31T00:30Z", None),
+        ("2024-03-31T01:30Z", None),
+    ],
+)
+def test_moment__clock_shows_an_hour_twice__the_other_one_is_known(shown: str, other: str | None) -> None:
+    found = other_pass(datetime.fromisoformat(shown), "Europe/Amsterdam")
+    assert found == (None if other is None else datetime.fromisoformat(other))
