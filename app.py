@@ -22,6 +22,7 @@ from gridpilot.errors import ConfigError
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """From the server's start to its end."""
+    server.follow()
     engine = server.engine()
     engine.start()
     server.warm_up()

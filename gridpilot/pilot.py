@@ -73,8 +73,8 @@ class _Left(BaseException):
     """A cycle did not end in time after SIGTERM. No Exception: nothing on the way may hold it up."""
 
 
-def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
-    """Run until SIGTERM or SIGINT (exit code 0), or until the starting process is gone.
+def run_pilot(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT (exit code 0).
 
     On a signal the cycle that runs may end; one that does not within `STOP_S` is left, and the next start settles
     what it had sent.
@@ -89,13 +89,12 @@ def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
     def on_alarm(number: int, frame: FrameType | None) -> None:
         raise _Left
 
-    parent = os.getppid() if exit_with_parent else None
     with Ledger.open(settings.database_url()) as ledger:
         signal.signal(signal.SIGALRM, on_alarm)
         ending = Ending(limit)
         pilot = Pilot(settings, ledger)
         try:
-            while not ending.asked and (parent is None or os.getppid() == parent):
+            while not ending.asked:
                 faulthandler.dump_traceback_later(HANG_S, exit=True)
                 pilot.tick(datetime.now(UTC))
                 ending.wait(TICK_S)

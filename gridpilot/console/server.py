@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from gridpilot import supervise
 from gridpilot.config import load_settings
+from gridpilot.ending import PARENT, end_with, parent
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,12 @@ Asgi = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Sen
 def engine() -> supervise.Supervisor:
     """Keeps pilot and watchdog beside this server; nothing where GRIDPILOT_NO_PILOT is set."""
     return supervise.Supervisor(() if os.environ.get("GRIDPILOT_NO_PILOT") else supervise.engine())
+
+
+def follow() -> None:
+    """End with the supervisor that keeps this server, where one does."""
+    if PARENT in os.environ:
+        end_with(parent())
 
 
 def greeting(port: int) -> str:
