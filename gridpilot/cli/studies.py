@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gridpilot import report
+from gridpilot import ending, report
 from gridpilot.cli import options, texts
 from gridpilot.cli.options import Command, Result
 from gridpilot.config import DATA, Settings, load_settings, load_site
@@ -314,8 +313,8 @@ def _progress(file: Path | None = None) -> Iterator[Callable[[str, float], None]
     """A bar on the terminal's stderr; none where there is no terminal. `file` gets `share name` at each step."""
     from tqdm import tqdm
 
-    parent = os.getppid()
-
+    if file is not None:
+        ending.end_with(ending.parent())
     with tqdm(total=1.0, disable=None, leave=False, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}") as bar:
 
         def told(name: str, share: float) -> None:
@@ -323,9 +322,7 @@ def _progress(file: Path | None = None) -> Iterator[Callable[[str, float], None]
             bar.n = share
             bar.refresh()
             if file is not None:
-                file.write_text(f"{share:.4f} {name}")
-                if os.getppid() != parent:
-                    raise InputError("the process that asked for this is gone")
+                file.write_text(f"{share:.4f} {name}\n")
 
         yield told
 
