@@ -26,6 +26,30 @@ def at_once() -> None:
             signal.signal(number, lambda number, frame: os._exit(0))
 
 
+def interrupt_once() -> None:
+    """From here on the first signal is a KeyboardInterrupt, and those that follow do nothing to what cleans up."""
+
+    interrupted = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+
+
+def over() -> None:
+    """From here on neither signal does anything: the process ends already, with an exit code of its own.
+
+    On its way out the interpreter gives both their default back, by which the process would end; what is ignored stays.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 PARENT = "GRIDPILOT_PARENT"  # in the environment of a process that is kept: the number of the one that keeps it
 LOOK_S = 0.5  # between two looks whether that one is still there
 

@@ -25,7 +25,7 @@ from gridpilot.config import Settings
 from gridpilot.cycle import CycleResult, Engine, open_engine, run_cycle
 from gridpilot.dispatch import emergency, override, reconcile, stopfile
 from gridpilot.domain import SiteState
-from gridpilot.ending import Ending
+from gridpilot.ending import Ending, over
 from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, LedgerError, SafetyError, SourceError
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
@@ -83,8 +83,9 @@ def run_pilot(settings: Settings) -> None:
 
     def limit() -> None:
         nonlocal due
-        due = min(due, time.monotonic() + STOP_S)
-        signal.setitimer(signal.ITIMER_REAL, STOP_S, STOP_S)
+        if due == math.inf:  # the first of several counts
+            due = time.monotonic() + STOP_S
+            signal.setitimer(signal.ITIMER_REAL, STOP_S, STOP_S)
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
         raise _Left
@@ -102,6 +103,7 @@ def run_pilot(settings: Settings) -> None:
         except _Left:
             _leave(pilot, in_time=time.monotonic() < due + 0.5)
         finally:
+            over()
             signal.setitimer(signal.ITIMER_REAL, 0.0)  # an alarm on the way out would kill the process
             faulthandler.cancel_dump_traceback_later()
             pilot.end_fits()

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import errno
 import os
-import signal
 import sys
 import tempfile
 from datetime import datetime
@@ -109,8 +108,7 @@ def _demo(args: argparse.Namespace) -> None:
     from gridpilot import demo, supervise
 
     console = supervise.console(args.port)  # what is in its way is said before the recording
-    for number in (signal.SIGTERM, signal.SIGINT):  # end the recording, too, and delete the folder
-        signal.signal(number, signal.default_int_handler)
+    ending.interrupt_once()  # either ends the recording, too, and deletes the folder
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="gridpilot-demo-") as folder:
         os.environ |= demo.environment(Path(folder))
         chapters = demo.record(load_settings(), _recording)
