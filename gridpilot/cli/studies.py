@@ -7,6 +7,7 @@ import csv
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,11 @@ def _auction_options(sub: argparse.ArgumentParser) -> None:
         "--capacity-kw", type=options.number, required=True, metavar="KW", help="power that is for sale (required)"
     )
     sub.add_argument(
-        "--reserve", type=options.number, default=0.0, metavar="P", help="nothing is sold below it, $/kWh (default: 0)"
+        "--reserve",
+        type=options.number,
+        default=0.0,
+        metavar="P",
+        help="none is sold below it, USD/kWh (default: 0)",
     )
     for name, metavar, told in (
         ("--resource", "NAME=X", "capacity of another resource that bids use"),
@@ -188,6 +193,7 @@ def _cycle(args: argparse.Namespace) -> Result:
         result = one_cycle(settings, datetime.now(UTC), dry_run=args.dry_run)
     except DataError as error:  # what a server says is no input of a person's
         raise error if own_file(settings.source) else SourceError(str(error)) from None
+    args.text = partial(texts.cycle, units=result.units)
     body = result.to_json()
     if before is not None and before.source != result.source:
         said = (
