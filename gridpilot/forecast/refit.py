@@ -83,7 +83,7 @@ def fit_ensemble(series: Series, tick: Tick = silent) -> Fitted:
         fade=bands.FADE,
         reach=stack.reach,
         flags=tuple(
-            DataFlag("MODEL_SKIPPED", f"energy price: {name} left out of the ensemble: {why}", "warn", "forecast")
+            DataFlag("MODEL_SKIPPED", f"energy price: {name} left out of the ensemble: {why}", "info", "forecast")
             for name, why in stack.left_out.items()
         ),
         cpu_s=time.process_time() - began,
