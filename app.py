@@ -38,6 +38,7 @@ try:
 except ConfigError as problem:
     sys.exit(f"error: {problem}")
 
+server.ask_nobody()
 server.hold_path()
 server.hear_out()
 server.see_through()

@@ -150,6 +150,18 @@ def see_through() -> None:
     SafeSessionState.on_script_will_rerun = whole  # type: ignore[method-assign]
 
 
+def ask_nobody() -> None:
+    """Whose address this machine has outside is not asked for.
+
+    Streamlit asks a server of Amazon's before it refuses a stream of another origin, for a second or two in which it
+    serves nobody, in case the origin is that address. Who comes by it has it in the Host header, and is let in by that;
+    other names stand in `server.corsAllowedOrigins`.
+    """
+    from streamlit import net_util
+
+    net_util.get_external_ip = lambda: None
+
+
 # --- warm-up -------------------------------------------------------------------------------
 
 
