@@ -22,6 +22,7 @@ from gridpilot.errors import ConfigError
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """From the server's start to its end."""
+    server.follow()
     engine = server.engine()
     engine.start()
     server.warm_up()
@@ -37,6 +38,7 @@ try:
 except ConfigError as problem:
     sys.exit(f"error: {problem}")
 
+server.ask_nobody()
 server.hold_path()
 server.hear_out()
 server.see_through()

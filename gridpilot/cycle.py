@@ -34,6 +34,7 @@ from gridpilot.domain import (
     PriceHistory,
     RiskReport,
     Site,
+    Units,
 )
 from gridpilot.errors import DataError, GatewayError, SafetyError, SourceError
 from gridpilot.forecast.ensemble import Prepared, prepare
@@ -97,6 +98,7 @@ class CycleResult:
     cycle_id: str
     at: datetime
     source: str
+    units: Units
     flags: tuple[DataFlag, ...]
     forecast: Forecast
     plan: Plan
@@ -185,6 +187,7 @@ def run_cycle(engine: Engine, wall: datetime, *, token: int | None = None, dry_r
         cycle_id,
         now,
         history.source,
+        history.units,
         (*flags, *decision.orders.flags),
         decision.forecast,
         decision.plan,

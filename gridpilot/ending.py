@@ -1,10 +1,12 @@
-"""A process is asked to end, by SIGTERM or SIGINT."""
+"""A process is asked to end, by SIGTERM or SIGINT; one that belongs to another asks itself when that one is gone."""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
+import threading
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
@@ -22,6 +24,56 @@ def at_once() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: os._exit(0))
+
+
+def interrupt_once() -> None:
+    """From here on the first signal is a KeyboardInterrupt, and those that follow do nothing to what cleans up."""
+
+    interrupted = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+
+
+def over() -> None:
+    """From here on neither signal does anything: the process ends already, with an exit code of its own.
+
+    On its way out the interpreter gives both their default back, by which the process would end; what is ignored stays.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+PARENT = "GRIDPILOT_PARENT"  # in the environment of a process that is kept: the number of the one that keeps it
+LOOK_S = 0.5  # between two looks whether that one is still there
+
+
+def end_with(parent: int) -> None:
+    """From here on, SIGTERM to this process once its parent is not `parent` any more, however that one ended (SIGKILL).
+
+    So all that belongs together ends as if its supervisor had been told to, the watchdog too: it finishes what it
+    switches off just then, and else the machines keep their last set points. One that stayed would be a protection that
+    nobody sees, starts again or ends. Who wants the site off when all the rest is gone runs a watchdog that is nobody's
+    child, as a service or on another machine.
+    """
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=look, name="parent", daemon=True).start()
+
+
+def parent() -> int:
+    """The number of the process that keeps this one, or else of the one that started it."""
+    return int(os.environ.get(PARENT) or os.getppid())
 
 
 class Ending:

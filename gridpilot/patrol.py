@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -26,17 +25,16 @@ class Looker(Protocol):
 L = TypeVar("L", bound=Looker)
 
 
-def patrol(start: Callable[[], L], poll_s: float, log: logging.Logger, *, exit_with_parent: bool) -> L | None:
-    """Look each `poll_s` until SIGTERM or SIGINT, or until the starting process is gone; who looked is returned to be
-    closed, None where `start` never came to one.
+def patrol(start: Callable[[], L], poll_s: float, log: logging.Logger) -> L | None:
+    """Look each `poll_s` until SIGTERM or SIGINT; who looked is returned to be closed, None where `start` never came to
+    one.
 
     After trouble, of `start` or of a look, ever more seldom, up to LONGEST_S; each new one is logged once.
     """
     ending = Ending()
-    parent = os.getppid() if exit_with_parent else None
     looker: L | None = None
     failures, said = 0, ""
-    while not ending.asked and (parent is None or os.getppid() == parent):
+    while not ending.asked:
         faulthandler.dump_traceback_later(HANG_S, exit=True)
         try:
             looker = looker or start()

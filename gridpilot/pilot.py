@@ -25,7 +25,7 @@ from gridpilot.config import Settings
 from gridpilot.cycle import CycleResult, Engine, open_engine, run_cycle
 from gridpilot.dispatch import emergency, override, reconcile, stopfile
 from gridpilot.domain import SiteState
-from gridpilot.ending import Ending
+from gridpilot.ending import Ending, over
 from gridpilot.errors import GatewayError, GridPilotError, LeaseHeld, LedgerError, SafetyError, SourceError
 from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
@@ -73,8 +73,8 @@ class _Left(BaseException):
     """A cycle did not end in time after SIGTERM. No Exception: nothing on the way may hold it up."""
 
 
-def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
-    """Run until SIGTERM or SIGINT (exit code 0), or until the starting process is gone.
+def run_pilot(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT (exit code 0).
 
     On a signal the cycle that runs may end; one that does not within `STOP_S` is left, and the next start settles
     what it had sent.
@@ -83,19 +83,19 @@ def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
 
     def limit() -> None:
         nonlocal due
-        due = min(due, time.monotonic() + STOP_S)
-        signal.setitimer(signal.ITIMER_REAL, STOP_S, STOP_S)
+        if due == math.inf:  # the first of several counts
+            due = time.monotonic() + STOP_S
+            signal.setitimer(signal.ITIMER_REAL, STOP_S, STOP_S)
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
         raise _Left
 
-    parent = os.getppid() if exit_with_parent else None
     with Ledger.open(settings.database_url()) as ledger:
         signal.signal(signal.SIGALRM, on_alarm)
         ending = Ending(limit)
         pilot = Pilot(settings, ledger)
         try:
-            while not ending.asked and (parent is None or os.getppid() == parent):
+            while not ending.asked:
                 faulthandler.dump_traceback_later(HANG_S, exit=True)
                 pilot.tick(datetime.now(UTC))
                 ending.wait(TICK_S)
@@ -103,6 +103,7 @@ def run_pilot(settings: Settings, *, exit_with_parent: bool = False) -> None:
         except _Left:
             _leave(pilot, in_time=time.monotonic() < due + 0.5)
         finally:
+            over()
             signal.setitimer(signal.ITIMER_REAL, 0.0)  # an alarm on the way out would kill the process
             faulthandler.cancel_dump_traceback_later()
             pilot.end_fits()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gridpilot.ending import Ending
+from gridpilot.ending import PARENT, Ending
 from gridpilot.errors import ConfigError, GridPilotError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class _Kept:
 
     def _begin(self, now: float) -> None:
         path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-        environment = {**os.environ, **self.program.environment, "PYTHONPATH": path}
+        environment = {**os.environ, **self.program.environment, "PYTHONPATH": path, PARENT: str(os.getpid())}
         self._process = subprocess.Popen(list(self.program.command), env=environment)  # noqa: S603 - our own command
         self._started = self._looked = now
         log.info("%s started, process %d", self.program.name, self._process.pid)

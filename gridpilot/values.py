@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,16 @@ YEARS = "the years 1970 to 2199"
 def usable(moment: datetime) -> bool:
     """Whether an aware time is of the years in which prices are taken: what is computed around it is a time, too."""
     return EARLIEST <= moment < LATEST
+
+
+def run_on(moment: datetime, elapsed: timedelta, speed: float) -> datetime:
+    """What a clock that showed an aware `moment` shows after `elapsed` at `speed`; at the end of the usable years it
+    stands still, however far away ours has been set."""
+    try:
+        shown = moment + elapsed * speed
+    except OverflowError:
+        shown = LATEST if elapsed > timedelta(0) else EARLIEST
+    return min(max(shown, EARLIEST), LATEST - timedelta(seconds=1))
 
 
 def written_plainly(text: str) -> bool:

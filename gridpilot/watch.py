@@ -129,8 +129,8 @@ def check(settings: Settings) -> None:
             raise GridPilotError("no watch has looked for some time: start one")
 
 
-def run_watch(settings: Settings, *, exit_with_parent: bool = False) -> None:
-    """Look every two seconds until SIGTERM or SIGINT (exit code 0), or until the starting process is gone.
+def run_watch(settings: Settings) -> None:
+    """Look every two seconds until SIGTERM or SIGINT (exit code 0).
 
     A ledger that is away is tried again, ever more seldom, up to twice a minute. ConfigError for a receiver that cannot
     be used.
@@ -140,7 +140,7 @@ def run_watch(settings: Settings, *, exit_with_parent: bool = False) -> None:
     def start() -> Watch:
         return Watch(settings, Ledger.open(settings.database_url()))
 
-    watch = patrol(start, POLL_S, log, exit_with_parent=exit_with_parent)
+    watch = patrol(start, POLL_S, log)
     if watch is not None:
         watch.close()
         watch.ledger.close()

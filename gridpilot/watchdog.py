@@ -239,8 +239,8 @@ def check(settings: Settings, what: str) -> None:
         raise GridPilotError(said)
 
 
-def run_watchdog(settings: Settings, *, exit_with_parent: bool = False, grace_s: float = GRACE_S) -> None:
-    """Look twice a second until SIGTERM or SIGINT (exit code 0), or until the starting process is gone.
+def run_watchdog(settings: Settings, *, grace_s: float = GRACE_S) -> None:
+    """Look twice a second until SIGTERM or SIGINT (exit code 0).
 
     A ledger or an API that is down is tried again, ever more seldom, up to twice a minute.
     """
@@ -248,6 +248,6 @@ def run_watchdog(settings: Settings, *, exit_with_parent: bool = False, grace_s:
     def start() -> Watchdog:
         return Watchdog(settings, Ledger.open(settings.database_url()), grace_s=grace_s)
 
-    dog = patrol(start, POLL_S, log, exit_with_parent=exit_with_parent)
+    dog = patrol(start, POLL_S, log)
     if dog is not None:
         dog.ledger.close()

@@ -22,6 +22,7 @@ from gridpilot.dispatch.simulator import Faults, SimulatedGateway
 from gridpilot.dispatch.way import open_gateway
 from gridpilot.errors import DataError
 from gridpilot.ledger.store import Ledger
+from gridpilot.mara_server import MaraServer
 from gridpilot.monitor.health import PilotState
 
 pytestmark = pytest.mark.slow  # whole pilots, pages, ledgers or processes: not in `make quick`
@@ -209,9 +210,13 @@ def test_texts__figures_for_people__have_units_and_few_digits(
         said(capsys, "curtail", "--percent", "25"),
     ]
     assert [re.findall(r"\d\.\d{5,}|\d{5,}\.\d", text) for text in seen] == [[]] * len(seen)
-    assert re.search(r"CVaR 0.95: -?[\d,]+ \$ ", seen[0])
-    assert re.search(r"VaR 0.95 +[\d,]+ \$", seen[1])
-    assert re.search(r"optimal by .*: -?[\d,.]+ \$ over 144 steps of 3,600 s", seen[2])
+    assert [text for text in seen if "$" in text] == []
+    assert re.search(r"clears at \d+\.\d\d USD/MWh\n", seen[0])
+    assert re.search(r"CVaR 0.95: -?[\d,]+ USD ", seen[0])
+    assert re.search(r"VaR 0.95 +[\d,]+ USD", seen[1])
+    assert re.search(r"optimal by .*: -?[\d,.]+ USD over 144 steps of 3,600 s", seen[2])
+    assert seen[2].splitlines()[1].split()[4] == "USD/MWh"
+    assert "clears at 200.00 USD/MWh, welfare 170.00 USD/h" in seen[3] and " USD/h\n" in seen[3].partition("pays")[2]
     assert seen[3].count("pays") == 2 and seen[3].count("acme") == 2  # one payment for both services of one bidder
     assert seen[4] == (
         "from now on: 3 hydro stand still; the hottest machine is 30 C hotter; the battery's sensor is lost\n"
@@ -219,6 +224,19 @@ def test_texts__figures_for_people__have_units_and_few_digits(
     assert said(capsys, "simulate") == "from now on: no faults\n"
     assert re.fullmatch(r"ok: \d+ entries, numbers 1 to \d+\nnewest    [0-9a-f]{64}\n", said(capsys, "verify-ledger"))
     assert said(capsys, "prune-ledger", "--keep-days", "2") == "no entry is as old as that\n"
+
+
+def test_cycle__index_prices__no_money_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MaraServer(api_key="cli-test") as mara:
+        monkeypatch.setenv("GRIDPILOT_MARA_URL", mara.url)
+        monkeypatch.setenv("GRIDPILOT_MARA_API_KEY", "cli-test")
+        told = said(capsys, "cycle", "--source", "mara")
+    cleared = re.search(r"clears at ([\d.]+) index/W\n", told)
+    assert cleared and 0.0 <= float(cleared[1]) < 100.0
+    assert re.search(r"CVaR 0.95: -?[\d,.]+ index ", told)
+    assert "USD" not in told
 
 
 def test_cycle__prices_of_another_source_than_the_ledgers__one_clear_warning(

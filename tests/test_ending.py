@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from gridpilot.ledger.store import Ledger
+from tests.browser.harness.server import free_port
+from tests.fault.rig import environment, until
+
 ROOT = Path(__file__).parents[1]
 
 # its parent signals it again and again, at any point of a wait (a thread could not: it runs only where this one sleeps)
@@ -77,6 +81,37 @@ def test_command__signalled_while_it_imports__ends_quietly(
     (tmp_path / "platformdirs.py").write_text(SLOW)
     done = _signalled(words, number, "imports\n", {"PYTHONPATH": str(tmp_path)})
     assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pilot", "watchdog", "watch", "demo"])
+def test_command__signalled_again_and_again_until_it_is_gone__exit_code_0(name: str, tmp_path: Path) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        env = {**environment(ledger, replay_speed="0"), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+        port = ["--port", str(free_port())] if name == "demo" else []
+        at_work = {
+            "pilot": ledger.heartbeat,
+            "watchdog": lambda: ledger.get_state("watchdog_seen").value,
+            "watch": lambda: ledger.get_state("watch").value,
+            "demo": lambda: list(tmp_path.glob("gridpilot-demo-*/demo.db")),
+        }[name]
+        command = [sys.executable, "-m", "gridpilot", name, *port]
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, text=True, cwd=ROOT, env=env, **pipes) as process:
+            try:
+                until(at_work, f"the {name} to be at work")
+                over = time.monotonic() + 20.0
+                while process.poll() is None and time.monotonic() < over:
+                    process.terminate()
+                    time.sleep(0.005)
+                    process.send_signal(signal.SIGINT)
+                    time.sleep(0.005)
+            finally:
+                process.kill()
+            assert process.stderr is not None
+            assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 0
+    assert list(tmp_path.glob("gridpilot-demo-*")) == []
 
 
 @pytest.mark.slow

@@ -109,6 +109,9 @@ HEX = "0x" + "f" * 6000
 MACHINE = '[[machines]]\ntype = "x"\ncount = 1\npower_w = 1000\nrate = 1\nproduct = "hash"\n'
 JOB = '[[jobs]]\nname = "j"\nenergy_kwh = 1\nmax_kw = 1\nvalue_usd_per_kwh = 1\ndeadline = '
 EVENT = '[[curtailments]]\nname = "peak"\nat = "17:00"\nhours = 1\npercent = 20\n'
+DAILY = (
+    '[[jobs]]\nname = "training"\nenergy_kwh = 400\nmax_kw = 100\nvalue_usd_per_kwh = 0.5\ndaily_deadline = "18:00"\n'
+)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +156,10 @@ EVENT = '[[curtailments]]\nname = "peak"\nat = "17:00"\nhours = 1\npercent = 20\
         *(
             (EVENT.replace("17:00", at), f"curtailment peak: at is '{at}', expected HH:MM")
             for at in ("17", "T17", "17:00:30.5", "17:00+05:00", "24:00", "7:30")
+        ),
+        *(
+            (DAILY.replace("18:00", at), f"job training: daily_deadline is '{at}', expected HH:MM")
+            for at in ("17", "24:00", "7:30", "07:5", " 07:30")
         ),
     ],
 )

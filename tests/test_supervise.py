@@ -9,19 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import requests
 
 from gridpilot import supervise
+from gridpilot.ending import PARENT
 from gridpilot.errors import ConfigError
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import AUTO, PilotState
 from gridpilot.monitor.latch import Latch
 from gridpilot.supervise import Fenced, Program, Supervisor, engine
 from tests.browser.harness.server import free_port
+from tests.browser.harness.session import Session
 from tests.fault.rig import environment, now, until
 
 pytestmark = pytest.mark.slow
@@ -162,6 +164,52 @@ def test_up__console_pilot_and_watchdog_by_one_command_and_one_signal_ends_them(
         assert (status, time.monotonic() - began < 10.0) == (0, True)
         assert ledger.lease_holder("pilot", now()) is None
         assert not answers(port)
+
+
+def test_up__killed__all_that_it_keeps_ends_as_when_it_is_told_to(tmp_path: Path) -> None:
+    port = free_port()
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        command = [sys.executable, "-m", "gridpilot", "up", "--port", str(port)]
+        env = environment(ledger, replay_speed="0")
+        with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL) as up:
+            try:
+                until(ledger.heartbeat, "the first good cycle")
+                until(lambda: ledger.get_state("watchdog_seen").value, "the watchdog")
+                until(lambda: ledger.get_state("watch").value, "the watch")
+                until(lambda: answers(port), "the console")
+                kept = children(up.pid)
+                with Session.open(f"http://127.0.0.1:{port}") as session:
+                    session.load()
+                    up.kill()
+                    killed = time.monotonic()
+                    until(lambda: all(gone(pid) for pid in kept), "the end of all")
+                print(f"killed to the end of all {time.monotonic() - killed:.2f} s")
+            finally:
+                up.kill()
+        assert len(kept) == 4
+        assert not answers(port)
+        assert ledger.lease_holder("pilot", now()) is None  # given back: it was not killed
+        assert ledger.verify().ok
+
+
+@pytest.mark.parametrize("name", ["pilot", "watchdog", "watch"])
+def test_engine__supervisor_gone_before_it_could_be_looked_for__ends(tmp_path: Path, name: str) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        env = environment(ledger, replay_speed="0")
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as short:
+        short.wait()
+    command = [sys.executable, "-m", "gridpilot", name, "--exit-with-parent"]
+    ended = subprocess.run(command, cwd=tmp_path, env={**env, PARENT: str(short.pid)}, timeout=20, check=False)
+    assert ended.returncode == 0
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def answers(port: int) -> bool:

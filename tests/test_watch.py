@@ -18,7 +18,10 @@ from gridpilot import views
 from gridpilot.config import Settings
 from gridpilot.cycle import open_engine, run_cycle
 from gridpilot.dispatch import reconcile
+from gridpilot.domain import DataFlag
 from gridpilot.errors import GridPilotError
+from gridpilot.forecast.models import MODELS, Forecaster
+from gridpilot.forecast.refit import Refitter
 from gridpilot.ledger.store import Ledger
 from gridpilot.market.replay import ReplaySource
 from gridpilot.monitor import alarms, conditions
@@ -59,6 +62,19 @@ def decided(recorded: Path, tmp_path: Path) -> Iterator[Ledger]:
         shutil.copy(file, tmp_path / file.name)
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
         yield opened
+
+
+def next_hour(ledger: Ledger, refitter: Refitter | None = None) -> tuple[DataFlag, ...]:
+    """The next decision of the replay; its flags."""
+    engine = open_engine(Settings(source="replay"), ledger)
+    engine.site, engine.refitter = replace(engine.site, jobs=()), refitter
+    source, state = engine.source, PilotState.load(ledger)
+    assert isinstance(source, ReplaySource) and state.clock is not None
+    source.clock = state.clock.stepped(T0).with_speed(T0, 0.0)
+    flags = run_cycle(engine, T0).flags
+    engine.control.follow(source.present(T0) + timedelta(seconds=15), token=None)
+    replace(state, clock=source.clock).save(ledger)
+    return flags
 
 
 def looked(watch: Watch, *seconds: float) -> list[tuple[str, str]]:
@@ -154,6 +170,29 @@ def test_tick__something_that_happened_once__raised_and_stays_until_seen(decided
     again = Watch(Settings(), decided)
     watch.close()
     assert looked(again, 70) == [], "a watch that starts anew tells nothing twice"
+
+
+def test_tick__a_model_less__no_alarm_but_one_where_the_ensemble_cannot_be_fitted(
+    decided: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Forecaster:
+        raise RuntimeError("it fails")
+
+    watch = Watch(Settings(), decided)
+    with monkeypatch.context() as patch:
+        patch.setitem(MODELS, "broken", broken)
+        said = next_hour(decided)
+    assert [flag.severity for flag in said if flag.code == "MODEL_SKIPPED"] == ["info", "info"]
+    assert looked(watch, 0, 2) == []
+    refitter = Refitter()
+    refitter.trouble = "BrokenProcessPool: the worker was killed"
+    next_hour(decided, refitter)
+    assert looked(watch, 4) == [("MODEL_SKIPPED", "raised")]
+    (alarm,) = alarms.listed(decided)
+    assert "the worker was killed" in alarm.message and "memory" in alarm.advice
+    next_hour(decided)
+    assert looked(watch, 6, 6 + alarms.CLEAR_S) == [("MODEL_SKIPPED", "returned")]
+    assert alarms.listed(decided) == [], "a warning that nobody has seen goes by itself"
 
 
 def test_tick__slow_cycles__names_the_stage_that_takes_the_time(decided: Ledger) -> None:

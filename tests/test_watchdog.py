@@ -263,7 +263,7 @@ def test_patrol__what_nobody_expected_is_raised__looked_again_and_logged(caplog:
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     try:
-        patrol(Odd, 0.01, logging.getLogger("odd"), exit_with_parent=False)
+        patrol(Odd, 0.01, logging.getLogger("odd"))
     finally:
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGINT, before[1])

@@ -186,9 +186,9 @@ def admit(book: Book, supply: Supply) -> tuple[Bools, list[Refused]]:
         if zero[i]:
             reason = NOTHING
         elif negative[i]:
-            reason = f"bids {book.price[i]:g} $/kWh: below zero"
+            reason = f"bids {book.price[i]:g} per kWh: below zero"
         elif below[i]:
-            reason = f"bids {book.price[i]:.4g} $/kWh: below the reserve of {floor[i]:.4g}"
+            reason = f"bids {book.price[i]:.4g} per kWh: below the reserve of {floor[i]:.4g}"
         else:
             name = next(book.resources[k] for k in missing if book.uses[i, k] > 0.0)
             reason = f"uses {name}, of which nothing is for sale"

@@ -6,12 +6,12 @@ import argparse
 import contextlib
 import errno
 import os
-import signal
 import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
 
+from gridpilot import ending
 from gridpilot.cli import options
 from gridpilot.cli.options import Command
 from gridpilot.config import load_settings
@@ -21,10 +21,10 @@ from gridpilot.errors import InputError
 def add(command: Command) -> None:
     """Add them to the command line."""
     sub = command("pilot", _pilot, "run a cycle each interval until stopped", str)
-    sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+    _kept(sub)
 
     sub = command("watchdog", _watchdog, "switch the site off when the pilot is silent", str)
-    sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+    _kept(sub)
     sub.add_argument(
         "--grace",
         type=options.from_zero,
@@ -35,7 +35,7 @@ def add(command: Command) -> None:
     sub.add_argument("--check", choices=("pilot", "watchdog"), help="say whether it is well, and end")
 
     sub = command("watch", _watch, "keep the alarms and tell them outside", str)
-    sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+    _kept(sub)
     sub.add_argument("--check", action="store_true", help="say whether a watch is at work, and end")
 
     sub = command("up", _up, "console, pilot, watchdog and watch together, until stopped", str)
@@ -54,10 +54,21 @@ def add(command: Command) -> None:
     )
 
 
+def _kept(sub: argparse.ArgumentParser) -> None:
+    """Of a process that another one may keep."""
+    sub.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+
+
+def _follow(args: argparse.Namespace) -> None:
+    if args.exit_with_parent:
+        ending.end_with(ending.parent())
+
+
 def _pilot(args: argparse.Namespace) -> None:
     from gridpilot.pilot import run_pilot
 
-    run_pilot(load_settings(), exit_with_parent=args.exit_with_parent)
+    _follow(args)
+    run_pilot(load_settings())
 
 
 def _watchdog(args: argparse.Namespace) -> None:
@@ -67,7 +78,8 @@ def _watchdog(args: argparse.Namespace) -> None:
         check(load_settings(), args.check)
         options.tell(f"{args.check}: at work\n")
         return
-    run_watchdog(load_settings(), exit_with_parent=args.exit_with_parent, grace_s=args.grace)
+    _follow(args)
+    run_watchdog(load_settings(), grace_s=args.grace)
 
 
 def _watch(args: argparse.Namespace) -> None:
@@ -77,7 +89,8 @@ def _watch(args: argparse.Namespace) -> None:
         check(load_settings())
         options.tell("watch: at work\n")
         return
-    run_watch(load_settings(), exit_with_parent=args.exit_with_parent)
+    _follow(args)
+    run_watch(load_settings())
 
 
 def _up(args: argparse.Namespace) -> None:
@@ -95,8 +108,7 @@ def _demo(args: argparse.Namespace) -> None:
     from gridpilot import demo, supervise
 
     console = supervise.console(args.port)  # what is in its way is said before the recording
-    for number in (signal.SIGTERM, signal.SIGINT):  # end the recording, too, and delete the folder
-        signal.signal(number, signal.default_int_handler)
+    ending.interrupt_once()  # either ends the recording, too, and deletes the folder
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="gridpilot-demo-") as folder:
         os.environ |= demo.environment(Path(folder))
         chapters = demo.record(load_settings(), _recording)

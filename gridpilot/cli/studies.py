@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gridpilot import report
+from gridpilot import ending, report
 from gridpilot.cli import options, texts
 from gridpilot.cli.options import Command, Result
 from gridpilot.config import DATA, Settings, load_settings, load_site
@@ -129,7 +129,11 @@ def _auction_options(sub: argparse.ArgumentParser) -> None:
         "--capacity-kw", type=options.number, required=True, metavar="KW", help="power that is for sale (required)"
     )
     sub.add_argument(
-        "--reserve", type=options.number, default=0.0, metavar="P", help="nothing is sold below it, $/kWh (default: 0)"
+        "--reserve",
+        type=options.number,
+        default=0.0,
+        metavar="P",
+        help="none is sold below it, USD/kWh (default: 0)",
     )
     for name, metavar, told in (
         ("--resource", "NAME=X", "capacity of another resource that bids use"),
@@ -189,6 +193,7 @@ def _cycle(args: argparse.Namespace) -> Result:
         result = one_cycle(settings, datetime.now(UTC), dry_run=args.dry_run)
     except DataError as error:  # what a server says is no input of a person's
         raise error if own_file(settings.source) else SourceError(str(error)) from None
+    args.text = partial(texts.cycle, units=result.units)
     body = result.to_json()
     if before is not None and before.source != result.source:
         said = (
@@ -314,8 +319,8 @@ def _progress(file: Path | None = None) -> Iterator[Callable[[str, float], None]
     """A bar on the terminal's stderr; none where there is no terminal. `file` gets `share name` at each step."""
     from tqdm import tqdm
 
-    parent = os.getppid()
-
+    if file is not None:
+        ending.end_with(ending.parent())
     with tqdm(total=1.0, disable=None, leave=False, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}") as bar:
 
         def told(name: str, share: float) -> None:
@@ -323,9 +328,7 @@ def _progress(file: Path | None = None) -> Iterator[Callable[[str, float], None]
             bar.n = share
             bar.refresh()
             if file is not None:
-                file.write_text(f"{share:.4f} {name}")
-                if os.getppid() != parent:
-                    raise InputError("the process that asked for this is gone")
+                file.write_text(f"{share:.4f} {name}\n")
 
         yield told
 

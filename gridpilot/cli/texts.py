@@ -1,11 +1,12 @@
-"""Results for people: lines in place of JSON, with units and no more digits than anyone reads. `$` is the money of the
-prices: with MARA's index prices, the index.
-"""
+"""Results for people: lines in place of JSON, in the console's units and no more digits than anyone reads."""
 
 from __future__ import annotations
 
 from gridpilot.cli.options import Result
+from gridpilot.domain import Units
 from gridpilot.foreign import line, marked
+
+DOLLARS = Units()  # of prices and bids in files
 
 
 def visible(text: str) -> str:
@@ -13,25 +14,31 @@ def visible(text: str) -> str:
     return "\n".join(marked(row) for row in text.split("\n"))
 
 
-def money(value: float | None) -> str:
-    """Dollars: whole ones from a thousand on, else cents."""
+def money(value: float | None, unit: str = "USD") -> str:
+    """Whole ones from a thousand on, else cents."""
     if value is None:
         return "not known"
-    return f"{value:,.0f} $" if abs(value) >= 1000.0 else f"{value:,.2f} $"
+    return f"{value:,.0f} {unit}" if abs(value) >= 1000.0 else f"{value:,.2f} {unit}"
 
 
-def cycle(body: Result) -> str:
-    """A decision."""
+def power_price(usd_per_kwh: float, units: Units = DOLLARS) -> str:
+    """What site power costs, in the unit of the energy price."""
+    return f"{1000.0 * usd_per_kwh / units.energy_usd_per_mwh:,.2f} {units.energy}"
+
+
+def cycle(body: Result, units: Units = DOLLARS) -> str:
+    """A decision, in the units of its price source."""
     plan, dispatch, risk, timings = body["plan"], body["dispatch"], body["risk"], body["timings_ms"]
+    cvar = money(risk["cvar"], units.money)
     machines = ", ".join(f"{n} {line(name)}" for name, n in dispatch["machines"].items())
     hours = len(plan["timestamp"]) * plan["step_s"] / 3600.0
     lines = [
         f"{body['cycle_id']}  {body['source']} at {body['at']}",
-        f"plan      {plan['status']} by {plan['method']}: {money(plan['objective_usd'])} over {hours:g} h",
+        f"plan      {plan['status']} by {plan['method']}: {money(plan['objective_usd'], units.money)} over {hours:g} h",
         f"dispatch  {dispatch['status']}: {machines}; battery {dispatch['battery_kw']:+,.0f} kW (charging +); "
         f"{dispatch['total_power_kw']:,.0f} kW in all",
-        f"auction   clears at {body['auction']['clearing_price']:.4f} $/kWh",
-        f"risk      CVaR {risk['alpha']:.4g}: {money(risk['cvar'])} ({risk['status']}); a loss is positive",
+        f"auction   clears at {power_price(body['auction']['clearing_price'], units)}",
+        f"risk      CVaR {risk['alpha']:.4g}: {cvar} ({risk['status']}); a loss is positive",
         "timings   " + ", ".join(f"{name} {ms:,.0f} ms" for name, ms in timings.items()),
     ]
     lines += [f"{flag['severity']:<9} {line(flag['message'])}" for flag in body["flags"]]
@@ -157,7 +164,7 @@ def plan(body: Result) -> str:
         body["import_kw"], body["export_kw"], strict=True,
     )  # fmt: skip
     span = f"{len(body['timestamp']):,} steps of {body['step_s']:,} s"
-    heads = ("$/MWh", "charge", "disch.", "SOC end", "import", "export")
+    heads = ("USD/MWh", "charge", "disch.", "SOC end", "import", "export")
     return "\n".join(
         [
             f"{body['status']} by {body['method']}: {money(body['objective_usd'])} over {span}, "
@@ -181,14 +188,14 @@ def auction(body: Result) -> str:
     audits = [body["audit"]] if "audit" in body else []
     paid = {p["bidder"]: p["usd_per_h"] for p in body["payments"]}
     return "\n".join(
-        [f"{body['method']}: clears at {body['clearing_price']:.4g} $/kWh, welfare {body['welfare']:,.2f} $/h"]
+        [f"{body['method']}: clears at {power_price(body['clearing_price'])}, welfare {body['welfare']:,.2f} USD/h"]
         + [
             f"{line(a['bidder']):<20} {line(a['service']):<12} {a['kw']:10,.2f} kW  "
-            + (f"pays {paid.pop(a['bidder']):10,.4f} $/h" if a["bidder"] in paid else "").rstrip()
+            + (f"pays {paid.pop(a['bidder']):10,.4f} USD/h" if a["bidder"] in paid else "").rstrip()
             for a in body["allocation"]
         ]
         + [f"refused {line(r['bidder'])}: {line(r['reason'])}" for r in body["rejected"]]
-        + [f"audit: {a['tried']} lies tried, best gain {a['best_gain_usd_per_h']:.6g} $/h" for a in audits]
+        + [f"audit: {a['tried']} lies tried, best gain {a['best_gain_usd_per_h']:.6g} USD/h" for a in audits]
     )
 
 

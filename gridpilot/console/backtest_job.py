@@ -7,19 +7,20 @@ the page of the one that was ended says so.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import streamlit as st
 
 from gridpilot import views
 from gridpilot.console import backtest_parts
+from gridpilot.ending import PARENT
 
 KEPT: Final = 8
 
@@ -40,10 +41,10 @@ class Asked:
         knowing = backtest_parts.INFORMATION.get(self.information, self.information)
         return ", ".join(filter(None, (self.site, f"{self.days} days", by, knowing)))
 
-    def command(self, folder: Path) -> list[str]:
-        """The command line that does it."""
+    def command(self, progress: IO[bytes]) -> list[str]:
+        """The command line that does it, for a process that inherits the file."""
         words = ["backtest", "--json", "--days", str(self.days), "--forecaster", self.forecaster]
-        words += ["--information", self.information, "--progress", str(folder / "progress")]
+        words += ["--information", self.information, "--progress", f"/dev/fd/{progress.fileno()}"]
         return [sys.executable, "-m", "gridpilot", *words]
 
 
@@ -51,17 +52,20 @@ class Job:
     """One backtest: `share` done, `doing` what, and in the end a `result` or the `trouble`, one line."""
 
     def __init__(self, asked: Asked) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="gridpilot-backtest-")
-        self._path = Path(self._folder.name)
+        # Files without a name: nothing of them is left, whoever is killed.
+        self._out, self._err, self._progress = (tempfile.TemporaryFile() for _ in range(3))  # noqa: SIM115 - closed in `_close`
         self._began = time.monotonic()
         self._lock = threading.Lock()  # of the sessions that look at the same one
         self.asked = asked
         self.result: dict[str, Any] | None = None
         self.trouble = ""
-        with (self._path / "out").open("wb") as out, (self._path / "err").open("wb") as err:
-            self._process = subprocess.Popen(  # noqa: S603  # our own
-                asked.command(self._path), stdout=out, stderr=err, env=views.environment()
-            )
+        self._process = subprocess.Popen(  # noqa: S603  # our own
+            asked.command(self._progress),
+            stdout=self._out,
+            stderr=self._err,
+            pass_fds=[self._progress.fileno()],
+            env={**views.environment(), PARENT: str(os.getpid())},
+        )
 
     @property
     def running(self) -> bool:
@@ -72,11 +76,11 @@ class Job:
                 return True
             if self.result is None and not self.trouble:
                 if code == 0:
-                    self.result = json.loads((self._path / "out").read_text())
+                    self.result = json.loads(_read(self._out))
                 else:
-                    said = (self._path / "err").read_text().strip().splitlines()
+                    said = _read(self._err).strip().splitlines()
                     self.trouble = said[-1].removeprefix("gridpilot: ") if said else f"it ended with exit code {code}"
-                self._folder.cleanup()
+                self._close()
             return False
 
     @property
@@ -87,9 +91,9 @@ class Job:
     def progress(self) -> tuple[float, str]:
         """The share that is done, and of what."""
         try:
-            share, _, doing = (self._path / "progress").read_text().partition(" ")
+            share, _, doing = _read(self._progress).splitlines()[-1].partition(" ")
             return min(1.0, max(0.0, float(share))), doing
-        except (OSError, ValueError):  # not written yet, or just being written
+        except (IndexError, ValueError):  # not written yet, just being written, or over
             return 0.0, "starting"
 
     def stop(self, why: str) -> None:
@@ -99,7 +103,16 @@ class Job:
                 self._process.terminate()
                 self._process.wait(timeout=10.0)
                 self.trouble = why
-                self._folder.cleanup()
+                self._close()
+
+    def _close(self) -> None:
+        for file in (self._out, self._err, self._progress):
+            file.close()
+
+
+def _read(file: IO[bytes]) -> str:
+    """All of it, wherever the process that writes it is."""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode()
 
 
 class Jobs:

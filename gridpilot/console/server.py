@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from gridpilot import supervise
 from gridpilot.config import load_settings
+from gridpilot.ending import PARENT, end_with, parent
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,12 @@ Asgi = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Sen
 def engine() -> supervise.Supervisor:
     """Keeps pilot and watchdog beside this server; nothing where GRIDPILOT_NO_PILOT is set."""
     return supervise.Supervisor(() if os.environ.get("GRIDPILOT_NO_PILOT") else supervise.engine())
+
+
+def follow() -> None:
+    """End with the supervisor that keeps this server, where one does."""
+    if PARENT in os.environ:
+        end_with(parent())
 
 
 def greeting(port: int) -> str:
@@ -141,6 +148,18 @@ def see_through() -> None:
 
     whole.sees_through = True  # type: ignore[attr-defined]
     SafeSessionState.on_script_will_rerun = whole  # type: ignore[method-assign]
+
+
+def ask_nobody() -> None:
+    """Whose address this machine has outside is not asked for.
+
+    Streamlit asks a server of Amazon's before it refuses a stream of another origin, for a second or two in which it
+    serves nobody, in case the origin is that address. Who comes by it has it in the Host header, and is let in by that;
+    other names stand in `server.corsAllowedOrigins`.
+    """
+    from streamlit import net_util
+
+    net_util.get_external_ip = lambda: None
 
 
 # --- warm-up -------------------------------------------------------------------------------

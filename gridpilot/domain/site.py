@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
-from gridpilot.domain.check import finite, require, twice
+from gridpilot.domain.check import clock, finite, require, twice
 from gridpilot.domain.contracts import (
     AuctionTerms,
     CurtailmentTerms,
@@ -22,7 +22,6 @@ from gridpilot.domain.contracts import (
     Simulation,
     StressCase,
 )
-from gridpilot.errors import DataError
 from gridpilot.values import Array
 
 OWN_NAMES = ("battery", "cooling", "grid")  # with which the site stands beside its loads in the auction
@@ -161,10 +160,8 @@ class Job:
         require(one, f"job {self.name}: give either deadline or daily_deadline")
         require(self.deadline is None or self.deadline.tzinfo is not None, f"job {self.name}: deadline has no zone")
         if self.daily_deadline:
-            try:
-                datetime.strptime(self.daily_deadline, "%H:%M")
-            except ValueError:
-                raise DataError(f"job {self.name}: daily_deadline is {self.daily_deadline!r}, expected HH:MM") from None
+            said = f"job {self.name}: daily_deadline is {self.daily_deadline!r}, expected HH:MM"
+            require(clock(self.daily_deadline), said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,8 +292,8 @@ def fit_quick(price: str, series: Series, horizon: int, origins: Index, models: 
                 checked(model.predict(series, horizon), (horizon,))
                 members[name], tried[name] = model, trial
         except MODEL_ERRORS as error:
-            text = f"{price} price: {name} left out: {error}"
-            flags.append(DataFlag("MODEL_SKIPPED", text, "warn", "forecast"))
+            text = f"{price} price: {name} left out: {error}"  # the others go on, and DRIFT tells if they do worse
+            flags.append(DataFlag("MODEL_SKIPPED", text, "info", "forecast"))
     if not tried:
         flags.append(
             DataFlag("FALLBACK", f"{price} price: no model gave a forecast: last value used", "alarm", "forecast")

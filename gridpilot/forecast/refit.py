@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
@@ -20,6 +19,7 @@ from multiprocessing import get_context
 import numpy as np
 
 from gridpilot.domain import DataFlag
+from gridpilot.ending import end_with
 from gridpilot.forecast import bands
 from gridpilot.forecast.dayahead import DayAhead, local_phase_s
 from gridpilot.forecast.days import Tick, day_table, silent
@@ -83,7 +83,7 @@ def fit_ensemble(series: Series, tick: Tick = silent) -> Fitted:
         fade=bands.FADE,
         reach=stack.reach,
         flags=tuple(
-            DataFlag("MODEL_SKIPPED", f"energy price: {name} left out of the ensemble: {why}", "warn", "forecast")
+            DataFlag("MODEL_SKIPPED", f"energy price: {name} left out of the ensemble: {why}", "info", "forecast")
             for name, why in stack.left_out.items()
         ),
         cpu_s=time.process_time() - began,
@@ -202,11 +202,4 @@ def _calm() -> None:
     threadpool_limits(1)
     with contextlib.suppress(OSError):
         os.nice(10)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with(os.getppid())

@@ -350,10 +350,11 @@ class Ledger:
         cycle_id: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        before: int | None = None,
         limit: int = 1000,
         newest_first: bool = True,
     ) -> list[Entry]:
-        """Entries of [since, until), at most `limit` of them counted from the newest (or the oldest)."""
+        """Entries of [since, until), numbered below `before`: at most `limit`, from the newest (or the oldest)."""
         table = schema.entries.c
         query = select(schema.entries).order_by(table.seq.desc() if newest_first else table.seq).limit(limit)
         if kind is not None:
@@ -364,6 +365,8 @@ class Ledger:
             query = query.where(table.at >= to_text(since))
         if until is not None:
             query = query.where(table.at < to_text(until))
+        if before is not None:
+            query = query.where(table.seq < before)
         return self._entries(query)
 
     def latest(self, kind: str) -> Entry | None:

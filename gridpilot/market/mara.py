@@ -19,7 +19,7 @@ from gridpilot.errors import ConfigError, DataError, Refused
 from gridpilot.market.http import Http, Policy, Reply, Stats
 from gridpilot.market.kept import Kept, future_flag, number, skew_flag
 from gridpilot.market.quality import Rows, known_at, plausibility, regularise
-from gridpilot.values import YEARS, as_array, as_times, iso, to_stamp, usable
+from gridpilot.values import YEARS, as_array, as_times, iso, run_on, to_stamp, usable
 
 MACHINE_KEYS = {
     "air": "air_miners",
@@ -49,7 +49,7 @@ class SimulatedClock:
 
     def at(self, wall: datetime) -> datetime:
         """Its time when our clock says `wall`."""
-        return self.shown + (wall - self.wall) * self.speed
+        return run_on(self.shown, wall - self.wall, self.speed)
 
 
 class MaraClient:

@@ -21,7 +21,7 @@ import numpy as np
 from gridpilot.config import DATA
 from gridpilot.domain import DataFlag, PriceHistory, Site, Units
 from gridpilot.errors import ConfigError, DataError, SourceError
-from gridpilot.values import Array, Times, as_array, as_times, iso, to_stamp, to_utc
+from gridpilot.values import Array, Times, as_array, as_times, iso, run_on, to_stamp, to_utc
 
 # Monday 24 June 2024, 14:00 in Amsterdam: power is cheap (26 EUR/MWh), six hours later the month's highest
 # price comes (203 EUR/MWh at 20:00), and the next day at 13:00 it is -20. So the first day shows it all:
@@ -54,7 +54,7 @@ class ReplayClock:
 
     def at(self, wall: datetime) -> datetime:
         """The replayed time when the wall clock says `wall`; never before the anchor."""
-        return self.replay + max(wall - self.wall, timedelta(0)) * self.speed
+        return run_on(self.replay, max(wall - self.wall, timedelta(0)), self.speed)
 
     def with_speed(self, wall: datetime, speed: float) -> ReplayClock:
         """The same replayed time now, and another speed from here on."""

@@ -47,12 +47,14 @@ class Past(Ledger):
         cycle_id: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        before: int | None = None,
         limit: int = 1000,
         newest_first: bool = True,
     ) -> list[Entry]:
         """Entries of [since, until) up to the moment."""
         end = self._end if until is None else min(until, self._end)
-        return super().entries(kind, cycle_id=cycle_id, since=since, until=end, limit=limit, newest_first=newest_first)
+        span: dict[str, Any] = {"since": since, "until": end, "before": before}
+        return super().entries(kind, cycle_id=cycle_id, **span, limit=limit, newest_first=newest_first)
 
     def cycle(self, cycle_id: str) -> dict[str, Entry]:
         """The newest entry of each kind in one cycle, as far as it had come."""
@@ -89,8 +91,7 @@ class Past(Ledger):
     def _entered(self, kind: str) -> list[Entry]:
         """Entries of a kind that carry another clock than the source's, by their place before the next decision."""
         after = self.whole.entries("inputs", since=self._end, limit=1, newest_first=False)
-        rows = self.whole.entries(kind, limit=MOST)
-        return [row for row in rows if not after or row.seq < after[0].seq]
+        return self.whole.entries(kind, before=after[0].seq if after else None, limit=MOST)
 
 
 def _row(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def risk_adjustment_factor(cvar_usd: float, cap_usd: float | None) -> float:
     At least FACTOR_FLOOR. Without a cap 1; with an unknown (NaN) CVaR FACTOR_UNKNOWN.
     """
     if cap_usd is not None and not 0.0 <= cap_usd < math.inf:
-        raise DataError(f"risk cap is {cap_usd} $: expected 0 or more")
+        raise DataError(f"risk cap is {cap_usd} USD: expected 0 or more")
     if math.isnan(cvar_usd):
         return FACTOR_UNKNOWN
     if cap_usd is None or cvar_usd <= cap_usd:

@@ -139,8 +139,8 @@ def test_F35_clear__zero_and_below_reserve__listed_with_the_reason() -> None:
     result = clear([Bid("a", "x", 0.0, 0.2), Bid("b", "x", 5.0, 0.01), Bid("c", "x", 5.0, -0.1)], 10.0, 0.05)
     assert dict(result.rejected) == {
         "a": "asks for 0 kW",
-        "b": "bids 0.01 $/kWh: below the reserve of 0.05",
-        "c": "bids -0.1 $/kWh: below zero",
+        "b": "bids 0.01 per kWh: below the reserve of 0.05",
+        "c": "bids -0.1 per kWh: below zero",
     }
 
 

@@ -93,14 +93,33 @@ def test_F59_stream__another_site_or_no_browser__refused(
     running: Server, host: str, origin: str, status: bytes
 ) -> None:
     port = int(running.url.rsplit(":", 1)[1])
-    came_from = f"Origin: {origin}:{port}\r\n" if "//" in origin else f"Origin: {origin}\r\n" if origin else ""
+    assert status_of_stream(f"{host}:{port}", f"{origin}:{port}" if "//" in origin else origin) == status
+
+
+def status_of_stream(host: str, origin: str) -> bytes:
+    """What a server on this machine answers to who opens its stream: 101, or that it is refused."""
+    came_from = f"Origin: {origin}\r\n" if origin else ""
     request = (
-        f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"{came_from}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", int(host.rsplit(":", 1)[1])), timeout=10) as connection:
         connection.sendall(request.encode())
-        assert connection.recv(100).split()[1] == status
+        return connection.recv(100).split()[1]
+
+
+def test_F59_stream__of_a_foreign_origin__refused_and_nobody_outside_is_asked(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as outside:  # as a proxy it would hear of any address that is asked for
+        outside.settimeout(0.5)
+        proxy = f"http://127.0.0.1:{outside.getsockname()[1]}"
+        env = {name: proxy for scheme in ("http", "https") for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")}
+        with serve(tmp_path, env={"GRIDPILOT_NO_PILOT": "1", "NO_PROXY": "", "no_proxy": "", **env}) as console:
+            host = console.url.removeprefix("http://")
+            assert status_of_stream(host, "http://evil.example") == b"403"
+            assert status_of_stream(host, "http://203.0.113.7:8501") == b"403"
+            assert status_of_stream(host, f"http://{host}") == b"101"
+            with pytest.raises(TimeoutError):
+                outside.accept()
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,7 @@ def test_forecast__failing_model_is_left_out_with_a_flag(how: str) -> None:
     skipped = [flag for flag in result.flags if flag.code == "MODEL_SKIPPED"]
     assert len(skipped) == 2  # energy and hash; the token price is constant
     assert all("broken left out" in flag.message and flag.stage == "forecast" for flag in skipped)
+    assert {flag.severity for flag in skipped} == {"info"}  # nothing for an operator to do
     assert same(result, forecast_prices(history(), 24))
 
 

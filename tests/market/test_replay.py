@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from gridpilot.config import DATA, load_site
 from gridpilot.domain import Site
 from gridpilot.errors import ConfigError, DataError
+from gridpilot.market.mara import SimulatedClock
 from gridpilot.market.replay import START, START_ERCOT, ReplayClock, ReplaySource
+from gridpilot.monitor.health import AUTO, PilotState
+from gridpilot.values import usable
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 SCRIPT = Path(__file__).parents[2] / "scripts" / "build_prices.py"
@@ -48,6 +51,24 @@ def test_clock__step_goes_to_the_next_interval_and_stands_there_at_speed_zero() 
     clock = ReplayClock(WALL, START + timedelta(minutes=17), 0.0).stepped(WALL)
     assert clock.at(WALL + timedelta(days=9)) == START + timedelta(hours=1)
     assert clock.stepped(WALL).at(WALL) == START + timedelta(hours=2)
+
+
+@given(days=st.integers(-50_000, 60_000), speed=st.floats(0, 86_400))
+@settings(deadline=None, max_examples=200)
+def test_clock__ours_set_to_any_day__shows_a_usable_time(days: int, speed: float) -> None:
+    clock, wall = ReplayClock(WALL, START, speed), WALL + timedelta(days=days)
+    assert clock.replay <= clock.at(wall)
+    assert usable(clock.at(wall)) and usable(clock.stepped(wall).at(wall))
+
+
+def test_clock__900_days_away_at_the_highest_speed__state_is_read_and_the_replay_stands_at_its_end(site: Site) -> None:
+    away = WALL + timedelta(days=900)
+    clock = ReplayClock(WALL, START, 3600.0)
+    assert usable(PilotState(AUTO, "", clock=clock).present(away))
+    source = replay(site, speed=3600.0)
+    assert source.present(away) == source.last
+    far = SimulatedClock(START, WALL, 100_000.0)
+    assert usable(far.at(away)) and usable(far.at(WALL - timedelta(days=900)))
 
 
 @given(seconds=st.integers(0, 10**7), speed=st.floats(0, 3600), later=st.integers(0, 10**6))

@@ -18,8 +18,10 @@ from gridpilot import operate, views
 from gridpilot.config import Settings
 from gridpilot.console import curtailment_panel
 from gridpilot.cycle import open_engine, run_cycle
-from gridpilot.dispatch import curtailment
+from gridpilot.dispatch import curtailment, override
+from gridpilot.dispatch.actor import local
 from gridpilot.dispatch.curtailment import Curtailment
+from gridpilot.dispatch.override import Command
 from gridpilot.errors import LedgerError
 from gridpilot.ledger.prune import prune
 from gridpilot.ledger.store import Ledger
@@ -270,6 +272,39 @@ def test_past__commands__as_they_stood_then(day: Path, tmp_path: Path, monkeypat
     assert [row["kind"] for row in Past(ledger, ends[-1]).commands()] == ["estop"]
     ledger.close()
     views.reset()
+
+
+def test_past__commands__many_came_later__none_of_those_is_read(
+    day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in day.parent.iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    with Ledger.open(f"sqlite:///{tmp_path / day.name}") as ledger:
+        first, *_, last = moments(ledger)
+        clock, who = PilotState.load(ledger).clock, local("anna")
+        assert clock is not None
+
+        def command(reason: str, at: datetime) -> None:
+            version = override.version(ledger)
+            given = Command(at, who.name, reason, "machines", {"hydro": 1}, at + timedelta(hours=1), version)
+            override.submit(ledger, given, who, wall=at)
+
+        command("before", last)
+        engine = open_engine(Settings(source="replay"), ledger)
+        assert isinstance(engine.source, ReplaySource)
+        wall = datetime.now(UTC)
+        engine.source.clock = clock.stepped(wall).with_speed(wall, 0.0)
+        run_cycle(engine, wall)
+        for n in range(10):
+            command(f"later {n}", engine.source.present(wall))
+        assert len(ledger.entries("command")) > 10
+        monkeypatch.setattr("gridpilot.monitor.past.MOST", 5)
+        assert [row["reason"] for row in Past(ledger, last).commands()] == ["before"]
+        assert Past(ledger, first).commands() == []
+        with ledger.reading() as connection:
+            asked = "SELECT * FROM entries WHERE kind = 'command' AND seq < 9 ORDER BY seq DESC LIMIT 5"
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}").all()
+        assert "USING INDEX entries_kind (kind=? AND seq<?)" in str(plan)
 
 
 def test_market__changed_later__is_the_one_of_then(at_ledger: Ledger, tmp_path: Path) -> None:

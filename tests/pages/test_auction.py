@@ -50,13 +50,13 @@ def test_unserved__who_asked_and_lacks_most_first__nobody_who_asked_for_nothing(
         ],
         "rejected": [
             {"bidder": "training", "reason": "asks for 0 kW"},
-            {"bidder": "cold-store", "reason": "bids 0.01 $/kWh: below the reserve of 0.05"},
+            {"bidder": "cold-store", "reason": "bids 0.01 per kWh: below the reserve of 0.05"},
             {"bidder": "late", "reason": "uses cranes, of which nothing is for sale"},
         ],
     }  # fmt: skip
     assert auction_parts.unserved(auction).replace("\u00a0", " ") == (
         "hydro got 60.0 kW of 210 kW; render-farm got 0.0 kW of 60.0 kW; cold-store got 0.0 kW of 40.0 kW "
-        "(bids 0.01 $/kWh: below the reserve of 0.05); late: uses cranes, of which nothing is for sale"
+        "(bids 0.01 per kWh: below the reserve of 0.05); late: uses cranes, of which nothing is for sale"
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
 from gridpilot import views
-from gridpilot.console import backtest_job, backtest_parts
+from gridpilot.console import backtest_job, backtest_parts, server
 from gridpilot.console.backtest_job import Asked, Jobs
 from gridpilot.monitor.revenue import Day
 from gridpilot.values import midnight
@@ -125,6 +129,37 @@ def test_jobs__a_new_one_ends_the_one_that_runs(full: OpenPage) -> None:
     while second.running and time.monotonic() < end:
         time.sleep(0.1)
     assert second.trouble.startswith("no model 'oracle'")
+
+
+CONSOLE = """
+import time
+from gridpilot.console.backtest_job import Asked, Job
+
+job = Job(Asked(365, "ensemble", "blind", "2024-01-01"))
+while not job.progress()[0] > 0.0:
+    assert job.running, job.trouble
+    time.sleep(0.02)
+print(job._process.pid, *job.progress(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_job__console_is_killed__ends_too_and_leaves_no_file(full: OpenPage, tmp_path: Path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    env = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(server.ROOT)}
+    command = [sys.executable, "-c", CONSOLE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as console:
+        assert console.stdout is not None
+        pid, share, *doing = console.stdout.readline().split()
+        console.kill()
+    assert 0.0 < float(share) <= 1.0 and doing
+    end = time.monotonic() + WAIT_S
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
+    assert list(folder.iterdir()) == []
 
 
 def test_backtest__another_one_is_asked_for__the_page_of_the_one_that_ended_says_so(full: OpenPage) -> None:
