@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gridpilot.explain import course, happened, money, stock, subject, tally, unkept, words
+from gridpilot.explain import course, happened, money, premise, stock, subject, tally, unkept, words
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
@@ -33,6 +33,7 @@ SUGGESTIONS = (
     "How old are the data, and is anything wrong?",
 )
 LONGEST_QUESTION = 2000
+DECIDES_NOTHING = ("when", "what-if", "unkept", "help")  # topics whose questions take nothing for granted
 SHORT = 4  # words: what is but a time ("yesterday at 20:00?") is about the site
 ANY = r"\w"  # a topic whose reply itself knows whether it has something to say
 
@@ -102,6 +103,9 @@ def answer(question: str, facts: Facts) -> Answer:
     if facts.at is None:
         return _pack("none", [Sentence(tell.NO_DECISION)])
     topic, said = _reply(facts, asked)
+    time = when(asked, facts.at)
+    if topic not in DECIDES_NOTHING and not isinstance(time, Unclear):
+        said = [*premise.deny(facts, asked, time), *said]
     if facts.stale and topic not in ("stale", "help", "unknown"):
         said = [tell.stale_sentence(facts), *said]
     return _pack(topic, said)
@@ -142,12 +146,12 @@ def _not_so(facts: Facts, asked: str) -> list[Sentence]:
     if "battery.power" not in facts:
         return []
     for verb, pattern in (("discharging", r"\bdischarg"), ("charging", r"\bcharg")):
-        if not has(pattern, asked):
-            continue
-        does, doubted = facts.number(f"battery.{verb}") >= 0.05, has(r"\bnot\b|n't\b", asked)
-        if does == doubted:
-            return [Sentence(f"It is {verb} now." if does else f"It is not {verb} now.", (f"battery.{verb}",))]
-        return [] if does else [Sentence(f"It is not {verb} now.", (f"battery.{verb}",))]
+        if has(pattern, asked):
+            does = facts.number(f"battery.{verb}") >= 0.05
+            told = f"It is {verb} now." if does else f"It is not {verb} now."
+            doubted = has(r"\bnot\b|n't\b", asked)
+            denied = has(r"\bwhy\b", asked) and does == doubted  # before anything else is said
+            return [] if denied or (does and not doubted) else [Sentence(told, (f"battery.{verb}",))]
     return []
 
 

@@ -40,7 +40,7 @@ QUESTIONS = [
     ),
     ("what's the status", "now", "immersion and air are off: power is at 96 USD/MWh"),
     ("WHY IS THE BATTERY HOLDING???", "battery", "(the plan discharges from 20:00)"),
-    ("why are we charging", "battery", "It is not charging now."),
+    ("why are we charging", "battery", "That is not so: the battery is at rest, at 41.2 %. Holding 412 kWh"),
     ("why isn't it discharging?", "battery", "It is not discharging now."),
     ("Why is air off?", "machine", "Air: 0 of 80 machines on; power is at 96 USD/MWh, break-even at 59.4 USD/MWh"),
     ("when will the immersion miners come back", "machine", "they return at 23:00"),
