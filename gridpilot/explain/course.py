@@ -13,7 +13,7 @@ from typing import Final
 
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts
-from gridpilot.explain.money import NOT_SETTLED, TOO_OLD
+from gridpilot.explain.money import NOT_SETTLED, TOO_OLD, prices
 from gridpilot.explain.recall import dated, over
 from gridpilot.explain.sentences import Say, Sentence, listed
 from gridpilot.explain.subject import has, named
@@ -110,7 +110,7 @@ def _past(facts: Facts, asked: When, now: datetime, only: str, machines: Sequenc
         return [Sentence(TOO_OLD)]
     out = []
     if "past.price_mean" in facts and only in ("", "price"):
-        out.append(_prices(facts, "past", f"{asked.said} power {'has ' if asked.end == now else ''}cost"))
+        out.append(prices(facts, "past", f"{asked.said} power {'has ' if asked.end == now else ''}cost"))
     if "past.decisions" not in facts:
         return [*out, *_decision(facts)] if only != "price" or not out else out
     if only == "price" and out:
@@ -196,7 +196,7 @@ def at_hour(facts: Facts, moment: datetime, loads: Sequence[str] = ()) -> list[S
 def _ahead(facts: Facts, asked: When, only: str, machines: Sequence[str]) -> list[Sentence]:
     if "ahead.price_mean" not in facts:
         return [_beyond(facts)]
-    out = [] if only not in ("", "price") else [_prices(facts, "ahead", f"{asked.said} power is expected at")]
+    out = [] if only not in ("", "price") else [prices(facts, "ahead", f"{asked.said} power is expected at")]
     if only == "grid" and "ahead.drawn" in facts:
         say = Say(facts)
         text = f"{asked.said} the plan draws {say('ahead.drawn')} from the grid, and delivers"
@@ -232,13 +232,6 @@ def _beyond(facts: Facts) -> Sentence:
 
 
 # --- both ------------------------------------------------------------------------------------
-
-
-def _prices(facts: Facts, side: str, begins: str) -> Sentence:
-    say, key = Say(facts), f"{side}.price"
-    low = f"{say.bare(f'{key}_lowest')} at {say.clock(f'{key}_lowest')}"
-    high = f"{say(f'{key}_highest')} at {say.clock(f'{key}_highest')}"
-    return say.close(f"{begins} {say(f'{key}_mean')} on average, from {low} to {high}.")
 
 
 def _set_points(facts: Facts, side: str, only: str, said: str, machines: Sequence[str]) -> list[Sentence]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from gridpilot.explain.fact import Facts
@@ -22,10 +22,17 @@ RECORDED: Final = (
     r"\bcredits?\b|\bcharges\b"
 )
 _DAY = (
-    r"\b(today|day before yesterday|yesterday|last night|this week|last week|"
-    r"(?:last )?(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
+    r"\b(today|tonight|day before yesterday|day after tomorrow|last night|this week|last week|"
+    r"(?:yesterday|tomorrow|this)(?: (?:morning|afternoon|evening))|yesterday|tomorrow|"
+    r"(?:last |next )?(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
 )
-_COMPARES = r"\bcompar|\bversus\b|\bvs\b|\bthan\b|\bagainst\b|\bdiffer"
+_BEFORE = (
+    r"\b(?:the|a) (?:day|night|morning|afternoon|evening) (?:before|earlier)\b(?! yesterday)|\bprevious (?:day|night)\b"
+)
+_COMPARES = (
+    r"\bcompar|\bversus\b|\bvs\b|\bthan\b|\bagainst\b|\bdiffer|"
+    r"\b(?:better|worse|cheaper|dearer|more|less|higher|lower)\b.* or \b"
+)
 
 # Words that are often misspelled: one letter missing or doubled inside, or two changed places. A foreign letter would
 # make charging of changing.
@@ -95,11 +102,24 @@ def past(question: str, now: datetime) -> When | None:
 
 
 def pair(question: str, now: datetime) -> tuple[When, When] | None:
-    """The two days that a question compares; the first is the one that it names first."""
-    names = list(dict.fromkeys(re.findall(_DAY, question.lower())))
-    if len(names) != 2 or not has(_COMPARES, question):
+    """The two days, or parts of days, that a question compares, of which some may be to come.
+
+    The first is the one that it names first; "the day before" is that of the other.
+    """
+    asked = question.lower()
+    names = list(dict.fromkeys(re.findall(_DAY, asked)))
+    if not has(_COMPARES, asked) or len(names) + has(_BEFORE, asked) != 2:
         return None
-    first, second = (today(now) if name == "today" else when(f"{name} was", now) for name in names)
-    if not isinstance(first, When) or not isinstance(second, When):
-        return None
-    return replace(first, said=names[0]), replace(second, said=names[1])
+    found = [today(now) if name == "today" else _named_time(name, now) for name in names]
+    said = (f"the {name}" if name.startswith("day") else name for name in names)
+    times = [replace(time, said=name) for time, name in zip(found, said, strict=True) if isinstance(time, When)]
+    if len(times) == 1 and len(names) == 1:
+        first, day = times[0], timedelta(days=1)
+        end = first.start if first.end == now else first.end - day  # all of the day before a running one
+        times.append(When(first.start - day, end, "the day before"))
+    return (times[0], times[1]) if len(times) == 2 else None
+
+
+def _named_time(name: str, now: datetime) -> When | Unclear | None:
+    ahead = has(r"\btomorrow\b|\btonight\b|\bnext\b", name)
+    return when(f"{name} {'will' if ahead else 'was'}", now)

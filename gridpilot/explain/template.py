@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gridpilot.explain import course, happened, money, premise, stock, subject, tally, unkept, words
+from gridpilot.explain import causes, course, happened, money, premise, stock, subject, tally, unkept, words
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
@@ -478,6 +478,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("unkept", ANY, unkept.reply),
     ("flag", ANY, _code),
     ("word", ANY, words.meaning),
+    ("money", ANY, causes.reply),
     ("money", ANY, money.compare),
     ("when", ANY, _no_time),
     ("happened", ANY, happened.reply),
