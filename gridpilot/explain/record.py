@@ -116,7 +116,7 @@ def _hours(book: Book, bodies: Sequence[Mapping[str, Any]]) -> None:
         sums: dict[datetime, float] = {}
         for body in bodies:
             local = datetime.fromisoformat(body["start"]).astimezone(book.zone)
-            at = local.replace(hour=local.hour if unit == "hour" else 0, minute=0, second=0, microsecond=0)
+            at = midnight(local) if unit == "day" else local.replace(minute=0, second=0, microsecond=0)
             sums[at] = sums.get(at, 0.0) + body["profit_usd"]
         for name, pick in (("best", max), ("worst", min)):
             at = pick(sums, key=sums.__getitem__)

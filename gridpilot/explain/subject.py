@@ -10,6 +10,7 @@ from typing import Final
 
 from gridpilot.explain.fact import Facts
 from gridpilot.explain.when import Unclear, When, when
+from gridpilot.values import midnight
 
 MONEY: Final = (
     r"\bearn|\bmakes?\b|\bmade\b|\bmaking\b|\bmoney\b|profit|\bpnl\b|\bp ?& ?l\b|\bincome\b|revenue|\bbrings?\b|"
@@ -87,7 +88,7 @@ def has(pattern: str, asked: str) -> bool:
 
 def today(now: datetime) -> When:
     """The day so far."""
-    return When(now.replace(hour=0, minute=0, second=0, microsecond=0), now, "today so far")
+    return When(midnight(now), now, "today so far")
 
 
 def past(question: str, now: datetime) -> When | None:

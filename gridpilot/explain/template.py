@@ -6,7 +6,7 @@ A request to act, to tell a secret or to change its own rules is refused. What i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gridpilot.explain import causes, course, happened, money, premise, stock, subject, tally, unkept, words
@@ -32,6 +32,22 @@ SUGGESTIONS = (
     "What could we lose?",
     "How old are the data, and is anything wrong?",
 )
+# What else a topic has, where a question is but a word.
+MORE: Mapping[str, tuple[str, str]] = {
+    "plan": ("What happens next, and when?", "What will happen tonight?"),
+    "battery": ("When does the battery discharge next?", "How full is the battery?"),
+    "soc": ("Why does the battery do that?", "When does the battery charge next?"),
+    "price": ("When is power cheapest in the next day?", "What did power cost us today?"),
+    "forecast": ("When is power cheapest in the next day?", "How good is the forecast?"),
+    "risk": ("What does CVaR mean?", "How sure is the forecast?"),
+    "machine": ("Why are the machines on or off?", "Which machine earns most?"),
+    "money": ("Which machine earns most?", "What did power cost us today?"),
+    "auction": ("How does the auction work?", "What does each tenant pay per kWh?"),
+    "stale": ("What has happened so far today?", "Where do the prices come from?"),
+    "grid": ("What is the grid limit?", "What was the peak demand today?"),
+    "next": ("What will happen tonight?", "Is the plan optimal?"),
+    "now": ("Why are the machines on or off?", "How much money have we made today?"),
+}
 LONGEST_QUESTION = 2000
 DECIDES_NOTHING = ("when", "what-if", "unkept", "help")  # topics whose questions take nothing for granted
 SHORT = 4  # words: what is but a time ("yesterday at 20:00?") is about the site
@@ -106,9 +122,22 @@ def answer(question: str, facts: Facts) -> Answer:
     time = when(asked, facts.at)
     if topic not in DECIDES_NOTHING and not isinstance(time, Unclear):
         said = [*premise.deny(facts, asked, time), *said]
+    if _bare(asked):
+        said = _short(topic, said)
     if facts.stale and topic not in ("stale", "help", "unknown"):
         said = [tell.stale_sentence(facts), *said]
     return _pack(topic, said)
+
+
+def _bare(asked: str) -> bool:
+    """Whether it is but a word: "plan", "the battery?"."""
+    return has(r"^\W*(?:the |our |my )?[\w&-]+\W*$", asked)
+
+
+def _short(topic: str, said: list[Sentence]) -> list[Sentence]:
+    """The first three sentences, and what else can be asked of that."""
+    more = MORE.get(topic, ())
+    return [*said[:3], Sentence(f"You can also ask: {' '.join(more)}")] if more else said
 
 
 def _reply(facts: Facts, asked: str) -> tuple[str, list[Sentence]]:
@@ -117,6 +146,8 @@ def _reply(facts: Facts, asked: str) -> tuple[str, list[Sentence]]:
         said = reply(facts, asked) if re.search(pattern, asked, re.IGNORECASE) else []
         if said:
             return topic, said
+    if _bare(asked) and (meaning := words.meaning(facts, f"what is {asked}?")):
+        return "word", meaning
     return "unknown", [Sentence(UNKNOWN + _suggested())]
 
 
@@ -157,6 +188,8 @@ def _not_so(facts: Facts, asked: str) -> list[Sentence]:
 
 def _machine(facts: Facts, asked: str) -> list[Sentence]:
     own = named(facts, "machine", asked)
+    if not own and _bare(asked) and "machines.count" in facts:  # in short; another word has its meaning
+        return [stock.machines(facts)] if has(r"\bmachines?\b|\bminers?\b", asked) else []
     general = re.search(r"\b(machines?|miners?|mining|break[ -]?evens?|strikes?|strike price)\b", asked, re.IGNORECASE)
     chosen = own or (facts.members("machine") if general else [])
     trouble = tell.control_sentence(facts) if chosen else None
@@ -528,7 +561,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         "stale",
         r"stale|\blive\b|\bupdated\b|\bhow old\b|\bage\b|\bfresh|up to date|\bwrong\b|alarm|problem|warning|\bflag|"
         r"broken|"
-        r"health|trust|\bfeed\b|\b(everything|all) (ok|okay|fine|right|good|well)\b",
+        r"health|trust|\bfeed\b|^\W*(?:the )?data\W*$|\b(everything|all) (ok|okay|fine|right|good|well)\b",
         _stale,
     ),
     (
@@ -548,7 +581,8 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ),
     (
         "grid",
-        r"\b(ex|im)port(s|ing|ed)?\b|\bsell(ing)?\b|\bbuying\b|\bdraw(s|n|ing)?\b|\bload\b|consum|how much power",
+        r"\b(ex|im)port(s|ing|ed)?\b|\bsell(ing)?\b|\bbuying\b|\bdraw(s|n|ing)?\b|\bload\b|consum|how much power|"
+        r"\bgrid\b",
         _grid,
     ),
     ("next", r"\bnext\b|upcoming|what (comes|happens|follows)|going to happen|what changes|later\b", _next),
@@ -566,7 +600,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     (
         "now",
         r"\bdoing\b|\bstatus\b|what is (it|happening|going)|what'?s up|what happened\W*$|what('s| is) new|going on|"
-        r"summary|\bnow\b|\bwhy\b|\bsite\b",
+        r"summary|\bnow\b|\bdecision\b|^\W*today\W*$|\bwhy\b|\bsite\b",
         _now,
     ),
 )

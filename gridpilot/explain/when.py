@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
+from gridpilot.values import midnight
+
 MOST_HOURS: Final = 24 * 7  # that a stretch may begin before now
 MONTHS: Final = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
@@ -251,8 +253,7 @@ def _away(words: _Words, asked: str, days: list[datetime], now: datetime) -> lis
         sign = -1 if way == "ago" else 1
         if unit := _long(match["unit"]):
             away = number * DAYS_OF[unit]
-            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-            days.append(midnight + timedelta(days=sign * round(away)))
+            days.append(midnight(now) + timedelta(days=sign * round(away)))
         else:
             out.append((match, sign))
     return out
@@ -330,8 +331,8 @@ def _nearest(
 
 def _days(words: _Words, asked: str, now: datetime, past: bool) -> list[datetime]:
     """Midnights of the days that are named."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    out = [midnight + timedelta(days=RELATIVE[match[1]]) for match in words.take(_RELATIVE)]
+    today = midnight(now)
+    out = [today + timedelta(days=RELATIVE[match[1]]) for match in words.take(_RELATIVE)]
     found = [date(int(m["year"]), int(m["m"]), int(m["d"])) for m in words.take(_ISO)]
     for match in words.take(_FIGURES):
         a, b, year = int(match["a"]), int(match["b"]), int(match["year"])
@@ -342,15 +343,15 @@ def _days(words: _Words, asked: str, now: datetime, past: bool) -> list[datetime
     for match in words.take(*_DATES):
         month, of = _month(match["month"]), int(match["d"])
         found.append(date(int(match["year"]), month, of) if match["year"] else _of_some_year(month, of, asked, now))
-    out += [midnight.replace(year=day.year, month=day.month, day=day.day) for day in found]
+    out += [today.replace(year=day.year, month=day.month, day=day.day) for day in found]
     for match in words.take(_WEEKDAY):
         ahead = (WEEKDAYS.index(match["day"]) - now.weekday()) % 7
         forward = match["which"] == "next" or (not past and _AHEAD.search(asked) is not None)
         if match["which"] and not ahead:
             ahead = 7 if forward else 0
-            out.append(midnight + timedelta(days=7 if forward else -7))
+            out.append(today + timedelta(days=7 if forward else -7))
         else:
-            out.append(midnight + timedelta(days=ahead if forward or not ahead else ahead - 7))
+            out.append(today + timedelta(days=ahead if forward or not ahead else ahead - 7))
     return list(dict.fromkeys(out))
 
 
@@ -388,11 +389,11 @@ def _calendar(match: re.Match[str], asked: str, now: datetime) -> When:
         {"last": -1, "this": 0, "next": 1}[side],
         f"{side} {match['unit']}" if match["unit"] else "in that time",
     )
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    today = midnight(now)
     if match["unit"] == "week":
-        start = midnight + timedelta(days=7 * away - now.weekday())
+        start = today + timedelta(days=7 * away - now.weekday())
         return _side(past, (start, start + timedelta(days=7)), said, now)
-    first = midnight.replace(day=1)
+    first = today.replace(day=1)
     if match["month"]:
         month = _month(match["month"])
         year = int(match["year"] or now.year - int(past and month > now.month))
@@ -412,14 +413,14 @@ def _months(first: datetime, n: int) -> datetime:
 
 def _part_of_day(asked: str, day: datetime | None, now: datetime) -> tuple[datetime, datetime] | None:
     """All of the part of a day that is named."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    today = midnight(now)
     if re.search(r"\btonight\b", asked):
-        return _part(midnight - timedelta(days=int(now.hour < TONIGHT[1] - 24)), TONIGHT)
+        return _part(today - timedelta(days=int(now.hour < TONIGHT[1] - 24)), TONIGHT)
     if re.search(r"\blast night\b", asked):
-        return _part(midnight - timedelta(days=1), PARTS["night"])
+        return _part(today - timedelta(days=1), PARTS["night"])
     part = _named_part(asked)
     if part and day is None and re.search(rf"\b(?:this|in the|at) {part}\b", asked):
-        day = midnight
+        day = today
     return _part(day, PARTS[part]) if part and day is not None else None
 
 
