@@ -44,7 +44,8 @@ KINDS: Final[Mapping[str, str]] = {
     "decision": r"\bdecisions?\b|\bcycles?\b|\bdecided?\b",
     "discharge": r"\bdischarg",
     "charge": r"\bcharg(?:e|ed|ing)\b",
-    "switched": r"\b(?:power|served|on|off|runs?|ran|start(?:s|ed)?|switched|turned)\b",
+    "switched": r"\b(?:power|served|on|off|runs?|ran|start(?:s|ed)?|switched|turned|c[ao]me back|"
+    r"returned)\b",
     "command": r"\bcommands?\b|\borders?\b|\binstructions?\b|\bgave\b|\bordered\b",
 }
 _SOME = "|".join(KINDS.values())
@@ -61,12 +62,14 @@ _ASKED: Final = tuple(
     for pattern in (  # what asks for something that happened, or is ordered, and not for what is so now
         r"\b(?:last|latest|most recent|newest|previous)\b(?! (?:night|week|hour|day|month|year|\d))(?: \S+)?? \S*"
         rf"(?:{_SOME})",
-        r"\bwhen (?:did|was|were)\b(?!.*\bprice)",
+        r"\bwhen (?:did|was|were)\b(?!.*\bprice)|\bsince when\b",
+        rf"\b(?:any|some)(?:thing|body|one)\b.*(?:{_ALL_OFF}|\bstop)",
         rf"\bwho\b.*\b(?:{_DONE})",
         r"\bcurtail\w*.*\b(?:kept|fulfilled|delivered|met)\b",
         r"\b(?:is|are|am)\b.*\bcurtailed\b(?!.*\bat once\b)|\bcurtailment\b.*\b(?:coming|active|in force|now)\b",
         r"\b(?:will|going to|next|planned|scheduled|upcoming)\b.*\bcurtail|\bnext decision\b",
-        r"\b(?:alarms?|warnings?|problems?|incidents?|wrong)\b.*\b(?:yesterday|last|this (?:week|morning))\b",
+        r"\b(?:alarms?|warnings?|problems?|incidents?|wrong)\b.*"
+        r"\b(?:yesterday|last|this (?:week|morning)|night|today|so far)\b",
         r"\bwhat (?:has )?caused\b|\bhow often do you\b|\bwhen do you decide\b|\bwhen is the next decision\b",
         r"\b(?:reduce|curtail|cost)\w*\b.*\bcurtailment\b(?!.*\bcould\b)|\bbaseline\b",
         r"\bcurtailment\b.*\b(?:planned|scheduled|ends?|over|starts?|begins?)\b",

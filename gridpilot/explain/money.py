@@ -12,17 +12,19 @@ from typing import Final
 
 from gridpilot.explain import subject, unkept
 from gridpilot.explain.fact import Facts
+from gridpilot.explain.record import INCOME
 from gridpilot.explain.sentences import Say, Sentence, listed
 from gridpilot.explain.subject import has, named
 from gridpilot.explain.when import When
 
 TOO_OLD: Final = "I look back a week at the most: the Prices page and the ledger itself go further back."
 NOT_BY_ASSET: Final = "What each of them made is not on record for that time: it was settled for the whole site alone."
+ONE_TIME: Final = "Two times are compared for the whole site alone: ask about one of them at a time."
 NOT_SETTLED: Final = "No money of that time is settled."
 
 _WHO = (
     r"\b(?:per|each|by|which|every|what(?: do| does| did)?(?: the| our| all)?|all|our|the)\b(?: single)? "
-    r"(?:machines?|assets?|miners?|mining|types?|loads?)\b(?! type)"
+    r"(?:machines?|assets?|miners?|mining|types?|loads?)\b"
 )
 _COST = r"\bcosts?\b|\bcosting\b|\bbills?\b|\bspen[dt]|\bspending\b|\bexpens(?:es|e)\b|\bpa(?:id|y)\b"
 _HASH, _TOKEN = r"\bhash(?:ing|es)?\b|\bbitcoins?\b", r"\binference\b|\btokens?\b"
@@ -70,6 +72,8 @@ def _teller(facts: Facts, asked: str) -> Teller | None:
     money = has(subject.MONEY, asked) and not has(r"\bmakes?\b.*\b(?:stop|run|start|go|turn|come)\b", asked)
     costs = has(_COST, asked)
     own = named(facts, "machine", asked) + named(facts, "asset", asked)
+    if costs and has(r"\bcooling\b", asked):
+        return _cooling
     if has(r"\b(?:reduce|save|cut|lower|less|optimi[sz]e)\b.*\b(?:costs?|bills?|money|spend)", asked):
         return _advice
     for cause, (pattern, _) in _CAUSES.items():
@@ -80,7 +84,11 @@ def _teller(facts: Facts, asked: str) -> Teller | None:
                 if cause == "tenants" and not (dated or has(r"\bpaid\b|\bdid\b|today|\bearn|\bmake\b", asked))
                 else _cause
             )
-    if named(facts, "bidder", asked) and not own and has(r"\bpaid\b|\bdid\b.*\bpay", asked):
+    if (
+        named(facts, "bidder", asked)
+        and not own
+        and has(r"\bpaid\b|\b(?:did|had)\b.*\bpay|\bbills?\b|\bspent\b", asked)
+    ):
         return _cause
     if money and (
         own
@@ -88,7 +96,7 @@ def _teller(facts: Facts, asked: str) -> Teller | None:
         or has(r"\b(?:who|where|what)\b.* (?:earns?|loses?|makes?|lose|make|earn)\b.*(?:most|least|money)", asked)
     ):
         return by_asset
-    if has(r"\bpa(?:id|ys?) off\b", asked) and has(r"batter", asked):
+    if has(r"\bpa(?:id|ys?) off\b|\bworth it\b|\bworthwhile\b", asked) and has(r"batter", asked):
         return by_asset
     if has(r"\brevenue|\bturnover|\bincome\b", asked):
         return _income
@@ -96,6 +104,10 @@ def _teller(facts: Facts, asked: str) -> Teller | None:
     if costs and paid and not has(r"\baverage\b", asked):
         return _spent
     return None
+
+
+def _cooling(facts: Facts, asked: str, span: When) -> list[Sentence]:
+    return [Sentence("What cooling costs is not settled by itself: each load pays for the cooling of its own heat.")]
 
 
 def _has(span: When, facts: Facts, verb: str) -> str:
@@ -110,7 +122,7 @@ def _of(say: Say, span: When) -> str:
 def _cause(facts: Facts, asked: str, span: When) -> list[Sentence]:
     out = []
     tenant = named(facts, "bidder", asked) and not has(r"\bwear\b", asked)
-    each = has(r"\b(?:each|which|every|per|by) (?:tenant|customer)|\bwho\b", asked)
+    each = has(r"\b(?:each|which|every|per|by) (?:tenant|customer)|\bwho\b|\bpayments\b", asked)
     payers = named(facts, "payer", asked) or (facts.members("payer") if each else [])
     if payers and not has(r"\bwear\b", asked):
         return [sentence for name in payers for sentence in _paid(facts, asked, name, span)]
@@ -121,7 +133,9 @@ def _cause(facts: Facts, asked: str, span: When) -> list[Sentence]:
         if key not in facts:
             out.append(Sentence(f"Of {told.rpartition(' ')[0]} nothing is on record for that time."))
             continue
-        out.append(say.close(f"{_of(say, span)}, {told} {say(key)}."))
+        income = cause in INCOME and has(r"\bshare\b|\bper ?cent|%|\bpart\b|\bhow much of\b", asked)
+        whole = f", of {say('past.income')} of income before costs" if income else ""
+        out.append(say.close(f"{_of(say, span)}, {told} {say(key)}{whole}."))
         if cause == "tenants" and tenant:
             out.append(Sentence("What each of them paid then is not on record: what it pays now stands on Auction."))
         if cause in ("hash", "token"):
@@ -181,7 +195,10 @@ def _income(facts: Facts, asked: str, span: When) -> list[Sentence]:
 def _spent(facts: Facts, asked: str, span: When) -> list[Sentence]:
     say = Say(facts)
     wear = f"battery wear {say('past.money_wear')}"
-    text = f"{span.said} power from the grid {_has(span, facts, 'cost')} {say('past.money_import')} and {wear}"
+    paid_mean = f" ({say('past.paid_mean')} on average)" if "past.paid_mean" in facts and has(r"\bper\b", asked) else ""
+    text = (
+        f"{span.said} power from the grid {_has(span, facts, 'cost')} {say('past.money_import')}{paid_mean} and {wear}"
+    )
     return [say.close(f"{text}; power to the grid {_has(span, facts, 'brought')} {say('past.money_export')}.")]
 
 
@@ -222,6 +239,8 @@ def compare(facts: Facts, asked: str) -> list[Sentence]:
     now = facts.at
     if any(day.past(now) and day.too_old(now) for day in days):
         return [Sentence(TOO_OLD)]
+    if any(named(facts, group, asked) for group in ("machine", "bidder")):
+        return [Sentence(ONE_TIME)]
     one, two = (
         _Side(before if day.past(now) else ahead, day, planned=not day.past(now), of=facts)
         for day, before, ahead in zip(days, ("past", "before"), ("ahead", "later"), strict=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 from gridpilot.explain import sentences as tell
@@ -103,6 +104,7 @@ def _claims(one: _Asked, newest: Facts) -> Iterator[_Claim]:
     """What the clause claims. Set points say what is so only where they were carried out."""
     yield from _price(one)
     yield from _loss(one, newest)
+    yield from _course(one)
     if not (one.now or one.at) or tell.control_sentence(one.facts) is not None:
         return
     yield from _figures(one)
@@ -151,7 +153,8 @@ def _price(one: _Asked) -> Iterator[_Claim]:
     if not (one.now or one.at):
         named_time = "past.price_lowest" in facts and one.span is not None
         ends = tuple(f"{'past.price_' if named_time else 'price.'}{end}" for end in ("lowest", "highest"))
-    if not all(key in facts for key in ends) or has(r"\bhash|\btoken|\bclearing|\breserve\b", one.clause):
+    some = ends[0].startswith("past.") and not _whole(one, "past.price_hours")
+    if some or not all(key in facts for key in ends) or has(r"\bhash|\btoken|\bclearing|\breserve\b", one.clause):
         return
     values = [facts.number(key) for key in ends]
 
@@ -185,9 +188,9 @@ _FIGURES: Final = (  # what it is of -> the facts that may be meant; the one tha
 def _figures(one: _Asked) -> Iterator[_Claim]:
     """A figure of the decision that is stated with its unit."""
     payers = [name for name in named(one.facts, "bidder", one.clause) if f"bidder.{name}.pays" in one.facts]
-    if named(one.facts, "machine", one.clause) or (payers and not has(r"\bpays?\b", one.clause)):
+    if named(one.facts, "machine", one.clause) or (payers and not has(r"\bpay(?:s|ing)?\b", one.clause)):
         return
-    of_one = tuple((r"\bpays?\b", (f"bidder.{name}.pays",)) for name in payers if len(payers) == 1)
+    of_one = tuple((r"\bpay(?:s|ing)?\b", (f"bidder.{name}.pays",)) for name in payers if len(payers) == 1)
     for what, keys in of_one or _FIGURES:
         found = _stated(one.clause, what)
         for key in keys if found is not None else ():
@@ -349,6 +352,40 @@ def _curtailed(one: _Asked) -> Iterator[_Claim]:
     if one.now and not ruled and "curtailments.n" in facts and has(rf"{_SITE}{_STILL}curtailed\b", one.clause):
         key = "last.curtailment_status" if "last.curtailment_status" in facts else "curtailments.n"
         yield facts.word(key) == "active", lambda say: say(key) and "no curtailment is in force"
+
+
+def _whole(one: _Asked, hours: str) -> bool:
+    """Whether the hours on record are all of the stretch: else what is not on record may be what is meant."""
+    length = 0.0 if one.span is None else (one.span.end - one.span.start) / timedelta(hours=1)
+    return one.facts.number(hours) >= 0.99 * length
+
+
+def _course(one: _Asked) -> Iterator[_Claim]:
+    """What the battery did in a stretch, and machines that are named: denied where it was never so."""
+    facts, names = one.facts, named(one.facts, "machine", one.clause)
+    if one.span is None or "past.covered" not in facts or has(_OPEN, one.clause):
+        return
+    said, sign, off = one.span.said, subject.turned(one.clause), subject.off(one.clause)
+    idle = has(r"\bbatt\w*\b.*\b(?:idle|idling|rest(?:ed|ing)?|unused|nothing)\b", one.clause)
+    if idle and not sign and "past.charged" in facts and "past.discharged" in facts:
+        moved = facts.number("past.charged") + facts.number("past.discharged")
+        yield (
+            moved < 0.5,
+            lambda say: f"{said} the battery charged {say('past.charged')} and discharged {say('past.discharged')}",
+        )
+    elif not _whole(one, "past.covered"):
+        return
+    elif sign and not names and f"past.{'charged' if sign > 0 else 'discharged'}" in facts:
+        key = f"past.{'charged' if sign > 0 else 'discharged'}"
+        yield facts.number(key) >= 0.5, lambda say: f"{said} the battery {key.removeprefix('past.')} {say(key)}"
+    elif len(names) == 1 and off is not None and f"past.on_{names[0]}" in facts:
+        ran, shown = f"past.on_{names[0]}", f"machine.{names[0]}.name"
+        hours = facts.number(ran)
+        was = hours < facts.number("past.covered") - 0.01 if off else hours > 0.0
+        yield (  # `off` has heard a "not"
+            was != one.denied,
+            lambda say: f"{said} {say.bare(shown)} ran {say(ran)} of {say('past.covered')}",
+        )
 
 
 def _loss(one: _Asked, newest: Facts) -> Iterator[_Claim]:

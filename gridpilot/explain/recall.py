@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
     if isinstance(time, Unclear):
         return facts
     book = Book(snap)
-    earlier = _of_time(book, ledger, asked, time, facts.at) if time is not None else None
+    earlier = _of_time(book, ledger, asked, time, facts) if time is not None else None
     stretch = subject.past(asked, facts.at)
     if stretch is not None and not stretch.too_old(facts.at):
         _past(book, ledger, stretch, course=time is not None or subject.has(COURSE, asked))
@@ -66,9 +66,10 @@ def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
     return replace(facts, by_id=found, earlier=earlier)
 
 
-def _of_time(book: Book, ledger: Ledger, question: str, asked: When, now: datetime) -> Facts | None:
+def _of_time(book: Book, ledger: Ledger, question: str, asked: When, facts: Facts) -> Facts | None:
     """The facts of the time that is named; those of the decision in force then, where it is past."""
     _reach(book, ledger)
+    now = book.snap.at if facts.at is None else facts.at
     if not over(question, asked, now):
         _ahead(book, asked)
     elif asked.moment:
@@ -79,6 +80,27 @@ def _of_time(book: Book, ledger: Ledger, question: str, asked: When, now: dateti
         _foreseen(book, ledger, asked.start, asked)
         if not ledger.entries("cycle", since=record.bounds(ledger, asked)[0], until=asked.end, limit=1):
             return _in_force(book, ledger, asked.start)
+        if subject.has(r"\bwhy\b|\bhow come\b", question):
+            return _such(book, ledger, question, asked, facts)
+    return None
+
+
+def _off(sent: Mapping[str, Any], kind: str) -> bool:
+    return not sent["machines"].get(kind, 0)
+
+
+def _such(book: Book, ledger: Ledger, question: str, asked: When, facts: Facts) -> Facts | None:
+    """The newest decision of a stretch that did what the question asks the reason of: charged, or had a type off."""
+    kinds = [facts.word(f"machine.{name}.name") for name in subject.named(facts, "machine", question)]
+    sign, off = subject.turned(question), subject.off(question)
+    if not sign and (not kinds or off is None):
+        return None
+    start, end = record.bounds(ledger, asked)
+    for row in ledger.entries("cycle", since=start, until=end, limit=MOST_ENTRIES):
+        sent = row.body["dispatch"]
+        if sign * float(sent["battery_kw"]) > ON if sign else all(_off(sent, kind) == off for kind in kinds):
+            snap = decision.load(ledger, row.cycle_id)
+            return None if snap is None else decided(snap)
     return None
 
 

@@ -73,7 +73,7 @@ def connection(facts: Facts, asked: str) -> list[Sentence]:
     if has(r"\bwhy\b", asked):
         return []
     asks = has(r"\b(?:import|export|grid|connection|site)\b", asked) and has(_MOST, asked)
-    asks = asks or has(r"\bhow much more\b.*\b(?:import|export|draw|grid)", asked)
+    asks = asks or has(r"\bhow much more\b.*\b(?:import|export|draw|grid)\b", asked)
     if not asks or "grid.import_limit" not in facts or has(r"\bbind|\bsoc\b|\bwhat limits\b|\bwhich limits\b", asked):
         return []
     say = Say(facts)

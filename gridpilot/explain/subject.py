@@ -14,7 +14,7 @@ from gridpilot.values import midnight
 
 MONEY: Final = (
     r"\bearn|\bmakes?\b|\bmade\b|\bmaking\b|\bmoney\b|profit|\bpnl\b|\bp ?& ?l\b|\bincome\b|revenue|\bbrings?\b|"
-    r"\bbrought\b|\bpa(?:id|ys?|ying) off\b|\bgain|\blos(?:e|es|ing|s|t)\b|\bturnover\b"
+    r"\bbrought\b|\bworth it\b|\bworthwhile\b|\bpa(?:id|ys?|ying) off\b|\bgain|\blos(?:e|es|ing|s|t)\b|\bturnover\b"
 )
 # What is about the record of today where a question names no time.
 RECORDED: Final = (
@@ -81,6 +81,21 @@ def named(facts: Facts, group: str, asked: str) -> list[str]:
     return out
 
 
+def turned(asked: str) -> int:
+    """Which way a question says that the battery goes: 1 charging, -1 discharging, 0 where it does not say."""
+    found = re.search(r"\b(dis)?charg(?:e|es|ed|ing)\b(?! (?:level|limit|rate|power|of))", asked, re.IGNORECASE)
+    billed = has(r"\bdemand charg|\b(?:were|was|are|been|got|get|be) charged\b", asked) and not has(r"\bbatter", asked)
+    return 0 if found is None or billed else -1 if found[1] else 1
+
+
+def off(asked: str) -> bool | None:
+    """Whether a question says that machines are off; None where it does not say."""
+    no = has(r"\bnot\b|n't\b", asked)
+    if has(r"\b(?:off|stopped|stop|idle|down)\b", asked):
+        return not no
+    return no if has(r"\b(?:on|ran|run|runs|running|mining|start(?:ed)?)\b", asked) else None
+
+
 def has(pattern: str, asked: str) -> bool:
     """Whether the pattern is in the question."""
     return re.search(pattern, asked, re.IGNORECASE) is not None
@@ -109,6 +124,7 @@ def pair(question: str, now: datetime) -> tuple[When, When] | None:
     """
     asked = question.lower()
     names = list(dict.fromkeys(re.findall(_DAY, asked)))
+    names = names or (["today"] if has(_BEFORE, asked) else [])
     if not has(_COMPARES, asked) or len(names) + has(_BEFORE, asked) != 2:
         return None
     found = [today(now) if name == "today" else _named_time(name, now) for name in names]

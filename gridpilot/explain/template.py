@@ -88,12 +88,13 @@ _SECRET = re.compile(
 )
 
 _SPENT = r"\bwear\b|\bbills?\b|\bspen[dt]\b|\bspending\b|\bexpens(es|e)\b"
+_HANDOVER = r"\bshift\b|\bhand ?over\b|\btak(?:e|ing) over\b|\bbrief\w*\b|\bshould (?:i|we) know\b|\boverview\b"
 _FORECAST = r"forecast|predict|foresee|foresaw|expected|\bbands?\b"
 _ABOUT = re.compile(
     r"\bnumbers?\b|\bfigures?\b|\bresults?\b|\breport\b|\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|"
     r"batter|charg|machine|miner|load|\bearn|\bmade?\b|"
     r"\bmake\b|money|profit|\blos[et]|\bwhy\b|site|\brun|\bran\b|\bon\b|\boff\b|decision|decide|expect|cheap|dear|"
-    r"what (was|is|about|comes)|\bgo(es|ing)? on\b|went",
+    r"what (was|is|about|comes)|\bso far\b|\bgo(es|ing)? on\b|went",
     re.IGNORECASE,
 )
 
@@ -164,7 +165,8 @@ def _suggested() -> str:
 
 
 def _now(facts: Facts, asked: str) -> list[Sentence]:
-    return [tell.now_sentence(facts), *tell.change_sentences(facts)[:1]]
+    wrong = _stale(facts, asked) if has(_HANDOVER, asked) else []
+    return [tell.now_sentence(facts), *wrong, *tell.change_sentences(facts)[:1]]
 
 
 def _battery(facts: Facts, asked: str) -> list[Sentence]:
@@ -485,6 +487,10 @@ def _plan(facts: Facts, asked: str) -> list[Sentence]:
 
 def _what_if(facts: Facts, asked: str) -> list[Sentence]:
     first = Sentence("I do not compute what would be: the what-if panel on the Plan page does. The break-evens are:")
+    if has(r"\blose\b|\bworst\b|\bbad case\b", asked) and not has(r"\bif\b", asked):
+        return []  # that is simulated
+    if has(r"\bbids?\b|\bbidding\b", asked):
+        return [Sentence("I do not compute what would be: the Auction page tries other bids, and sends nothing.")]
     out = [first]
     for name in facts.members("machine"):
         say = Say(facts)
@@ -541,7 +547,11 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         r"slow(ed)?[ -]?down",
         _curtail,
     ),
-    ("risk", r"\brisk|\bpaths?\b|\bscenario|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
+    (
+        "risk",
+        r"\brisk|\bpaths?\b|\bscenario|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown|\bbad case\b",
+        _risk,
+    ),
     (
         "soc",
         r"\bsoc\b|state of charge|marginal value|energy worth|worth of (stored )?energy|"
@@ -600,7 +610,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     (
         "now",
         r"\bdoing\b|\bstatus\b|what is (it|happening|going)|what'?s up|what happened\W*$|what('s| is) new|going on|"
-        r"summary|\bnow\b|\bdecision\b|^\W*today\W*$|\bwhy\b|\bsite\b",
+        r"summary|\bnow\b|\bdecision\b|\bwhat (?:has )?changed\b|" + _HANDOVER + r"|^\W*today\W*$|\bwhy\b|\bsite\b",
         _now,
     ),
 )

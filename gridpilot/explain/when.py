@@ -51,7 +51,9 @@ _NOT_UNIT = r"(?! ?(?:usd|eur|gbp|index|[$€£%]|[kmg]?w))"
 _UTC = r" ?(?:z|utc|gmt)\b"
 _ZONE = rf"(?P<zone>{_UTC}| (?:[cew]e(?:s?t)|[ecmp][sd]t|bst|ist|jst)\b)?"
 
-_PAST = re.compile(r"\b(did|was|were|had|happened|been|ran|earned|so far|ago|last)\b")
+_PAST = re.compile(
+    r"\b(did|was|were|had|happened|been|ran|earned|so far|ago|last)\b|\bwho (?!need)(?:set|put|gave|\w+ed)\b"
+)
 _HINDSIGHT = re.compile(r"\b(was|were|been|did|had)\b.*\b(forecast|expect|predict|foresee|foresaw|foreseen|plan)\w*\b")
 # of today: of its hours so far
 _SO_FAR: Final = re.compile(r"\b(average|mean (?:price|load|draw|power)|highest|lowest|negative|cycles)\b")
@@ -139,8 +141,7 @@ def when(question: str, now: datetime) -> When | Unclear | None:
     """What time the question is about; None where it names none."""
     try:
         asked = " ".join(question.lower().split())
-        night = "tonight" if _AHEAD.search(asked) else "last night"
-        found = _read(re.sub(r"\bovernight\b", night, asked), now)
+        found = _read(_plainly(asked), now)
         if found is not None:  # what follows counts in UTC, some days to either side
             found.start.astimezone(UTC) - timedelta(days=30), found.end.astimezone(UTC) + timedelta(days=30)
     except _UnreadError as error:
@@ -150,6 +151,14 @@ def when(question: str, now: datetime) -> When | Unclear | None:
     except ValueError:  # 31 Feb
         return Unclear(NO_DAY)
     return found
+
+
+def _plainly(asked: str) -> str:
+    """The night or the week that is meant where no other day is named."""
+    ahead, dated = _AHEAD.search(asked), any(p.search(asked) for p in (_RELATIVE, _WEEKDAY, _ISO, *_DATES))
+    night = "overnight" if dated or not (ahead or in_the_past(asked)) else r"overnight|(?:in|during|over) the night"
+    asked = re.sub(rf"\b(?:{night})\b", "tonight" if ahead else "last night", asked)
+    return re.sub(r"\bthe week\b(?=.* so far\b)", "this week", asked)
 
 
 def in_the_past(question: str) -> bool:

@@ -1,4 +1,4 @@
-"""The evaluation set: fixed ledgers, a hundred questions in evaluation.toml, and how an answer to each is judged.
+"""The evaluation set: fixed ledgers, the questions of evaluation.toml, and how an answer to each is judged.
 
 `benchmarks/explain.py` prints what the tests hold.
 """

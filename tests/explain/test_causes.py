@@ -16,7 +16,7 @@ from gridpilot.explain.recall import recall
 from gridpilot.explain.record import CAUSES, COSTS, MOST_CAUSES
 from gridpilot.explain.template import answer
 from gridpilot.ledger.store import Ledger
-from tests.explain.conftest import AT, money_of, profit_of
+from tests.explain.conftest import AT, Story, money_of, profit_of
 
 Make = Callable[..., Ledger]
 LESS = "Why did we make less yesterday than the day before?"
@@ -185,3 +185,69 @@ def test_recall__payments_of_tenants__add_up_to_what_all_were_settled_to_pay(led
 )
 def test_answer__payments_of_a_tenant__in_all_and_by_day(ledger_of: Make, question: str, said: str) -> None:
     assert said in told(ledger_of(days=3), question)
+
+
+# --- questions of a shift, a director, an analyst and a tenant ------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("Why did we charge the battery this afternoon?", "It said: Charging 200 kW, because an operator's override"),
+        ("why was air off this afternoon", "It said: Air: 0 of 80 machines on"),
+        ("who set the battery to charge at 15:30", "The decision of 15:12, as recorded"),
+        ("why was hydro off between 15:12 and 17:00?", "That was not so: in that time hydro ran 1.8 h of 1.8 h"),
+        ("why was air on between 15:12 and 17:00?", "That was not so: in that time air ran 0 h of 1.8 h"),
+        (
+            "why did the battery stay idle this afternoon?",
+            "That was not so: this afternoon the battery charged 400 kWh",
+        ),
+        ("why did we discharge from 15:12 to 17:00", "That was not so: in that time the battery discharged 0 kWh"),
+    ],
+)
+def test_why__what_ran_in_a_stretch__by_a_decision_that_did_so(ledger_of: Make, question: str, said: str) -> None:
+    before = Story(battery_kw=200.0, marginal=0.15, origin="override")
+    assert said in told(ledger_of(before=before), question)
+
+
+def test_why__what_ran_in_a_stretch_as_asked__not_denied(ledger_of: Make) -> None:
+    ledger = ledger_of(before=Story(battery_kw=200.0, marginal=0.15))
+    for question in (
+        "why was hydro on this afternoon?",
+        "why wasn't air on this afternoon?",
+        "why did we charge today?",
+        "why was hydro off this afternoon?",  # it may have been, outside of the two hours on record
+        "why did we discharge this afternoon?",
+        "why were we charged so much between 15:12 and 17:00?",
+    ):
+        assert "not so" not in told(ledger, question)
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("anything i should know before i take over?", "Nothing is flagged as wrong. At 20:00 the battery discharges"),
+        ("what changed since last shift", "Holding 412 kWh"),
+        ("is the battery worth it?", "battery made 2 USD"),
+        ("how much more do we make than without gridpilot?", "15.2 USD/h against every machine always on"),
+        ("How much does cooling cost us?", "is not settled by itself"),
+        ("how many kwh did we buy yesterday and at what price", "what came cost 80 USD/MWh on average"),
+        ("import vs export yesterday", "12,000 kWh came from the grid, and 0 kWh went to it"),
+        ("how much did power cost yesterday in total and per kwh", "960 USD (80 USD/MWh on average)"),
+        ("give me the profit by machine type today", "by who made it, with power and cooling paid: gpu 141 USD"),
+        ("what share of revenue came from tenants yesterday", "202 USD, of 922 USD of income before costs"),
+        ("what is the marginal value of storage at 20:00", "stored energy is worth 118 USD/MWh"),
+        ("how much would render-farm pay if it bid less", "the Auction page tries other bids"),
+        ("what was my bill yesterday, cold-store", "cold-store paid 57.6 USD"),
+        ("was there an alarm in the night", "No alarm was written to the ledger in that time"),
+        ("how did the week go so far", "This week power has cost"),
+        ("anything curtailed this week?", "No curtailment is on record in that time"),
+        ("how much would we lose in a bad case", "in the worst 5 % it brings −31.2 USD"),
+        ("since when is air off", "None of the newest decisions switched air off or on."),
+        ("did anybody stop the site today?", "No emergency stop and no fail-safe state is on record in that time"),
+        ("what did the gpu earn today vs yesterday", "compared for the whole site alone"),
+        ("show tenants payments for yesterday", "cold-store paid 57.6 USD"),
+    ],
+)
+def test_answer__question_in_their_words__what_it_is_about(ledger_of: Make, question: str, said: str) -> None:
+    assert said in told(ledger_of(days=1), question)

@@ -38,8 +38,8 @@ Rows = list[tuple[Question, Judged, str]]
 
 def test_evaluation__set__questions_of_every_kind_in_a_small_file() -> None:
     asked = questions()
-    assert len(asked) == 105
-    assert len({(question.ask, question.ledger) for question in asked}) == 105
+    assert len(asked) == 118
+    assert len({(question.ask, question.ledger) for question in asked}) == 118
     assert {question.kind for question in asked} >= {"fact", "reason", "stale", "missing", *REFUSALS}
     assert {question.ledger for question in asked} == {*stories(), "empty"}
     assert FILE.stat().st_size < 100_000
