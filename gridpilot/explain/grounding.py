@@ -106,7 +106,7 @@ def _without_words(text: str, cited: tuple[Fact, ...], every: bool) -> str:
 
 def _matches(pattern: re.Pattern[str], match: re.Match[str], cited: tuple[Fact, ...]) -> bool:
     if pattern is _NUMBER:
-        return any(rounds(match.group(), f.value) for f in cited if not isinstance(f.value, str))
+        return any(_is(match.group(), f.value) for f in cited if not isinstance(f.value, str))
     parts = match.groups()
     if pattern is _CLOCK:
         return any((f.at.hour, f.at.minute) == (int(parts[0]), int(parts[1])) for f in cited) and not parts[2]
@@ -120,7 +120,7 @@ def _matches(pattern: re.Pattern[str], match: re.Match[str], cited: tuple[Fact, 
     return any((f.at.year, f.at.month, f.at.day) == date and clock in (None, (f.at.hour, f.at.minute)) for f in cited)
 
 
-def rounds(token: str, value: float) -> bool:
+def _is(token: str, value: float) -> bool:
     """Is `token` a rounding of `value`?"""
     plain = token.replace(",", "").replace(MINUS, "-")
     number = float(plain)

@@ -17,7 +17,6 @@ from typing import Final
 from gridpilot.explain import sentences as tell
 from gridpilot.explain import subject
 from gridpilot.explain.fact import Facts
-from gridpilot.explain.grounding import rounds
 from gridpilot.explain.recall import dated
 from gridpilot.explain.sentences import ORIGINS, Say, Sentence, listed
 from gridpilot.explain.subject import has, named
@@ -142,8 +141,9 @@ def _meets(found: re.Match[str], stated: float, low: float, high: float) -> bool
         return high > stated
     if found["under"]:
         return low < stated
-    near = 0.02 * abs(stated)
-    return low - near <= stated <= high + near or any(rounds(found["n"], end) for end in (low, high))
+    decimals = len(found["n"].partition(".")[2])
+    near = max(0.02 * abs(stated), 0.5 * 10.0**-decimals)
+    return low - near <= stated <= high + near
 
 
 def _price(one: _Asked) -> Iterator[_Claim]:

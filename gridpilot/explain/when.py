@@ -100,7 +100,7 @@ _LEFT = re.compile(  # what is about a time for certain, and was not read
     r"\bon (?:the )?\d{1,2}(?:st|nd|rd|th)\b|\b(?:on|of|since) \d\d?(?:/\d\d?\b|\.\d\d?\.)|\b\d\d?/\d\d?,? at\b|"
     r"\b\d\d?([/.])\d\d?\1\d\d\b|"
     rf"\bat (?:{'|'.join(NUMBERS)})\b(?! of\b)|\bat [0-2]\d[0-5]\d(?= ~| hours\b)|"
-    rf"\b(?:at|around) (?:[01]?\d|2[0-4])(?:{_SOME_HOUR})"
+    rf"\b(?:at|around) (?:[01]?\d|2[0-4])(?! ?%)(?:{_SOME_HOUR})"
 )
 
 

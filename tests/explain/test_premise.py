@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from gridpilot.explain.facts import gather
+from gridpilot.explain.facts import Facts, gather
 from gridpilot.explain.grounding import ungrounded
 from gridpilot.explain.recall import recall
 from gridpilot.explain.template import answer
@@ -36,6 +38,7 @@ def told(ledger: Ledger, question: str) -> str:
     ("question", "story", "so"),
     [
         ("why is the battery at 100 %?", {}, "the state of charge is 41.2 %"),
+        ("why is the battery at 20 %?", {}, "the state of charge is 41.2 %"),
         ("why battery at 80%", {}, "the state of charge is 41.2 %"),
         ("why is the battery full?", {}, "the battery is at 41.2 %"),
         ("why is the battery empty?", FULL, "the battery is at 90 %"),
@@ -86,6 +89,7 @@ def test_why__what_is_not_so__denied_first_with_what_is(
     [
         ("why is the battery at 41 %?", {}),
         ("why is the battery at 90 %?", FULL),
+        ("why is the battery at 15 %?", {"soc": 0.15}),
         ("why is the battery full?", FULL),
         ("why is the battery limited to 90 %?", {}),
         ("why is the battery only used up to 90 %?", {}),
@@ -128,3 +132,46 @@ def test_why__what_is_not_so__denied_first_with_what_is(
 )  # fmt: skip
 def test_why__what_is_so_or_is_not_certain__never_denied(ledger_of: Make, question: str, story: dict[str, Any]) -> None:
     assert "not so:" not in told(ledger_of(**story), question)
+
+
+@pytest.mark.parametrize(
+    "asked", ["why is power at -0.2 USD/MWh?", "why is the price −0.25 USD/MWh", "why is it negative"]
+)
+def test_why__price_rounded_as_written__not_denied(ledger_of: Make, asked: str) -> None:
+    facts = gather(ledger_of())
+    below = {**facts.by_id, "price.energy": replace(facts["price.energy"], value=-0.248)}
+    assert "not so:" not in answer(asked, replace(facts, by_id=below)).text
+
+
+def _statements(facts: Facts) -> tuple[list[str], list[str]]:
+    """What is so of a decision, and what is not, as questions."""
+    price, soc = facts.number("price.energy"), facts.number("battery.soc")
+    charges, discharges = (facts.number(f"battery.{verb}ing") >= 0.05 for verb in ("charg", "discharg"))
+    so = {
+        "we charging": charges, "we not charging": not charges, "we discharging": discharges,
+        "the battery idle": not charges and not discharges, "the power price negative": price < 0.0,
+        "we exporting": facts.number("grid.export") > 0.05, "we losing money": facts.number("rate.profit") < 0.0,
+        f"the price {price:.0f} USD/MWh": True, f"the price {price + 50.0:.0f} USD/MWh": False,
+        f"the load {facts.number('load.total'):.0f} kW": True,
+        "we in override": facts.word("dispatch.origin") == "override",
+    }  # fmt: skip
+    if math.isfinite(soc):
+        so |= {f"the battery at {soc:.0f} %": True, f"the battery at {(soc + 30.0) % 100.0:.0f} %": False}
+    for name in facts.members("machine"):
+        on, count = (facts.number(f"machine.{name}.{key}") for key in ("running", "count"))
+        so |= {f"{name} on": on > 0.0, f"{name} off": on < count, f"all {name} machines off": on == 0.0}
+    return [f"why are {what}?" for what in so if so[what]], [f"why are {what}?" for what in so if not so[what]]
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        {}, CHARGING, FULL, {"battery_kw": -250.0}, {"origin": "override", "battery_kw": 100.0}, {"soc": 0.15},
+        {"machines": RUN}, {"machines": {}}, {"soc": None}, {"machines": {"hydro": 20}, "battery_kw": -900.0},
+    ],
+)  # fmt: skip
+def test_why__all_that_is_so_and_not_so_of_a_decision__told_apart(ledger_of: Make, story: dict[str, Any]) -> None:
+    facts = gather(ledger_of(**story))
+    true, false = _statements(facts)
+    assert [asked for asked in true if "not so:" in answer(asked, facts).text] == []
+    assert [asked for asked in false if "not so:" not in answer(asked, facts).text] == []
