@@ -1,4 +1,4 @@
-"""A hundred questions over fixed ledgers: how many are answered, grounded, refused.
+"""The evaluation questions over fixed ledgers: how many are answered, grounded, refused.
 
     python benchmarks/explain.py            by the template alone, as without a key
     python benchmarks/explain.py --model    by the model that OPENAI_* and GRIDPILOT_LLM_MODEL name

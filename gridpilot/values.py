@@ -51,9 +51,9 @@ def plain_number(text: str) -> float:
     return float(text)
 
 
-def midnight(moment: datetime, timezone: str) -> datetime:
-    """The start of the local day that an aware moment is of, at a place's zone."""
-    here = moment.astimezone(ZoneInfo(timezone))
+def midnight(moment: datetime, timezone: str = "") -> datetime:
+    """The start of the local day that an aware moment is of, at a place's zone; without one at the moment's own."""
+    here = moment.astimezone(ZoneInfo(timezone)) if timezone else moment
     return here.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
 
 

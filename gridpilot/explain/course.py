@@ -13,7 +13,7 @@ from typing import Final
 
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts
-from gridpilot.explain.money import NOT_SETTLED, TOO_OLD
+from gridpilot.explain.money import NOT_SETTLED, TOO_OLD, prices
 from gridpilot.explain.recall import dated, over
 from gridpilot.explain.sentences import Say, Sentence, listed
 from gridpilot.explain.subject import has, named
@@ -50,12 +50,14 @@ def about(facts: Facts, question: str, asked: When, now: datetime, *, foreseen: 
             return _foreseen(facts) or [Sentence(NOT_FORESEEN)]
         if asked.moment:
             return _decision(facts, question)
-        return _past(facts, asked, now, _only(facts, question), _loads(facts, question))
+        return _past(facts, question, asked, now, _only(facts, question), _loads(facts, question))
     machines = _loads(facts, question)
     every = has(r"\bmachines\b|\bminers\b", question) and not machines
     loads = facts.members("machine") if every else machines
     said = (
-        at_hour(facts, asked.start, loads) if asked.moment else _ahead(facts, asked, _only(facts, question), machines)
+        at_hour(facts, asked.start, loads, question)
+        if asked.moment
+        else _ahead(facts, asked, _only(facts, question), machines)
     )
     return [Sentence(NOT_YET), *said] if in_the_past(question) and asked.start > now else said
 
@@ -105,12 +107,17 @@ def _decision(facts: Facts, question: str = "") -> list[Sentence]:
     return [replace(one, citations=tuple(dated(key, then) for key in one.citations)) for one in said]
 
 
-def _past(facts: Facts, asked: When, now: datetime, only: str, machines: Sequence[str]) -> list[Sentence]:
+def _past(
+    facts: Facts, question: str, asked: When, now: datetime, only: str, machines: Sequence[str]
+) -> list[Sentence]:
     if asked.too_old(now):
         return [Sentence(TOO_OLD)]
     out = []
+    if facts.earlier is not None and "past.decisions" in facts:  # the reason that is asked for, of one decision
+        course = _set_points(facts, "past", "machines" if machines else "battery", asked.said, machines)
+        return [*course, *_decision(facts, question)]
     if "past.price_mean" in facts and only in ("", "price"):
-        out.append(_prices(facts, "past", f"{asked.said} power {'has ' if asked.end == now else ''}cost"))
+        out.append(prices(facts, "past", f"{asked.said} power {'has ' if asked.end == now else ''}cost"))
     if "past.decisions" not in facts:
         return [*out, *_decision(facts)] if only != "price" or not out else out
     if only == "price" and out:
@@ -166,8 +173,8 @@ def _not_on_record(facts: Facts) -> Sentence:
 # --- what comes ------------------------------------------------------------------------------
 
 
-def at_hour(facts: Facts, moment: datetime, loads: Sequence[str] = ()) -> list[Sentence]:
-    """The plan at a clock time, with the loads that are asked about."""
+def at_hour(facts: Facts, moment: datetime, loads: Sequence[str] = (), question: str = "") -> list[Sentence]:
+    """The plan at a clock time, with the loads that are asked about, and what stored energy is worth if that is."""
     hour = moment.replace(minute=0, second=0, microsecond=0)
     ids = [key for key in facts if key.startswith("plan.price@")]
     key = next((k for k in ids if facts[k].at.replace(minute=0, second=0, microsecond=0) == hour), "")
@@ -179,6 +186,9 @@ def at_hour(facts: Facts, moment: datetime, loads: Sequence[str] = ()) -> list[S
         if facts.number(f"plan.{verb}{at}") >= 1.0:
             battery = f"the battery {verb}s {say(f'plan.{verb}{at}')}"
     text = f"From {say.clock(key)} power is expected at {say(key)}, {battery}, and the load is {say(f'plan.load{at}')}"
+    worth = f"plan.marginal_value{at}"
+    if worth in facts and has(r"\bmarginal\b|\bworth\b|\bvalue\b", question):
+        text += f", stored energy is worth {say(worth)}"
     for name in loads:
         group = next((group for group in ("machine", "bidder") if f"{group}.{name}.name" in facts), "")
         if group and f"ahead.kw_{name}" in facts:
@@ -196,7 +206,7 @@ def at_hour(facts: Facts, moment: datetime, loads: Sequence[str] = ()) -> list[S
 def _ahead(facts: Facts, asked: When, only: str, machines: Sequence[str]) -> list[Sentence]:
     if "ahead.price_mean" not in facts:
         return [_beyond(facts)]
-    out = [] if only not in ("", "price") else [_prices(facts, "ahead", f"{asked.said} power is expected at")]
+    out = [] if only not in ("", "price") else [prices(facts, "ahead", f"{asked.said} power is expected at")]
     if only == "grid" and "ahead.drawn" in facts:
         say = Say(facts)
         text = f"{asked.said} the plan draws {say('ahead.drawn')} from the grid, and delivers"
@@ -232,13 +242,6 @@ def _beyond(facts: Facts) -> Sentence:
 
 
 # --- both ------------------------------------------------------------------------------------
-
-
-def _prices(facts: Facts, side: str, begins: str) -> Sentence:
-    say, key = Say(facts), f"{side}.price"
-    low = f"{say.bare(f'{key}_lowest')} at {say.clock(f'{key}_lowest')}"
-    high = f"{say(f'{key}_highest')} at {say.clock(f'{key}_highest')}"
-    return say.close(f"{begins} {say(f'{key}_mean')} on average, from {low} to {high}.")
 
 
 def _set_points(facts: Facts, side: str, only: str, said: str, machines: Sequence[str]) -> list[Sentence]:

@@ -44,7 +44,8 @@ KINDS: Final[Mapping[str, str]] = {
     "decision": r"\bdecisions?\b|\bcycles?\b|\bdecided?\b",
     "discharge": r"\bdischarg",
     "charge": r"\bcharg(?:e|ed|ing)\b",
-    "switched": r"\b(?:power|served|on|off|runs?|ran|start(?:s|ed)?|switched|turned)\b",
+    "switched": r"\b(?:power|served|on|off|runs?|ran|start(?:s|ed)?|switched|turned|c[ao]me back|"
+    r"returned)\b",
     "command": r"\bcommands?\b|\borders?\b|\binstructions?\b|\bgave\b|\bordered\b",
 }
 _SOME = "|".join(KINDS.values())
@@ -61,12 +62,14 @@ _ASKED: Final = tuple(
     for pattern in (  # what asks for something that happened, or is ordered, and not for what is so now
         r"\b(?:last|latest|most recent|newest|previous)\b(?! (?:night|week|hour|day|month|year|\d))(?: \S+)?? \S*"
         rf"(?:{_SOME})",
-        r"\bwhen (?:did|was|were)\b(?!.*\bprice)",
+        r"\bwhen (?:did|was|were)\b(?!.*\bprice)|\bsince when\b",
+        rf"\b(?:any|some)(?:thing|body|one)\b.*(?:{_ALL_OFF}|\bstop)",
         rf"\bwho\b.*\b(?:{_DONE})",
         r"\bcurtail\w*.*\b(?:kept|fulfilled|delivered|met)\b",
         r"\b(?:is|are|am)\b.*\bcurtailed\b(?!.*\bat once\b)|\bcurtailment\b.*\b(?:coming|active|in force|now)\b",
         r"\b(?:will|going to|next|planned|scheduled|upcoming)\b.*\bcurtail|\bnext decision\b",
-        r"\b(?:alarms?|warnings?|problems?|incidents?|wrong)\b.*\b(?:yesterday|last|this (?:week|morning))\b",
+        r"\b(?:alarms?|warnings?|problems?|incidents?|wrong)\b.*"
+        r"\b(?:yesterday|last|this (?:week|morning)|night|today|so far)\b",
         r"\bwhat (?:has )?caused\b|\bhow often do you\b|\bwhen do you decide\b|\bwhen is the next decision\b",
         r"\b(?:reduce|curtail|cost)\w*\b.*\bcurtailment\b(?!.*\bcould\b)|\bbaseline\b",
         r"\bcurtailment\b.*\b(?:planned|scheduled|ends?|over|starts?|begins?)\b",
@@ -98,15 +101,7 @@ def stops(book: Book, ledger: Ledger, asked: When | None) -> None:
     """The newest time for which everything was sent off, and how often that was in the time that is asked about."""
     since = None if asked is None else asked.start - REACH  # what began before that time may have gone on in it
     rows = ledger.entries("result", since=since, until=_until(book, asked), limit=MOST)
-    runs: list[list[Entry]] = []
-    before = ""
-    for row in reversed(rows):
-        origin = str(row.body["desired"]["origin"])
-        if origin in OFF and origin != before:
-            runs.append([row])
-        elif origin not in OFF and before in OFF:
-            runs[-1].append(row)  # what ended it
-        before = origin
+    runs = _offs(rows)
     if asked is not None:
         last = [row for row in rows if str(row.body["desired"]["origin"]) in OFF][:1]
         runs = [run for run in runs if (run[1:] or last)[-1].at > asked.start]
@@ -126,6 +121,36 @@ def stops(book: Book, ledger: Ledger, asked: When | None) -> None:
     told = ledger.entries("alarm", since=first.at - timedelta(hours=4), until=first.at + timedelta(minutes=1), limit=1)
     for row in told:
         book.cite("last.stop_why", "alarm before it", str(row.body["message"]), row.at, f"alarm entry {row.seq}")
+
+
+def _offs(newest_first: list[Entry]) -> list[list[Entry]]:
+    """The times for which everything was sent off: the entry that began each, and that which ended it, if one did."""
+    runs: list[list[Entry]] = []
+    before = ""
+    for row in reversed(newest_first):
+        origin = str(row.body["desired"]["origin"])
+        if origin in OFF and origin != before:
+            runs.append([row])
+        elif origin not in OFF and before in OFF:
+            runs[-1].append(row)
+        before = origin
+    return runs
+
+
+def interrupted(book: Book, ledger: Ledger, side: str, start: datetime, end: datetime) -> None:
+    """For how long everything was sent off [min] and a curtailment was in force [h] from start to end, where it was."""
+    rows = ledger.entries("result", since=start - REACH, until=end, limit=MOST)
+    offs = [(run[0].at, run[1].at if run[1:] else end) for run in _offs(rows)]
+    rows_ = (row for row in curtailments.events(ledger) if row.status in ("active", "ended"))
+    cut = [(row.start, min(row.end, book.snap.at)) for row in rows_]
+    for name, label, spans, size in (
+        ("off", "time for which everything was sent off", offs, timedelta(minutes=1)),
+        ("cut", "time of curtailments", cut, timedelta(hours=1)),
+    ):
+        inside = [(max(start, a), min(end, b)) for a, b in spans if a < end and b > start]
+        if inside:
+            length = math.fsum((b - a) / size for a, b in inside)
+            book.put(f"{side}.{name}", label, length, "min" if name == "off" else "h", inside[0][0])
 
 
 def command(book: Book, ledger: Ledger, kind: str, asked: When | None) -> None:

@@ -254,6 +254,7 @@ def _machines(book: Book) -> None:
         book.put(f"{short}.running", f"{strike.type}: machines on", float(strike.running))
         book.put(f"{short}.count", f"{strike.type}: machines there are", float(strike.count))
         book.put(f"{short}.available", f"{strike.type}: machines that have work", float(available))
+        book.put(f"{short}.product", f"{strike.type}: what it is paid for", strike.product)
         unknown = "" if strike.known else f"not known without a {strike.product} price"
         margin = strike.margin_usd_per_kwh if strike.known else None
         book.break_even(f"{short}.strike", f"{strike.type}: break-even energy price", strike.strike, unknown)

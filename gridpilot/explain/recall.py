@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -30,6 +30,7 @@ MOST_ENTRIES: Final = 5000
 # What a question of today needs the decisions for.
 COURSE: Final = r"\bdecisions?\b|\bcycles?\b|\bhours?\b|\bran\b|\brun|\bkwh\b|charg"
 NO_LOADS: Final = ("battery", "cooling")  # bidders that nobody switches
+SIDES: Final = (("past", "ahead"), ("before", "later"))  # of two days: the first, the second; on record, or planned
 LEADS_H: Final = (12, 1)  # before a moment: the forecasts that are held against what came
 
 
@@ -39,13 +40,20 @@ def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
     time = None if facts.at is None else when(asked, facts.at)
     known = time is not None or bool(events.asked(asked)) or subject.has(subject.RECORDED + r"|\btoday\b", asked)
     snap = decision.load(ledger, facts.cycle_id) if known and facts.at is not None else None
-    if facts.at is None or snap is None or isinstance(time, Unclear):
-        return facts if facts.at is None or snap is None else _compared(asked, facts, ledger, snap)
+    days = None if facts.at is None else subject.pair(asked, facts.at)
+    if facts.at is None or snap is None:
+        return facts
+    if days is not None:
+        return _compared(days, facts, ledger, snap)
+    if isinstance(time, Unclear):
+        return facts
     book = Book(snap)
-    earlier = _of_time(book, ledger, asked, time, facts.at) if time is not None else None
+    earlier = _of_time(book, ledger, asked, time, facts) if time is not None else None
     stretch = subject.past(asked, facts.at)
     if stretch is not None and not stretch.too_old(facts.at):
         _past(book, ledger, stretch, course=time is not None or subject.has(COURSE, asked))
+        if subject.has(r"\bpa(?:id|y|ys|yments?)\b|\btenants?\b|\bbills?\b", asked):
+            record.paid(book, ledger, stretch)
     if stretch is not None and subject.has(r"\bpeak\b.*\bmonth", asked):
         record.month(book, ledger)
     if kinds := events.asked(asked):
@@ -58,9 +66,10 @@ def recall(question: str, facts: Facts, ledger: Ledger) -> Facts:
     return replace(facts, by_id=found, earlier=earlier)
 
 
-def _of_time(book: Book, ledger: Ledger, question: str, asked: When, now: datetime) -> Facts | None:
+def _of_time(book: Book, ledger: Ledger, question: str, asked: When, facts: Facts) -> Facts | None:
     """The facts of the time that is named; those of the decision in force then, where it is past."""
     _reach(book, ledger)
+    now = book.snap.at if facts.at is None else facts.at
     if not over(question, asked, now):
         _ahead(book, asked)
     elif asked.moment:
@@ -71,6 +80,27 @@ def _of_time(book: Book, ledger: Ledger, question: str, asked: When, now: dateti
         _foreseen(book, ledger, asked.start, asked)
         if not ledger.entries("cycle", since=record.bounds(ledger, asked)[0], until=asked.end, limit=1):
             return _in_force(book, ledger, asked.start)
+        if subject.has(r"\bwhy\b|\bhow come\b", question):
+            return _such(book, ledger, question, asked, facts)
+    return None
+
+
+def _off(sent: Mapping[str, Any], kind: str) -> bool:
+    return not sent["machines"].get(kind, 0)
+
+
+def _such(book: Book, ledger: Ledger, question: str, asked: When, facts: Facts) -> Facts | None:
+    """The newest decision of a stretch that did what the question asks the reason of: charged, or had a type off."""
+    kinds = [facts.word(f"machine.{name}.name") for name in subject.named(facts, "machine", question)]
+    sign, off = subject.turned(question), subject.off(question)
+    if not sign and (not kinds or off is None):
+        return None
+    start, end = record.bounds(ledger, asked)
+    for row in ledger.entries("cycle", since=start, until=end, limit=MOST_ENTRIES):
+        sent = row.body["dispatch"]
+        if sign * float(sent["battery_kw"]) > ON if sign else all(_off(sent, kind) == off for kind in kinds):
+            snap = decision.load(ledger, row.cycle_id)
+            return None if snap is None else decided(snap)
     return None
 
 
@@ -79,21 +109,28 @@ def over(question: str, asked: When, now: datetime) -> bool:
     return asked.past(now) or (asked.moment and asked.start <= now and in_the_past(question))
 
 
-def _compared(question: str, facts: Facts, ledger: Ledger, snap: Snapshot) -> Facts:
-    """The facts of two days that are compared."""
-    days = None if facts.at is None else subject.pair(question, facts.at)
-    if days is None or facts.at is None:
-        return facts
+def _compared(days: tuple[When, When], facts: Facts, ledger: Ledger, snap: Snapshot) -> Facts:
+    """The facts of two days that are compared: what is on record of one, what is planned for one to come."""
     book = Book(snap)
-    for side, day in zip(("past", "before"), days, strict=True):
-        if not day.too_old(facts.at):
-            record.settled(book, ledger, side, day)
-            start, end = record.bounds(ledger, day)
-            rows = ledger.prices(snap.cycle["source"], since=start, until=end)
-            book.kind = "prices"
-            record.prices(book, side, rows.timestamp, rows.energy_usd_per_mwh)
-            book.kind = "cycle"
+    _reach(book, ledger)
+    for (past, ahead), day in zip(SIDES, days, strict=True):
+        if facts.at is not None and not day.past(facts.at):
+            _ahead(book, day, ahead)
+        elif facts.at is not None and not day.too_old(facts.at):
+            _recorded(book, ledger, past, day)
+    record.difference(book)
     return replace(facts, by_id=dict(facts.by_id) | book.facts)
+
+
+def _recorded(book: Book, ledger: Ledger, side: str, asked: When) -> None:
+    """Prices and settled money of a stretch of the past, and what had interrupted it."""
+    start, end = record.bounds(ledger, asked)
+    rows = ledger.prices(book.snap.cycle["source"], since=start, until=end)
+    book.kind = "prices"
+    record.prices(book, side, rows.timestamp, rows.energy_usd_per_mwh)
+    book.kind = "cycle"
+    record.settled(book, ledger, side, asked)
+    events.interrupted(book, ledger, side, start, end)
 
 
 def dated(fact_id: str, earlier: Facts) -> str:
@@ -190,11 +227,7 @@ def _past(book: Book, ledger: Ledger, asked: When, *, course: bool) -> None:
     """What power cost, what it earned and how it was decided; with its `course`, what ran."""
     snap = book.snap
     start, end = record.bounds(ledger, asked)
-    rows = ledger.prices(snap.cycle["source"], since=start, until=end)
-    book.kind = "prices"
-    record.prices(book, "past", rows.timestamp, rows.energy_usd_per_mwh)
-    book.kind = "cycle"
-    record.settled(book, ledger, "past", asked)
+    _recorded(book, ledger, "past", asked)
     record.foresight(book, ledger, asked)
     ends = end + timedelta(seconds=1) if end == snap.at else end  # the decision of this moment is one of them
     entries = ledger.entries("cycle", since=start, until=ends, limit=MOST_ENTRIES) if course else []
@@ -205,7 +238,7 @@ def _past(book: Book, ledger: Ledger, asked: When, *, course: bool) -> None:
         _set_points(book, "past", _Course(track.timestamp, hours, track.battery_kw, track.loads_kw))
 
 
-def _ahead(book: Book, asked: When) -> None:
+def _ahead(book: Book, asked: When, side: str = "ahead") -> None:
     """What the plan in force holds for that time, as far as it reaches."""
     snap: Snapshot = book.snap
     stamps = times(snap.plan["timestamp"])
@@ -217,20 +250,23 @@ def _ahead(book: Book, asked: When) -> None:
     if not inside.any():
         return
     book.kind = "plan"
-    record.prices(book, "ahead", stamps[inside], values(snap.plan["energy_usd_per_mwh"])[inside])
+    record.prices(book, side, stamps[inside], values(snap.plan["energy_usd_per_mwh"])[inside])
     battery = values(snap.plan["charge_kw"]) - values(snap.plan["discharge_kw"])
     loads = {name: values(kw) for name, kw in snap.plan["loads_kw"].items()}
-    _set_points(book, "ahead", _Course(stamps, hours, battery, loads))
+    _set_points(book, side, _Course(stamps, hours, battery, loads))
     brings = plan_course(snap.plan, snap.site, snap.units) * hours / (snap.step_s / 3600.0)
     label = "what the plan brings in that time at its own prices, tenants at their bids"
-    book.put("ahead.brings", label, float(np.sum(brings[inside])), book.money, to_utc(stamps[inside][0]))
+    book.put(f"{side}.brings", label, float(np.sum(brings[inside])), book.money, to_utc(stamps[inside][0]))
+    covered = float(np.sum(hours))
+    label = "what the plan brings in an hour of that time"
+    book.put(f"{side}.per_hour", label, float(np.sum(brings[inside])) / covered, book.rate, to_utc(stamps[inside][0]))
     for name, way, label in (("drawn", "import", "from"), ("delivered", "export", "to")):
         kwh = float(np.sum(values(snap.plan[f"{way}_kw"]) * hours))
         book.put(
-            f"ahead.{name}", f"planned energy {label} the grid in that time", kwh, "kWh", to_utc(stamps[inside][0])
+            f"{side}.{name}", f"planned energy {label} the grid in that time", kwh, "kWh", to_utc(stamps[inside][0])
         )
     soc = 100.0 * values(snap.plan["soc_frac"])[inside][-1]
-    book.put("ahead.soc", "planned state of charge at its end", float(soc), "%", to_utc(stamps[inside][-1]))
+    book.put(f"{side}.soc", "planned state of charge at its end", float(soc), "%", to_utc(stamps[inside][-1]))
     book.kind = "cycle"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from gridpilot.ledger.chain import Entry
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import market, revenue, settle
 from gridpilot.monitor.revenue import Day
-from gridpilot.values import Array, Times, to_utc
+from gridpilot.values import Array, Times, midnight, to_utc
 
 CAUSES: Final[Mapping[str, str]] = {
     "hash": "income from hashing", "token": "income from inference", "tenants": "paid by tenants",
@@ -27,7 +27,12 @@ CAUSES: Final[Mapping[str, str]] = {
     "import": "cost of power from the grid", "wear": "battery wear", "credits": "credits due for missed promises",
     "demand": "demand charges",
 }  # fmt: skip
+COSTS: Final = ("import", "wear", "credits", "demand")
 INCOME: Final = ("hash", "token", "tenants", "jobs", "export", "reserve")
+
+EQUAL: Final = 0.01  # share by which two times may differ in length and still be compared as a whole
+MOST_CAUSES: Final = 3  # of a difference that are told one by one
+MOST_AUCTIONS: Final = 5000
 
 
 def bounds(ledger: Ledger, asked: When) -> tuple[datetime, datetime]:
@@ -72,9 +77,9 @@ def settled(book: Book, ledger: Ledger, side: str, asked: When) -> None:
         book.put(f"{side}.money_{name}", f"{label} in that time", sums.get(name), book.money, since)
     income = math.fsum(sums.get(name, 0.0) for name in INCOME)
     book.put(f"{side}.income", "income in that time, before costs", income, book.money, since)
+    _energy(book, side, bodies, sums.get("import", 0.0), since)
     if side == "past":
         _assets(book, day)
-        _energy(book, bodies, since)
         _hours(book, bodies)
     book.kind = "cycle"
 
@@ -86,13 +91,15 @@ def _assets(book: Book, day: Day) -> None:
         book.put(f"asset.{book.name('asset', name)}.profit", label, usd, book.money, day.start)
 
 
-def _energy(book: Book, bodies: Sequence[Mapping[str, Any]], since: datetime) -> None:
-    """Energy used, drawn and delivered, and the highest draw."""
+def _energy(book: Book, side: str, bodies: Sequence[Mapping[str, Any]], cost: float, since: datetime) -> None:
+    """Energy used, drawn and delivered, what was paid for it on average, and the highest draw."""
     used = [(body["consumed_kwh"], body["consumed_kwh"] + body["battery_kwh"], body) for body in bodies]
-    book.put("past.used", "energy that the loads used", math.fsum(kwh for kwh, _, _ in used), "kWh", since)
+    book.put(f"{side}.used", "energy that the loads used", math.fsum(kwh for kwh, _, _ in used), "kWh", since)
     drawn, fed = (math.fsum(max(sign * net, 0.0) for _, net, _ in used) for sign in (1.0, -1.0))
-    book.put("past.drawn", "energy from the grid", drawn, "kWh", since)
-    book.put("past.delivered", "energy to the grid", fed, "kWh", since)
+    book.put(f"{side}.drawn", "energy from the grid", drawn, "kWh", since)
+    book.put(f"{side}.delivered", "energy to the grid", fed, "kWh", since)
+    if drawn > 0.0:
+        book.price(f"{side}.paid_mean", "mean price paid for energy from the grid", 1000.0 * cost / drawn, since)
     means = [
         (net / body["hours"], kwh / body["hours"], body["start"]) for kwh, net, body in used if body["hours"] > 0.0
     ]
@@ -100,7 +107,7 @@ def _energy(book: Book, bodies: Sequence[Mapping[str, Any]], since: datetime) ->
         if means:
             top = max(means, key=lambda row: float(row[i]))
             at = datetime.fromisoformat(top[2])
-            book.put(f"past.peak_{name}", f"highest {label}, mean of a settlement", float(top[i]), "kW", at)
+            book.put(f"{side}.peak_{name}", f"highest {label}, mean of a settlement", float(top[i]), "kW", at)
 
 
 def _hours(book: Book, bodies: Sequence[Mapping[str, Any]]) -> None:
@@ -109,11 +116,92 @@ def _hours(book: Book, bodies: Sequence[Mapping[str, Any]]) -> None:
         sums: dict[datetime, float] = {}
         for body in bodies:
             local = datetime.fromisoformat(body["start"]).astimezone(book.zone)
-            at = local.replace(hour=local.hour if unit == "hour" else 0, minute=0, second=0, microsecond=0)
+            at = midnight(local) if unit == "day" else local.replace(minute=0, second=0, microsecond=0)
             sums[at] = sums.get(at, 0.0) + body["profit_usd"]
         for name, pick in (("best", max), ("worst", min)):
             at = pick(sums, key=sums.__getitem__)
             book.put(f"past.{unit}_{name}", f"profit of the {name} {unit} of that time", sums[at], book.money, at)
+
+
+def difference(book: Book) -> None:
+    """By what the settled money of two times differs, `past` less `before`: the profit, and what each cause adds.
+
+    Where they were not settled for equally long, all is of a settled hour. The causes stand by size; what is behind the
+    first three is `effect.rest`, so that those and it add up to the profit's difference. That of power from the grid is
+    `effect.paid_price` (at the mean of the two energies) and `effect.drawn` (at the mean of the two prices paid).
+    """
+    facts = book.facts
+    if not all(f"{side}.hours" in facts for side in ("past", "before")):
+        return
+
+    def value(side: str, name: str) -> float:
+        fact = facts.get(f"{side}.{name}")
+        return fact.value if fact is not None and isinstance(fact.value, float) else 0.0
+
+    hours = value("past", "hours"), value("before", "hours")
+    if min(hours) <= 0.0:
+        return
+    alike = abs(hours[0] - hours[1]) < EQUAL * hours[1]
+    per, unit = ((1.0, 1.0), book.money) if alike else (hours, book.rate)
+
+    def less(name: str) -> float:
+        return value("past", name) / per[0] - value("before", name) / per[1]
+
+    at, book.kind = facts["past.hours"].at, "settlement"
+    book.put("effect.profit", "by how much the profit differs", less("profit"), unit, at)
+    causes = {name: (-1.0 if name in COSTS else 1.0) * less(f"money_{name}") for name in CAUSES}
+    ordered = sorted((name for name in causes if abs(causes[name]) > 0.0), key=lambda name: -abs(causes[name]))
+    for name in ordered:
+        book.put(f"effect.{name}", f"what it adds to that: {CAUSES[name]}", causes[name], unit, at)
+    rest = less("profit") - math.fsum(causes[name] for name in ordered[:MOST_CAUSES])
+    book.put("effect.rest", "what all else adds to that", rest, unit, at)
+    drawn, cost = ([value(side, name) / n for side, n in zip(("past", "before"), per, strict=True)] for name in (
+        "drawn", "money_import"
+    ))  # fmt: skip
+    if min(drawn) > 0.0 and "import" in ordered:
+        paid = [usd / kwh for usd, kwh in zip(cost, drawn, strict=True)]
+        by_price = -(paid[0] - paid[1]) * 0.5 * (drawn[0] + drawn[1])
+        label = "what it adds to that: power from the grid, by"
+        book.put("effect.paid_price", f"{label} the price paid for it", by_price, unit, at)
+        book.put("effect.drawn", f"{label} how much was drawn", causes["import"] - by_price, unit, at)
+    book.kind = "cycle"
+
+
+def paid(book: Book, ledger: Ledger, asked: When) -> None:
+    """What each tenant paid in a time [money], and of it on each local day: its part of what tenants were settled to
+    pay, by the payments of the auction in force. A settlement whose auction is not on record is left out.
+    """
+    start, end = bounds(ledger, asked)
+    since = start - timedelta(days=1)  # the auction in force may have been held before
+    entries = ledger.entries("auction", since=since, until=end, limit=MOST_AUCTIONS)
+    held = {row.cycle_id: {p["bidder"]: float(p["usd_per_h"]) for p in row.body["payments"]} for row in entries}
+    tenants = [tenant.name for tenant in book.snap.site.tenants]
+    days: dict[datetime, dict[str, float]] = {}
+    hours, book.kind = 0.0, "settlement"
+    for body in (row.body for row in revenue.settlements(ledger, start, end)):
+        pays = held.get(body["cycle_id"])
+        if pays is None:
+            continue
+        of = math.fsum(pays.get(name, 0.0) for name in tenants)
+        day = days.setdefault(
+            midnight(datetime.fromisoformat(body["start"]), book.snap.site.timezone), dict.fromkeys(tenants, 0.0)
+        )
+        for name in tenants if of > 0.0 else ():
+            day[name] += body["money"]["tenants"] * pays.get(name, 0.0) / of
+        hours += body["hours"]
+    for name in tenants if days else ():
+        key, first = f"payer.{book.name('payer', name)}", min(days)
+        book.put(
+            f"{key}.paid",
+            f"{name}: paid in that time",
+            math.fsum(day[name] for day in days.values()),
+            book.money,
+            first,
+        )
+        book.put(f"{key}.hours", f"{name}: settled hours behind that", hours, "h", first)
+        for at, day in sorted(days.items()):
+            book.put(f"{key}.paid@{at:%Y-%m-%d}", f"{name}: paid on that day", day[name], book.money, at)
+    book.kind = "cycle"
 
 
 def month(book: Book, ledger: Ledger) -> None:

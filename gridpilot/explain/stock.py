@@ -34,14 +34,19 @@ def _counts(facts: Facts, asked: str) -> list[Sentence]:
         names = listed(say.bare(f"bidder.{name}.name") for name in facts.members("bidder") if _tenant(facts, name))
         return [say.close(f"Tenants of this site: {say('site.tenants')}{f' ({names})' if names else ''}.")]
     if has(r"\bmachines?\b|\bminers?\b", asked) and "machines.count" in facts and not named(facts, "machine", asked):
-        say = Say(facts)
-        text = f"{say('machines.running')} of {say('machines.count')} machines are on, {say('machines.off')} are off"
-        each = listed(
-            f"{say.bare(f'machine.{name}.name')} {say(f'machine.{name}.running')} of {say(f'machine.{name}.count')}"
-            for name in facts.members("machine")
-        )
-        return [say.close(f"{text}: {each}.")]
+        return [machines(facts)]
     return []
+
+
+def machines(facts: Facts) -> Sentence:
+    """How many machines are on, in all and of each type."""
+    say = Say(facts)
+    text = f"{say('machines.running')} of {say('machines.count')} machines are on, {say('machines.off')} are off"
+    each = listed(
+        f"{say.bare(f'machine.{name}.name')} {say(f'machine.{name}.running')} of {say(f'machine.{name}.count')}"
+        for name in facts.members("machine")
+    )
+    return say.close(f"{text}: {each}.")
 
 
 def _tenant(facts: Facts, name: str) -> bool:
@@ -68,7 +73,7 @@ def connection(facts: Facts, asked: str) -> list[Sentence]:
     if has(r"\bwhy\b", asked):
         return []
     asks = has(r"\b(?:import|export|grid|connection|site)\b", asked) and has(_MOST, asked)
-    asks = asks or has(r"\bhow much more\b.*\b(?:import|export|draw|grid)", asked)
+    asks = asks or has(r"\bhow much more\b.*\b(?:import|export|draw|grid)\b", asked)
     if not asks or "grid.import_limit" not in facts or has(r"\bbind|\bsoc\b|\bwhat limits\b|\bwhich limits\b", asked):
         return []
     say = Say(facts)

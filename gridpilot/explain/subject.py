@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from gridpilot.explain.fact import Facts
 from gridpilot.explain.when import Unclear, When, when
+from gridpilot.values import midnight
 
 MONEY: Final = (
     r"\bearn|\bmakes?\b|\bmade\b|\bmaking\b|\bmoney\b|profit|\bpnl\b|\bp ?& ?l\b|\bincome\b|revenue|\bbrings?\b|"
-    r"\bbrought\b|\bpa(?:id|ys?|ying) off\b|\bgain|\blos(?:e|es|ing|s|t)\b|\bturnover\b"
+    r"\bbrought\b|\bworth it\b|\bworthwhile\b|\bpa(?:id|ys?|ying) off\b|\bgain|\blos(?:e|es|ing|s|t)\b|\bturnover\b"
 )
 # What is about the record of today where a question names no time.
 RECORDED: Final = (
@@ -22,10 +23,17 @@ RECORDED: Final = (
     r"\bcredits?\b|\bcharges\b"
 )
 _DAY = (
-    r"\b(today|day before yesterday|yesterday|last night|this week|last week|"
-    r"(?:last )?(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
+    r"\b(today|tonight|day before yesterday|day after tomorrow|last night|this week|last week|"
+    r"(?:yesterday|tomorrow|this)(?: (?:morning|afternoon|evening))|yesterday|tomorrow|"
+    r"(?:last |next )?(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
 )
-_COMPARES = r"\bcompar|\bversus\b|\bvs\b|\bthan\b|\bagainst\b|\bdiffer"
+_BEFORE = (
+    r"\b(?:the|a) (?:day|night|morning|afternoon|evening) (?:before|earlier)\b(?! yesterday)|\bprevious (?:day|night)\b"
+)
+_COMPARES = (
+    r"\bcompar|\bversus\b|\bvs\b|\bthan\b|\bagainst\b|\bdiffer|"
+    r"\b(?:better|worse|cheaper|dearer|more|less|higher|lower)\b.* or \b"
+)
 
 # Words that are often misspelled: one letter missing or doubled inside, or two changed places. A foreign letter would
 # make charging of changing.
@@ -73,6 +81,21 @@ def named(facts: Facts, group: str, asked: str) -> list[str]:
     return out
 
 
+def turned(asked: str) -> int:
+    """Which way a question says that the battery goes: 1 charging, -1 discharging, 0 where it does not say."""
+    found = re.search(r"\b(dis)?charg(?:e|es|ed|ing)\b(?! (?:level|limit|rate|power|of))", asked, re.IGNORECASE)
+    billed = has(r"\bdemand charg|\b(?:were|was|are|been|got|get|be) charged\b", asked) and not has(r"\bbatter", asked)
+    return 0 if found is None or billed else -1 if found[1] else 1
+
+
+def off(asked: str) -> bool | None:
+    """Whether a question says that machines are off; None where it does not say."""
+    no = has(r"\bnot\b|n't\b", asked)
+    if has(r"\b(?:off|stopped|stop|idle|down)\b", asked):
+        return not no
+    return no if has(r"\b(?:on|ran|run|runs|running|mining|start(?:ed)?)\b", asked) else None
+
+
 def has(pattern: str, asked: str) -> bool:
     """Whether the pattern is in the question."""
     return re.search(pattern, asked, re.IGNORECASE) is not None
@@ -80,7 +103,7 @@ def has(pattern: str, asked: str) -> bool:
 
 def today(now: datetime) -> When:
     """The day so far."""
-    return When(now.replace(hour=0, minute=0, second=0, microsecond=0), now, "today so far")
+    return When(midnight(now), now, "today so far")
 
 
 def past(question: str, now: datetime) -> When | None:
@@ -95,11 +118,25 @@ def past(question: str, now: datetime) -> When | None:
 
 
 def pair(question: str, now: datetime) -> tuple[When, When] | None:
-    """The two days that a question compares; the first is the one that it names first."""
-    names = list(dict.fromkeys(re.findall(_DAY, question.lower())))
-    if len(names) != 2 or not has(_COMPARES, question):
+    """The two days, or parts of days, that a question compares, of which some may be to come.
+
+    The first is the one that it names first; "the day before" is that of the other.
+    """
+    asked = question.lower()
+    names = list(dict.fromkeys(re.findall(_DAY, asked)))
+    names = names or (["today"] if has(_BEFORE, asked) else [])
+    if not has(_COMPARES, asked) or len(names) + has(_BEFORE, asked) != 2:
         return None
-    first, second = (today(now) if name == "today" else when(f"{name} was", now) for name in names)
-    if not isinstance(first, When) or not isinstance(second, When):
-        return None
-    return replace(first, said=names[0]), replace(second, said=names[1])
+    found = [today(now) if name == "today" else _named_time(name, now) for name in names]
+    said = (f"the {name}" if name.startswith("day") else name for name in names)
+    times = [replace(time, said=name) for time, name in zip(found, said, strict=True) if isinstance(time, When)]
+    if len(times) == 1 and len(names) == 1:
+        first, day = times[0], timedelta(days=1)
+        end = first.start if first.end == now else first.end - day  # all of the day before a running one
+        times.append(When(first.start - day, end, "the day before"))
+    return (times[0], times[1]) if len(times) == 2 else None
+
+
+def _named_time(name: str, now: datetime) -> When | Unclear | None:
+    ahead = has(r"\btomorrow\b|\btonight\b|\bnext\b", name)
+    return when(f"{name} {'will' if ahead else 'was'}", now)

@@ -44,6 +44,7 @@ def reply(facts: Facts, asked: str) -> list[Sentence]:
     elif has(
         r"\b(?:kwh|mwh|energy)\b.*\b(?:use|used|consum|draw|drew|import|export|deliver|from the grid)|\bconsum|"
         r"\bhow much\b.*\b(?:import|export|power|electricity)\w*\b.*\b(?:today|yesterday|week|night|day)\b|"
+        r"\b(?:im|ex)ports?\b.*\b(?:im|ex)ports?\b|"
         r"\bhow (?:much|many)\b.*\b(?:did|have) we (?:use|draw|import|export|sell|buy)",
         asked,
     ) and not has(r"charg|cost|pa(?:y|id)", asked):
@@ -106,7 +107,10 @@ def _energy(facts: Facts, asked: str, span: When) -> list[Sentence]:
         return _unknown("No settled energy")
     say = Say(facts)
     text = f"{span.said}, in {say('past.hours')} settled, the loads used {say('past.used')}, cooling included; "
-    return [say.close(f"{text}{say('past.drawn')} came from the grid, and {say('past.delivered')} went to it.")]
+    text += f"{say('past.drawn')} came from the grid, and {say('past.delivered')} went to it"
+    if "past.paid_mean" in facts and has(r"\bprices?\b|\bpaid\b", asked):
+        text += f"; what came cost {say('past.paid_mean')} on average"
+    return [say.close(text + ".")]
 
 
 def _extreme(facts: Facts, asked: str, span: When) -> list[Sentence]:

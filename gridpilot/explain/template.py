@@ -6,10 +6,10 @@ A request to act, to tell a secret or to change its own rules is refused. What i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gridpilot.explain import course, happened, money, stock, subject, tally, unkept, words
+from gridpilot.explain import causes, course, happened, money, premise, stock, subject, tally, unkept, words
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
@@ -32,7 +32,24 @@ SUGGESTIONS = (
     "What could we lose?",
     "How old are the data, and is anything wrong?",
 )
+# What else a topic has, where a question is but a word.
+MORE: Mapping[str, tuple[str, str]] = {
+    "plan": ("What happens next, and when?", "What will happen tonight?"),
+    "battery": ("When does the battery discharge next?", "How full is the battery?"),
+    "soc": ("Why does the battery do that?", "When does the battery charge next?"),
+    "price": ("When is power cheapest in the next day?", "What did power cost us today?"),
+    "forecast": ("When is power cheapest in the next day?", "How good is the forecast?"),
+    "risk": ("What does CVaR mean?", "How sure is the forecast?"),
+    "machine": ("Why are the machines on or off?", "Which machine earns most?"),
+    "money": ("Which machine earns most?", "What did power cost us today?"),
+    "auction": ("How does the auction work?", "What does each tenant pay per kWh?"),
+    "stale": ("What has happened so far today?", "Where do the prices come from?"),
+    "grid": ("What is the grid limit?", "What was the peak demand today?"),
+    "next": ("What will happen tonight?", "Is the plan optimal?"),
+    "now": ("Why are the machines on or off?", "How much money have we made today?"),
+}
 LONGEST_QUESTION = 2000
+DECIDES_NOTHING = ("when", "what-if", "unkept", "help")  # topics whose questions take nothing for granted
 SHORT = 4  # words: what is but a time ("yesterday at 20:00?") is about the site
 ANY = r"\w"  # a topic whose reply itself knows whether it has something to say
 
@@ -71,12 +88,13 @@ _SECRET = re.compile(
 )
 
 _SPENT = r"\bwear\b|\bbills?\b|\bspen[dt]\b|\bspending\b|\bexpens(es|e)\b"
+_HANDOVER = r"\bshift\b|\bhand ?over\b|\btak(?:e|ing) over\b|\bbrief\w*\b|\bshould (?:i|we) know\b|\boverview\b"
 _FORECAST = r"forecast|predict|foresee|foresaw|expected|\bbands?\b"
 _ABOUT = re.compile(
     r"\bnumbers?\b|\bfigures?\b|\bresults?\b|\breport\b|\bhappen|\bplan|\bdo(ing|es)?\b|\bdid\b|price|\bcost|power|"
     r"batter|charg|machine|miner|load|\bearn|\bmade?\b|"
     r"\bmake\b|money|profit|\blos[et]|\bwhy\b|site|\brun|\bran\b|\bon\b|\boff\b|decision|decide|expect|cheap|dear|"
-    r"what (was|is|about|comes)|\bgo(es|ing)? on\b|went",
+    r"what (was|is|about|comes)|\bso far\b|\bgo(es|ing)? on\b|went",
     re.IGNORECASE,
 )
 
@@ -102,9 +120,25 @@ def answer(question: str, facts: Facts) -> Answer:
     if facts.at is None:
         return _pack("none", [Sentence(tell.NO_DECISION)])
     topic, said = _reply(facts, asked)
+    time = when(asked, facts.at)
+    if topic not in DECIDES_NOTHING and not isinstance(time, Unclear):
+        said = [*premise.deny(facts, asked, time), *said]
+    if _bare(asked):
+        said = _short(topic, said)
     if facts.stale and topic not in ("stale", "help", "unknown"):
         said = [tell.stale_sentence(facts), *said]
     return _pack(topic, said)
+
+
+def _bare(asked: str) -> bool:
+    """Whether it is but a word: "plan", "the battery?"."""
+    return has(r"^\W*(?:the |our |my )?[\w&-]+\W*$", asked)
+
+
+def _short(topic: str, said: list[Sentence]) -> list[Sentence]:
+    """The first three sentences, and what else can be asked of that."""
+    more = MORE.get(topic, ())
+    return [*said[:3], Sentence(f"You can also ask: {' '.join(more)}")] if more else said
 
 
 def _reply(facts: Facts, asked: str) -> tuple[str, list[Sentence]]:
@@ -113,6 +147,8 @@ def _reply(facts: Facts, asked: str) -> tuple[str, list[Sentence]]:
         said = reply(facts, asked) if re.search(pattern, asked, re.IGNORECASE) else []
         if said:
             return topic, said
+    if _bare(asked) and (meaning := words.meaning(facts, f"what is {asked}?")):
+        return "word", meaning
     return "unknown", [Sentence(UNKNOWN + _suggested())]
 
 
@@ -129,7 +165,8 @@ def _suggested() -> str:
 
 
 def _now(facts: Facts, asked: str) -> list[Sentence]:
-    return [tell.now_sentence(facts), *tell.change_sentences(facts)[:1]]
+    wrong = _stale(facts, asked) if has(_HANDOVER, asked) else []
+    return [tell.now_sentence(facts), *wrong, *tell.change_sentences(facts)[:1]]
 
 
 def _battery(facts: Facts, asked: str) -> list[Sentence]:
@@ -142,17 +179,19 @@ def _not_so(facts: Facts, asked: str) -> list[Sentence]:
     if "battery.power" not in facts:
         return []
     for verb, pattern in (("discharging", r"\bdischarg"), ("charging", r"\bcharg")):
-        if not has(pattern, asked):
-            continue
-        does, doubted = facts.number(f"battery.{verb}") >= 0.05, has(r"\bnot\b|n't\b", asked)
-        if does == doubted:
-            return [Sentence(f"It is {verb} now." if does else f"It is not {verb} now.", (f"battery.{verb}",))]
-        return [] if does else [Sentence(f"It is not {verb} now.", (f"battery.{verb}",))]
+        if has(pattern, asked):
+            does = facts.number(f"battery.{verb}") >= 0.05
+            told = f"It is {verb} now." if does else f"It is not {verb} now."
+            doubted = has(r"\bnot\b|n't\b", asked)
+            denied = has(r"\bwhy\b", asked) and does == doubted  # before anything else is said
+            return [] if denied or (does and not doubted) else [Sentence(told, (f"battery.{verb}",))]
     return []
 
 
 def _machine(facts: Facts, asked: str) -> list[Sentence]:
     own = named(facts, "machine", asked)
+    if not own and _bare(asked) and "machines.count" in facts:  # in short; another word has its meaning
+        return [stock.machines(facts)] if has(r"\bmachines?\b|\bminers?\b", asked) else []
     general = re.search(r"\b(machines?|miners?|mining|break[ -]?evens?|strikes?|strike price)\b", asked, re.IGNORECASE)
     chosen = own or (facts.members("machine") if general else [])
     trouble = tell.control_sentence(facts) if chosen else None
@@ -448,6 +487,10 @@ def _plan(facts: Facts, asked: str) -> list[Sentence]:
 
 def _what_if(facts: Facts, asked: str) -> list[Sentence]:
     first = Sentence("I do not compute what would be: the what-if panel on the Plan page does. The break-evens are:")
+    if has(r"\blose\b|\bworst\b|\bbad case\b", asked) and not has(r"\bif\b", asked):
+        return []  # that is simulated
+    if has(r"\bbids?\b|\bbidding\b", asked):
+        return [Sentence("I do not compute what would be: the Auction page tries other bids, and sends nothing.")]
     out = [first]
     for name in facts.members("machine"):
         say = Say(facts)
@@ -474,6 +517,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ("unkept", ANY, unkept.reply),
     ("flag", ANY, _code),
     ("word", ANY, words.meaning),
+    ("money", ANY, causes.reply),
     ("money", ANY, money.compare),
     ("when", ANY, _no_time),
     ("happened", ANY, happened.reply),
@@ -503,7 +547,11 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         r"slow(ed)?[ -]?down",
         _curtail,
     ),
-    ("risk", r"\brisk|\bpaths?\b|\bscenario|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown", _risk),
+    (
+        "risk",
+        r"\brisk|\bpaths?\b|\bscenario|\bc?var\b|worst|\blose\b|\bgo wrong\b|\btail\b|drawdown|\bbad case\b",
+        _risk,
+    ),
     (
         "soc",
         r"\bsoc\b|state of charge|marginal value|energy worth|worth of (stored )?energy|"
@@ -523,7 +571,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
         "stale",
         r"stale|\blive\b|\bupdated\b|\bhow old\b|\bage\b|\bfresh|up to date|\bwrong\b|alarm|problem|warning|\bflag|"
         r"broken|"
-        r"health|trust|\bfeed\b|\b(everything|all) (ok|okay|fine|right|good|well)\b",
+        r"health|trust|\bfeed\b|^\W*(?:the )?data\W*$|\b(everything|all) (ok|okay|fine|right|good|well)\b",
         _stale,
     ),
     (
@@ -543,7 +591,8 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     ),
     (
         "grid",
-        r"\b(ex|im)port(s|ing|ed)?\b|\bsell(ing)?\b|\bbuying\b|\bdraw(s|n|ing)?\b|\bload\b|consum|how much power",
+        r"\b(ex|im)port(s|ing|ed)?\b|\bsell(ing)?\b|\bbuying\b|\bdraw(s|n|ing)?\b|\bload\b|consum|how much power|"
+        r"\bgrid\b",
         _grid,
     ),
     ("next", r"\bnext\b|upcoming|what (comes|happens|follows)|going to happen|what changes|later\b", _next),
@@ -561,7 +610,7 @@ TOPICS: tuple[tuple[str, str, Reply], ...] = (
     (
         "now",
         r"\bdoing\b|\bstatus\b|what is (it|happening|going)|what'?s up|what happened\W*$|what('s| is) new|going on|"
-        r"summary|\bnow\b|\bwhy\b|\bsite\b",
+        r"summary|\bnow\b|\bdecision\b|\bwhat (?:has )?changed\b|" + _HANDOVER + r"|^\W*today\W*$|\bwhy\b|\bsite\b",
         _now,
     ),
 )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
+from gridpilot.values import midnight
+
 MOST_HOURS: Final = 24 * 7  # that a stretch may begin before now
 MONTHS: Final = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
@@ -49,7 +51,9 @@ _NOT_UNIT = r"(?! ?(?:usd|eur|gbp|index|[$€£%]|[kmg]?w))"
 _UTC = r" ?(?:z|utc|gmt)\b"
 _ZONE = rf"(?P<zone>{_UTC}| (?:[cew]e(?:s?t)|[ecmp][sd]t|bst|ist|jst)\b)?"
 
-_PAST = re.compile(r"\b(did|was|were|had|happened|been|ran|earned|so far|ago|last)\b")
+_PAST = re.compile(
+    r"\b(did|was|were|had|happened|been|ran|earned|so far|ago|last)\b|\bwho (?!need)(?:set|put|gave|\w+ed)\b"
+)
 _HINDSIGHT = re.compile(r"\b(was|were|been|did|had)\b.*\b(forecast|expect|predict|foresee|foresaw|foreseen|plan)\w*\b")
 # of today: of its hours so far
 _SO_FAR: Final = re.compile(r"\b(average|mean (?:price|load|draw|power)|highest|lowest|negative|cycles)\b")
@@ -96,7 +100,7 @@ _LEFT = re.compile(  # what is about a time for certain, and was not read
     r"\bon (?:the )?\d{1,2}(?:st|nd|rd|th)\b|\b(?:on|of|since) \d\d?(?:/\d\d?\b|\.\d\d?\.)|\b\d\d?/\d\d?,? at\b|"
     r"\b\d\d?([/.])\d\d?\1\d\d\b|"
     rf"\bat (?:{'|'.join(NUMBERS)})\b(?! of\b)|\bat [0-2]\d[0-5]\d(?= ~| hours\b)|"
-    rf"\b(?:at|around) (?:[01]?\d|2[0-4])(?:{_SOME_HOUR})"
+    rf"\b(?:at|around) (?:[01]?\d|2[0-4])(?! ?%)(?:{_SOME_HOUR})"
 )
 
 
@@ -137,8 +141,7 @@ def when(question: str, now: datetime) -> When | Unclear | None:
     """What time the question is about; None where it names none."""
     try:
         asked = " ".join(question.lower().split())
-        night = "tonight" if _AHEAD.search(asked) else "last night"
-        found = _read(re.sub(r"\bovernight\b", night, asked), now)
+        found = _read(_plainly(asked), now)
         if found is not None:  # what follows counts in UTC, some days to either side
             found.start.astimezone(UTC) - timedelta(days=30), found.end.astimezone(UTC) + timedelta(days=30)
     except _UnreadError as error:
@@ -148,6 +151,14 @@ def when(question: str, now: datetime) -> When | Unclear | None:
     except ValueError:  # 31 Feb
         return Unclear(NO_DAY)
     return found
+
+
+def _plainly(asked: str) -> str:
+    """The night or the week that is meant where no other day is named."""
+    ahead, dated = _AHEAD.search(asked), any(p.search(asked) for p in (_RELATIVE, _WEEKDAY, _ISO, *_DATES))
+    night = "overnight" if dated or not (ahead or in_the_past(asked)) else r"overnight|(?:in|during|over) the night"
+    asked = re.sub(rf"\b(?:{night})\b", "tonight" if ahead else "last night", asked)
+    return re.sub(r"\bthe week\b(?=.* so far\b)", "this week", asked)
 
 
 def in_the_past(question: str) -> bool:
@@ -251,8 +262,7 @@ def _away(words: _Words, asked: str, days: list[datetime], now: datetime) -> lis
         sign = -1 if way == "ago" else 1
         if unit := _long(match["unit"]):
             away = number * DAYS_OF[unit]
-            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-            days.append(midnight + timedelta(days=sign * round(away)))
+            days.append(midnight(now) + timedelta(days=sign * round(away)))
         else:
             out.append((match, sign))
     return out
@@ -330,8 +340,8 @@ def _nearest(
 
 def _days(words: _Words, asked: str, now: datetime, past: bool) -> list[datetime]:
     """Midnights of the days that are named."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    out = [midnight + timedelta(days=RELATIVE[match[1]]) for match in words.take(_RELATIVE)]
+    today = midnight(now)
+    out = [today + timedelta(days=RELATIVE[match[1]]) for match in words.take(_RELATIVE)]
     found = [date(int(m["year"]), int(m["m"]), int(m["d"])) for m in words.take(_ISO)]
     for match in words.take(_FIGURES):
         a, b, year = int(match["a"]), int(match["b"]), int(match["year"])
@@ -342,15 +352,15 @@ def _days(words: _Words, asked: str, now: datetime, past: bool) -> list[datetime
     for match in words.take(*_DATES):
         month, of = _month(match["month"]), int(match["d"])
         found.append(date(int(match["year"]), month, of) if match["year"] else _of_some_year(month, of, asked, now))
-    out += [midnight.replace(year=day.year, month=day.month, day=day.day) for day in found]
+    out += [today.replace(year=day.year, month=day.month, day=day.day) for day in found]
     for match in words.take(_WEEKDAY):
         ahead = (WEEKDAYS.index(match["day"]) - now.weekday()) % 7
         forward = match["which"] == "next" or (not past and _AHEAD.search(asked) is not None)
         if match["which"] and not ahead:
             ahead = 7 if forward else 0
-            out.append(midnight + timedelta(days=7 if forward else -7))
+            out.append(today + timedelta(days=7 if forward else -7))
         else:
-            out.append(midnight + timedelta(days=ahead if forward or not ahead else ahead - 7))
+            out.append(today + timedelta(days=ahead if forward or not ahead else ahead - 7))
     return list(dict.fromkeys(out))
 
 
@@ -388,11 +398,11 @@ def _calendar(match: re.Match[str], asked: str, now: datetime) -> When:
         {"last": -1, "this": 0, "next": 1}[side],
         f"{side} {match['unit']}" if match["unit"] else "in that time",
     )
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    today = midnight(now)
     if match["unit"] == "week":
-        start = midnight + timedelta(days=7 * away - now.weekday())
+        start = today + timedelta(days=7 * away - now.weekday())
         return _side(past, (start, start + timedelta(days=7)), said, now)
-    first = midnight.replace(day=1)
+    first = today.replace(day=1)
     if match["month"]:
         month = _month(match["month"])
         year = int(match["year"] or now.year - int(past and month > now.month))
@@ -412,14 +422,14 @@ def _months(first: datetime, n: int) -> datetime:
 
 def _part_of_day(asked: str, day: datetime | None, now: datetime) -> tuple[datetime, datetime] | None:
     """All of the part of a day that is named."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    today = midnight(now)
     if re.search(r"\btonight\b", asked):
-        return _part(midnight - timedelta(days=int(now.hour < TONIGHT[1] - 24)), TONIGHT)
+        return _part(today - timedelta(days=int(now.hour < TONIGHT[1] - 24)), TONIGHT)
     if re.search(r"\blast night\b", asked):
-        return _part(midnight - timedelta(days=1), PARTS["night"])
+        return _part(today - timedelta(days=1), PARTS["night"])
     part = _named_part(asked)
     if part and day is None and re.search(rf"\b(?:this|in the|at) {part}\b", asked):
-        day = midnight
+        day = today
     return _part(day, PARTS[part]) if part and day is not None else None
 
 

@@ -70,6 +70,7 @@ class Story:
     risk_status: str = "ok"
     pilot: PilotState | None = field(default_factory=lambda: PilotState(AUTO, ""))
     before: Story | None = None  # the decision of four hours earlier
+    days: int = 0  # before today that are settled, hour by hour
 
 
 def stamps(start: datetime, n: int) -> Any:
@@ -217,6 +218,30 @@ def _cycle(story: Story, wall: datetime) -> dict[str, Any]:
     }
 
 
+def money_of(days_ago: int) -> dict[str, float]:
+    """Money of each settled hour of an earlier day [USD]: the nearer the day, the less hashing and the dearer power."""
+    power = {"import": 0.5 * (50.0 + 30.0 / days_ago), "wear": 0.2 / days_ago}  # of 500 kWh
+    return {"hash": 20.0 * days_ago, "token": 10.0, "tenants": 8.4, "jobs": 0.0, "export": 0.0, **power}
+
+
+def profit_of(days_ago: int) -> float:
+    """What each hour of an earlier day made [USD]."""
+    money = money_of(days_ago)
+    return sum(money.values()) - 2.0 * (money["import"] + money["wear"])
+
+
+def _settle_days(ledger: Ledger, days: int) -> None:
+    """Settlements of whole local days, each hour with its own auction; render-farm pays 6 USD/h, cold-store 2.4."""
+    for hour in range(24 * days):
+        start = START - timedelta(hours=19 + 24 * days - hour)  # from midnight on
+        ago, name = days - hour // 24, f"settled-{hour}"
+        payments = [{"bidder": "render-farm", "usd_per_h": 6.0}, {"bidder": "cold-store", "usd_per_h": 2.4}]
+        ledger.append("auction", {"payments": payments, "allocation": []}, at=start, cycle_id=name)
+        made = profit_of(ago)
+        settled = Settlement(start, start + STEP, 1.0, made, made - 1.0, money_of(ago), 500.0, 0.0, name)
+        ledger.append("settlement", to_jsonable(settled), at=start + STEP, cycle_id=name)
+
+
 WALL = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 
 
@@ -235,6 +260,7 @@ def write(path: Path, story: Story) -> Ledger:
     ledger.put_state("site", to_jsonable(story.site))
     if story.pilot is not None:
         story.pilot.save(ledger)
+    _settle_days(ledger, story.days)
     money = {"hash": 80.0, "token": 210.0, "tenants": 14.8, "jobs": 0.0, "export": 3.0, "import": 95.0, "wear": 0.1}
     for hours in (3, 2):
         start = START - hours * STEP

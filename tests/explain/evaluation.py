@@ -1,4 +1,4 @@
-"""The evaluation set: fixed ledgers, a hundred questions in evaluation.toml, and how an answer to each is judged.
+"""The evaluation set: fixed ledgers, the questions of evaluation.toml, and how an answer to each is judged.
 
 `benchmarks/explain.py` prints what the tests hold.
 """
@@ -63,6 +63,7 @@ def stories() -> Mapping[str, dict[str, Any]]:
         "charging": {"battery_kw": 200.0, "marginal": 0.15},
         "afternoon": {"before": Story(battery_kw=200.0, marginal=0.15, origin="override")},
         "discharging": {"battery_kw": -250.0},
+        "days": {"days": 3},
         "override": {"origin": "override", "battery_kw": 100.0},
         "failsafe": {"pilot": PilotState(FAILSAFE, "x", "no prices since 17:40")},
         "flagged": {"flags": (flag,), "pilot": alarm},

@@ -36,10 +36,10 @@ def judged(fixed: dict[str, Ledger]) -> list[tuple[Question, Judged, str]]:
 Rows = list[tuple[Question, Judged, str]]
 
 
-def test_evaluation__set__hundred_questions_of_every_kind_in_a_small_file() -> None:
+def test_evaluation__set__questions_of_every_kind_in_a_small_file() -> None:
     asked = questions()
-    assert len(asked) == 100
-    assert len({(question.ask, question.ledger) for question in asked}) == 100
+    assert len(asked) == 118
+    assert len({(question.ask, question.ledger) for question in asked}) == 118
     assert {question.kind for question in asked} >= {"fact", "reason", "stale", "missing", *REFUSALS}
     assert {question.ledger for question in asked} == {*stories(), "empty"}
     assert FILE.stat().st_size < 100_000
@@ -60,3 +60,8 @@ def test_evaluation__template_alone__answers_nine_of_ten(judged: Rows) -> None:
     missed = [(question.ask, question.says, text) for question, found, text in others if not found.answered]
     assert len(missed) <= 0.1 * len(others), missed
     assert [ask for ask, _, _ in missed] == ["How does the load of today compare with last week's?"]
+
+
+def test_evaluation__premise__denied_only_where_it_is_wrong(judged: Rows) -> None:
+    denied = {question.ask for question, _, text in judged if "not so:" in text}
+    assert denied == {question.ask for question, _, _ in judged if question.kind == "premise"}

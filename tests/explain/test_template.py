@@ -21,7 +21,7 @@ from gridpilot.explain.fact import written
 from gridpilot.explain.facts import Facts, gather
 from gridpilot.explain.grounding import ungrounded
 from gridpilot.explain.recall import recall
-from gridpilot.explain.template import ACT, SUGGESTIONS, Answer, answer
+from gridpilot.explain.template import ACT, MORE, SUGGESTIONS, Answer, answer
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision
 from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
@@ -40,7 +40,7 @@ QUESTIONS = [
     ),
     ("what's the status", "now", "immersion and air are off: power is at 96 USD/MWh"),
     ("WHY IS THE BATTERY HOLDING???", "battery", "(the plan discharges from 20:00)"),
-    ("why are we charging", "battery", "It is not charging now."),
+    ("why are we charging", "battery", "That is not so: the battery is at rest, at 41.2 %. Holding 412 kWh"),
     ("why isn't it discharging?", "battery", "It is not discharging now."),
     ("Why is air off?", "machine", "Air: 0 of 80 machines on; power is at 96 USD/MWh, break-even at 59.4 USD/MWh"),
     ("when will the immersion miners come back", "machine", "they return at 23:00"),
@@ -210,6 +210,37 @@ def test_answer__mara_index_prices__their_own_units(ledger_of: Make, mara: dict[
         assert "USD" not in found.text
 
 
+@pytest.mark.parametrize("word", [*sorted(MORE), "the plan?", "Prices", "machines", "miners", "forecast"])
+def test_answer__bare_word__three_sentences_at_most_and_two_questions(ledger_of: Make, word: str) -> None:
+    facts = gather(ledger_of())
+    found = answer(word, facts)
+    *said, offer = found.sentences
+    assert 1 <= len(said) <= 3
+    assert offer.text == f"You can also ask: {' '.join(MORE[found.topic])}"
+    assert loose(facts, found) == []
+
+
+@pytest.mark.parametrize("question", sorted({question for both in MORE.values() for question in both}))
+def test_answer__question_that_is_offered__is_answered(ledger_of: Make, question: str) -> None:
+    ledger = ledger_of()
+    found = answer(question, recall(question, gather(ledger), ledger))
+    assert not found.refused
+    assert found.topic not in ("unknown", "help")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("machines", "50 of 192 machines are on"),
+        ("break-even", "earns just what its power and cooling cost"),
+        ("settlement", "money is settled when an interval is over"),
+        ("today", "Holding 412 kWh"),
+    ],
+)
+def test_answer__bare_word__in_short(ledger_of: Make, word: str, said: str) -> None:
+    assert said.lower() in answer(word, gather(ledger_of())).text.lower()
+
+
 HOSTILE = "**x** ![p](https://evil.example/p.png) <script>9</script> $1$ :material/bolt: \u202e\u200b a@b.example"
 
 
@@ -278,7 +309,7 @@ def test_answer__state_of_the_site__its_reason(ledger_of: Make, figures: dict[st
 
 def test_answer__no_risk_figures__reason_instead_of_numbers(ledger_of: Make) -> None:
     facts = gather(ledger_of(risk_status="not enough data: 3 paths"))
-    assert answer("risk?", facts).text == "There are no risk figures: not enough data: 3 paths."
+    assert answer("what is the risk?", facts).text == "There are no risk figures: not enough data: 3 paths."
 
 
 def real(folder: Path, *starts: str) -> Ledger:

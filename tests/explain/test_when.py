@@ -181,3 +181,17 @@ def test_past__moment_before_now__over() -> None:
     assert When(at(24, 18), at(24, 18)).past(NOW)
     assert not When(NOW, NOW).past(NOW)
     assert When(at(24, 18), NOW).past(NOW)
+
+
+@pytest.mark.parametrize(
+    ("question", "like"),
+    [
+        ("what happened in the night?", "what happened last night?"),
+        ("was there an alarm during the night", "was there an alarm last night"),
+        ("will we charge in the night?", "will we charge tonight?"),
+        ("how did the week go so far", "how did this week go"),
+    ],
+)
+def test_when__night_or_week_that_is_meant__as_if_named(question: str, like: str) -> None:
+    assert when(question, NOW) == when(like, NOW)
+    assert isinstance(when(question, NOW), When)
