@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import inspect
 import json
 import queue
 import threading
@@ -18,7 +19,9 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, create_model
 
 from gridpilot.config import LanguageModel
 from gridpilot.errors import MODEL_ERRORS
@@ -203,7 +206,7 @@ async def _stream(library: SimpleNamespace, going: _Run, asked: str, lookup: Loo
     async with _client(library, going) as client:
         agent = library.create_agent(
             _chat(library, going.model, client),
-            [library.StructuredTool.from_function(tool) for tool in _tools(lookup)],
+            [library.StructuredTool.from_function(tool, args_schema=_takes(tool)) for tool in _tools(lookup)],
             system_prompt=RULES,
             middleware=[
                 library.limits.ModelCallLimitMiddleware(run_limit=MODEL_CALLS, exit_behavior="error"),
@@ -220,6 +223,20 @@ async def _stream(library: SimpleNamespace, going: _Run, asked: str, lookup: Loo
 
 def _tools(lookup: Lookup) -> tuple[Callable[..., str], ...]:
     return (lookup.list_facts, lookup.get_fact, lookup.history, lookup.combine)
+
+
+def _takes(tool: Callable[..., str]) -> type[BaseModel]:
+    """What a tool takes, by its signature, and nothing else.
+
+    LangChain's own way silences warnings for the whole process for as long as it takes, which two questions at once, in
+    two threads, undo for each other.
+    """
+    hints = get_type_hints(tool)
+    fields: dict[str, Any] = {
+        name: (hints[name], ... if one.default is one.empty else one.default)
+        for name, one in inspect.signature(tool).parameters.items()
+    }
+    return create_model(tool.__name__, __config__=ConfigDict(extra="forbid"), **fields)
 
 
 def _client(library: SimpleNamespace, going: _Run) -> Any:
