@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
+from gridpilot.console import format as fmt
 from gridpilot.console.sun import nights
 from gridpilot.console.theme import LIGHT, hue
 from gridpilot.domain import Site
@@ -464,6 +465,9 @@ def _traces(axis: TimeAxis, series: Series, y: str, panel: Panel) -> list[dict[s
     }
     if series.lower is not None and series.upper is not None:
         trace["customdata"] = [list(pair) for pair in zip(plain(series.lower), plain(series.upper), strict=True)]
+    if series.kind == "stack":
+        trace["hovertemplate"] += "%{customdata}"
+        trace["customdata"] = _shares(series, panel)
     if series.kind == "bar":
         return [*bands, trace | _bar(axis, series, times, colour)]
     if series.kind == "mark":
@@ -537,6 +541,15 @@ def _ribbon(axis: TimeAxis, series: Series, low: Array, high: Array, fill: str, 
         "xaxis": "x",
         "yaxis": y,
     }
+
+
+def _shares(series: Series, panel: Panel) -> list[str]:
+    """What part of its stack each value is, for the hover; the last stands for the end of its interval too."""
+    stack = [one.values for one in panel.series if one.kind == "stack" and len(one.times) == len(series.times)]
+    whole = np.nansum(stack, axis=0)
+    pairs = zip(series.values, whole, strict=True)
+    parts = [f" ({fmt.percent(value / of)})" if of > 0.0 and value > 0.0 else "" for value, of in pairs]
+    return [*parts, parts[-1]]
 
 
 def _edges(times: Times, step_s: int) -> Times:

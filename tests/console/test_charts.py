@@ -93,6 +93,15 @@ def test_time_figure__interval_values__steps_drawn_to_the_end_of_the_last() -> N
     assert price["y"][-1] == price["y"][-2]
 
 
+def test_time_figure__stack__the_hover_tells_each_load_and_its_part_of_all() -> None:
+    panel = charts.loads_panel(TIMES[:3], {"air": np.array([30.0, 0.0, 5.0]), "gpu": np.array([10.0, 0.0, np.nan])})
+    air, gpu = charts.time_figure(_axis(), [panel])["data"][1:3]  # the first is the axis' clock
+    assert air["hovertemplate"].endswith(" kW%{customdata}")
+    assert air["customdata"] == [" (75\u00a0%)", "", " (100\u00a0%)", " (100\u00a0%)"]
+    assert gpu["customdata"] == [" (25\u00a0%)", "", "", ""]
+    assert len(air["customdata"]) == len(air["y"])
+
+
 def test_time_figure__future__dotted_with_bands_in_the_hover() -> None:
     future = _trace(_figure(), "Forecast (80 % band)")
     assert future["line"]["dash"] == "dot"
