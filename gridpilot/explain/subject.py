@@ -84,7 +84,8 @@ def named(facts: Facts, group: str, asked: str) -> list[str]:
 def turned(asked: str) -> int:
     """Which way a question says that the battery goes: 1 charging, -1 discharging, 0 where it does not say."""
     found = re.search(r"\b(dis)?charg(?:e|es|ed|ing)\b(?! (?:level|limit|rate|power|of))", asked, re.IGNORECASE)
-    billed = has(r"\bdemand charg|\b(?:were|was|are|been|got|get|be) charged\b", asked) and not has(r"\bbatter", asked)
+    bill = r"\bdemand charg|\b(?:were|was|are|been|got|get|be) charged\b|\bcharg\w+ (?:us|me|you|them|tenants?)\b"
+    billed = has(bill, asked) and not has(r"\bbatter", asked)
     return 0 if found is None or billed else -1 if found[1] else 1
 
 
