@@ -91,7 +91,8 @@ class Job:
     def progress(self) -> tuple[float, str]:
         """The share that is done, and of what."""
         try:
-            share, _, doing = _read(self._progress).splitlines()[-1].partition(" ")
+            with self._lock:  # or another session closes it meanwhile
+                share, _, doing = _read(self._progress).splitlines()[-1].partition(" ")
             return min(1.0, max(0.0, float(share))), doing
         except (IndexError, ValueError):  # not written yet, just being written, or over
             return 0.0, "starting"

@@ -212,6 +212,7 @@ def _any_moment(shown: datetime, now: datetime, zone: str) -> None:
     """A field for any moment; its key has the moment that is shown, so that it begins there."""
     value, most = (at.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for at in (shown, now))
     key, label = f"{_ASKED}{value:%Y%m%d%H%M%S}", f"Any moment, {zone.replace('_', ' ')}"
+    most = max(value, most)  # a clock that was set back shows less than before
     st.datetime_input(label, value, max_value=most, key=key, on_change=_asked, args=(key, zone), step=3600)
     other = other_pass(shown, zone)
     if other is not None and other <= now:

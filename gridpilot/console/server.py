@@ -69,7 +69,7 @@ def engine() -> supervise.Supervisor:
 
 def follow() -> None:
     """End with the supervisor that keeps this server, where one does."""
-    if PARENT in os.environ:
+    if os.environ.get(PARENT):
         end_with(parent())
 
 

@@ -2,8 +2,9 @@
 
 A claim is read from the clause behind "why" alone: a state (charging, off, curtailed, in override, exporting, at a
 loss), or a number with its unit right behind what it is of. It is denied only where a fact decides it: of now, of the
-decision in force at a clock time, or for prices and money of a stretch. What is a judgement ("so high"), a habit, a
-part ("only some") or still to come is never denied; nor is anything while the data are stale.
+decision in force at a clock time, or for prices and money of a stretch. What is a judgement ("so high"), a habit ("do
+we charge"), a part ("only some"), a change ("20 USD/MWh higher"), supposed or still to come is never denied; nor is
+anything while the data are stale.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from gridpilot.explain import sentences as tell
@@ -24,29 +25,37 @@ from gridpilot.explain.when import When, in_the_past
 
 _WHY = re.compile(r"\b(?:why|how come|what is the reason)\b(.*)", re.IGNORECASE)
 _ENDS = re.compile(  # of the clause
-    r"\b(?:when|if|while|after|before|until|unless|because|though|although|than|instead of|rather than|but|even|"
-    r"(?:and|or) (?:not|why|how|what|when))\b|[?!;,]|\.(?!\d)",
+    r"\b(?:when|if|while|after|before|until|unless|because|though|although|despite|than|instead of|rather than|but|"
+    r"even|(?:and|or) (?:not|why|how|what|when))\b|[?!;,]|\.(?!\d)",
     re.IGNORECASE,
 )
-_OPEN = (  # what no fact of now decides
-    r"\b(?:would|should|could|might|can|will|shall|need|must|ever|always|often|usually|sometimes|some|few|only|half|most|"
-    r"many|part|partly|more|less|almost|nearly|about|around|so|too|plan\w*|expect\w*|forecast\w*|going to|reason|"
-    r"means?|want\w*|allowed|possible|able)\b"
+_SUPPOSED = (  # what no fact decides
+    r"\b(?:would|should|could|might|can|cannot|will|shall|need|must|ever|always|often|usually|normally|sometimes|plan\w*|"
+    r"expect\w*|forecast\w*|predict\w*|going to|reason|means?|want\w*|allowed|possible|able)\b|\b(?:ca|wo)n['’]t\b"
 )
+# Parts and judgements decide no state.
+_OPEN = r"\b(?:some|few|only|half|most|many|part|partly|more|less|almost|nearly|about|around|so|too)\b"
+_HABIT = r"^ (?:do|does|don['’]t|doesn['’]t)\b(?!.*\b(?:now|currently|at the moment|at present)\b)"
+_NONE = r"^(?: (?:is|are|was|were|there))* (?:no|none|neither|nothing|nobody|zero|0)\b"
+_LONG_AGO = r"\b(?:years?|months?|quarter|season|spring|summer|autumn|winter|crisis|once|(?:19|20)\d\d)\b"
 _NOT = r"\bnot\b|n['’]t\b|\bno longer\b|\bnever\b"
 _STILL = r"(?:(?:is|are|was|were|'s|'re|not|now|still|currently|already|just|again|being|be) )*"
 _SITE = r"\b(?:we|it|they|you|site|battery|batteries|batt)\b "
-_LAST = r"(?= (?:now|again|today|yesterday|right|at (?:the|this|\d+)|on \d+|\d+|still|already|then)\b|\W*$)"
+_LAST = (
+    r"(?= (?:now|currently|again|today|yesterday|right now|at (?:the moment|present|this|\d+)|on (?:\d+|\w+day)|"
+    r"this|last|\d+|still|already|then)\b|\W*$)"
+)
+_MOVES = r"(?: (?:go|goes|gone|went|up|down|rise|rose|fall|fell|jump\w*|drop\w*|spik\w*|climb\w*))*"  # to, or beyond
 _FILL = (
-    r"(?: (?:level|charge|now|still|only|already|just|is|are|was|were|at|to|on|go|goes|gone|going|went|up|down|rise|"
-    r"rose|fall|fell|jump\w*|drop\w*|spik\w*|climb\w*|reach\w*|hit|charged|so|high|low|get|got|be|costs?|full|pays?|"
-    r"paid|of|"
-    r"(?P<over>over|above|more than|higher than)|(?P<under>under|below|less than|lower than)))* "
+    r"(?: (?:level|charge|now|still|only|already|just|is|are|was|were|at|reach\w*|hit|charged|so|high|low|get|got|be|"
+    rf"costs?|full|pays?|paid|of)|{_MOVES} (?:(?P<to>to)|(?P<over>over|above|more than|higher than)|"
+    r"(?P<under>under|below|less than|lower than)))* "
 )
 _NUMBER = (
-    r"(?P<sign>[$€£]|usd |eur )?(?P<n>[-−]?\d[\d,]*(?:\.\d+)?) ?"
+    r"(?P<sign>[$€£]|usd |eur )?(?P<n>[-−]?\d+(?:\.\d+)?) ?"
     r"(?P<unit>%|per ?cent|(?:\$|€|£|usd|eur|euros?|dollars?|bucks|index|cents?|ct|[kmg]?wh?)(?:(?:/| per | an? )"
     r"(?:mwh|kwh|w|h|hour|megawatt hour))?)?(?![\w%])"
+    rf"(?:{_LAST}|(?= from the grid\b))"
 )
 
 
@@ -58,7 +67,7 @@ class _Asked:
     facts: Facts
     denied: bool
     span: When | None
-    at: bool
+    at: datetime | None
     now: bool
 
     @property
@@ -76,15 +85,16 @@ def deny(facts: Facts, asked: str, time: When | None) -> list[Sentence]:
     `time` is the time that the question names: one to come decides nothing.
     """
     clause = _clause(asked)
-    if not clause or facts.at is None or facts.stale or (time is not None and not time.past(facts.at)):
+    if not clause or facts.at is None or facts.stale or has(_SUPPOSED, clause):
         return []
     past = in_the_past(clause) or has(r"\b(?:went|has|have)\b", clause)
-    at = time is not None and time.moment
-    then = facts.earlier if at else facts
-    if then is None or then.at is None:
+    at = time.start if time is not None and time.moment else None
+    span, then = None if at else time, facts.earlier if at else facts
+    if then is None or then.at is None or (time is not None and not time.past(facts.at)):
         return []
-    span = None if at or not past else time or subject.past(asked, facts.at)
-    one = _Asked(clause, then, has(_NOT, clause), span, at, time is None and not past)
+    if not past and (span is not None or has(r"\btoday\b", clause)):  # some of it is to come, perhaps
+        return []
+    one = _Asked(clause, then, has(_NOT, clause), span, at, now=not past and not at)
     for claim, truth in _claims(one, facts):
         if claim is not None and claim == one.denied:
             say = Say(replace(then, at=facts.at))
@@ -109,7 +119,10 @@ def _claims(one: _Asked, newest: Facts) -> Iterator[_Claim]:
     yield from _figures(one)
     if has(_OPEN, one.clause):
         return
-    for claims in (_battery, _full, _machines, _served, _grid, _control, _curtailed):
+    yield from _served(one)
+    if one.now and has(rf"{_HABIT}|\bat [$€£]?[-−]?\d", one.clause):  # what it does at a price, not what is so now
+        return
+    for claims in (_battery, _full, _machines, _grid, _control, _curtailed):
         yield from claims(one)
 
 
@@ -121,6 +134,9 @@ def _stated(clause: str, what: str) -> re.Match[str] | None:
     return re.search(rf"(?:{what})(?:'s)?{_FILL}{_NUMBER}", clause)
 
 
+CENTS: Final = 2.0  # money below it, without a "per", may be of a kWh
+
+
 def _number(found: re.Match[str], unit: str) -> float | None:
     """The number in the fact's unit; None where it has no unit, or one that may be another."""
     seen = (found["sign"] or "").strip() + (found["unit"] or "")
@@ -128,8 +144,10 @@ def _number(found: re.Match[str], unit: str) -> float | None:
         re.sub(r"dollars?|bucks|usd", "$", re.sub(r"per ?cent", "%", seen)).replace("€", "eur").replace("euros", "eur")
     )
     seen = re.sub(r" per | an? ", "/", seen).replace("megawatt hour", "mwh").replace("/hour", "/h")
-    value = float(found["n"].replace(",", "").replace("−", "-"))
+    value = float(found["n"].replace("−", "-"))
     own = unit.lower().replace("usd", "$")
+    if own.endswith("/mwh") and "/" not in seen and abs(value) < CENTS:
+        return None
     if seen and seen in (own, own.split("/")[0] if own.endswith(("/mwh", "/w")) else own):
         return value
     return 1000.0 * value if seen == f"m{own[1:]}" and own in ("kw", "kwh") else None
@@ -151,10 +169,10 @@ def _price(one: _Asked) -> Iterator[_Claim]:
     facts: Facts = one.facts
     ends: tuple[str, ...] = ("price.energy",)
     if not (one.now or one.at):
-        named_time = "past.price_lowest" in facts and one.span is not None
-        ends = tuple(f"{'past.price_' if named_time else 'price.'}{end}" for end in ("lowest", "highest"))
-    some = ends[0].startswith("past.") and not _whole(one, "past.price_hours")
-    if some or not all(key in facts for key in ends) or has(r"\bhash|\btoken|\bclearing|\breserve\b", one.clause):
+        ends = tuple(f"{'past.price_' if one.span else 'price.'}{end}" for end in ("lowest", "highest"))
+    if not all(key in facts for key in ends) or has(_LONG_AGO, one.clause):
+        return
+    if (one.span and not _whole(one, "past.price_hours")) or (one.at and not _of_that_hour(facts, one.at)):
         return
     values = [facts.number(key) for key in ends]
 
@@ -165,39 +183,63 @@ def _price(one: _Asked) -> Iterator[_Claim]:
         since = f"of the last {say('price.rank_days')}" if ends[0] == "price.lowest" else "of that time"
         return f"the prices {since} went from {low} to {high}"
 
-    what = r"\bprices?|\bpower|\belectricity|\benergy|\bit cost"
-    found = _stated(one.clause, what)
+    found = _stated(one.clause, _PRICE)
     stated = None if found is None else _number(found, facts[ends[0]].unit)
+    general = one.now and has(r"\bprices\b", one.clause)  # or rather of any time
     if found is not None and stated is not None:
-        yield _meets(found, stated, values[0], values[-1]), truth
-    elif has(rf"(?:{what})\b.*\b(?:negative|below zero|under zero)\b|\bnegative prices?\b", one.clause):
+        if not (one.now and found["to"]):
+            yield _meets(found, stated, values[0], values[-1]), truth
+    elif not general and has(rf"(?:{_PRICE}) (?:\w+ )*(?:negative|(?:below|under) zero){_LAST}", one.clause):
         yield values[0] < 0.0, truth
 
 
+def _of_that_hour(facts: Facts, at: datetime) -> bool:
+    """Whether the price of a decision is of the clock hour that is meant: later ones may have come without another."""
+    return timedelta() <= at - facts["price.energy"].at.replace(minute=0, second=0) < timedelta(hours=1)
+
+
+# The market's own; a word before it makes another one of it: the break-even price, hydro power, stored energy.
+_PRICE: Final = (
+    r"(?:^|\b(?:is|was|are|were|did|does|do|has|have|the|this|current|market|spot|energy|power|electricity|today's))"
+    r" (?:prices?|power|electricity|energy)(?: prices?)?|\bit cost"
+)
+NEXT_H: Final = 1.0  # to the next decision, as a rule
 _FIGURES: Final = (  # what it is of -> the facts that may be meant; the one that is not nothing, if there are two
     (r"\bbatter(?:y|ies)|\bbatt\b|\bsoc\b|\bstate of charge", ("battery.soc", "battery.stored")),
-    (r"\bdischarg(?:e|es|ing)", ("battery.discharging",)),
-    (r"\bcharg(?:e|es|ing)", ("battery.charging",)),
-    (r"\b(?:import(?:s|ing)?|draw(?:s|ing)?)", ("grid.import",)),
+    (r"\bdischarging", ("battery.discharging",)),
+    (r"\bcharging", ("battery.charging",)),
+    (rf"\bimport(?:s|ing)?|\b(?:we|site) {_STILL}draw(?:s|ing)?", ("grid.import",)),
     (r"\bexport(?:s|ing)?", ("grid.export",)),
-    (r"\bload|\bconsumption", ("load.total",)),
-    (r"\b(?:earn(?:s|ing)?|profit|mak(?:e|es|ing))", ("rate.profit",)),
+    (r"\b(?:the|our|total|site|site's) (?:load|consumption)", ("load.total",)),
+    (rf"\b(?:we|site) {_STILL}(?:earn(?:s|ing)?|mak(?:e|es|ing))|\b(?:the|our|site's) profit", ("rate.profit",)),
 )  # fmt: skip
 
 
 def _figures(one: _Asked) -> Iterator[_Claim]:
     """A figure of the decision that is stated with its unit."""
-    payers = [name for name in named(one.facts, "bidder", one.clause) if f"bidder.{name}.pays" in one.facts]
-    if named(one.facts, "machine", one.clause) or (payers and not has(r"\bpay(?:s|ing)?\b", one.clause)):
+    names = named(one.facts, "bidder", one.clause)
+    if named(one.facts, "machine", one.clause) or len(names) > 1:
         return
-    of_one = tuple((r"\bpay(?:s|ing)?\b", (f"bidder.{name}.pays",)) for name in payers if len(payers) == 1)
-    for what, keys in of_one or _FIGURES:
+    for what, keys in ((r"\bpay(?:s|ing)?\b", (f"bidder.{names[0]}.pays",)),) if names else _FIGURES:
         found = _stated(one.clause, what)
-        for key in keys if found is not None else ():
+        for key in keys if found is not None and not found["to"] else ():
             stated = _number(found, one.facts[key].unit) if found is not None and key in one.facts else None
             if found is not None and stated is not None:
-                value = one.facts.number(key)
-                yield _meets(found, stated, value, value), _is(key, one)
+                low, high = _by_now(one, key)
+                whole = one.facts.number("battery.capacity")  # "the 1 MWh battery"
+                size = key == "battery.stored" and _meets(found, stated, whole, whole)
+                yield None if size else _meets(found, stated, low, high), _is(key, one)
+
+
+def _by_now(one: _Asked, key: str) -> tuple[float, float]:
+    """A fact's number, from that at the decision to what its battery power may have made of it since."""
+    value = one.facts.number(key)
+    if key not in ("battery.soc", "battery.stored"):
+        return value, value
+    hours = NEXT_H if one.at is None or one.facts.at is None else (one.at - one.facts.at) / timedelta(hours=1)
+    kwh = hours * one.facts.number("battery.power")
+    moved = value + (kwh if key == "battery.stored" else 100.0 * kwh / one.facts.number("battery.capacity"))
+    return min(value, moved), max(value, moved)
 
 
 def _is(key: str, one: _Asked) -> Callable[[Say], str]:
@@ -241,7 +283,7 @@ def _full(one: _Asked) -> Iterator[_Claim]:
     found = re.search(rf"\bbatt\w* {_STILL}(full|empty)\b", one.clause)
     limit = "" if found is None else "battery.soc_max" if found[1] == "full" else "battery.soc_min"
     if limit and limit in one.facts and "battery.soc" in one.facts:
-        gap = abs(one.facts.number("battery.soc") - one.facts.number(limit))
+        gap = min(abs(soc - one.facts.number(limit)) for soc in _by_now(one, "battery.soc"))
         yield (
             (True if gap < 0.1 else False if gap > 2.0 else None),
             lambda say: (
@@ -251,21 +293,24 @@ def _full(one: _Asked) -> Iterator[_Claim]:
         )
 
 
+_ALL = r"|\beverything\b|\bsite\b|\bwe\b(?!.*\bdown\b)"  # "we are down" is about money
+
+
 def _machines(one: _Asked) -> Iterator[_Claim]:
     """Machines that are on or off: of a type, or of all; where some are on and some off, only "all" is decided."""
     facts, clause = one.facts, one.clause
-    off = has(rf"\b(?:off|stopped|idle|idling|down|switched off|shut down){_LAST}", clause)
+    off = has(rf"\b(?:off|stopped|idle|idling|down){_LAST}", clause)
     on = has(rf"\b(?:on|running|runs?|mining){_LAST}", clause)
     names, every = named(facts, "machine", clause), has(r"\b(?:all|every|everything|whole|entire|both)\b", clause)
     if not names and named(facts, "bidder", clause):
         return
     if not names and has(r"\bminers?\b|\bmining\b", clause):
         names = [name for name in facts.members("machine") if facts.word(f"machine.{name}.product") != "token"]
-    elif not names and has(r"\bmachines?\b" + (r"|\beverything\b|\b(?:site|we)\b" if off else ""), clause):
+    elif not names and has(rf"\bmachines?\b{_ALL if off else ''}", clause):
         names, every = facts.members("machine"), every or not has(r"\bmachines?\b", clause)
     if on == off or not names or not all(f"machine.{name}.running" in facts for name in names):
         return
-    if has(r"\bno(?:ne of)?(?: \w+)? (?:machines?|miners?)\b", clause):
+    if has(_NONE, clause):
         on, off, every = off, on, True
     if one.denied:  # not all are on: some are off
         on, off, every = off, on, False
@@ -305,7 +350,9 @@ def _served(one: _Asked) -> Iterator[_Claim]:
 def _grid(one: _Asked) -> Iterator[_Claim]:
     facts, ways = one.facts, r"(import|export|draw|buy|sell|deliver)"
     found = re.search(
-        rf"{_SITE}{_STILL}{ways}ing\b|\b(?:do|does|don't|doesn't) (?:the )?{_SITE}(?:not )*{ways}\b", one.clause
+        rf"(?:{_SITE}{_STILL}{ways}ing|\b(?:do|does|don't|doesn't) (?:the )?{_SITE}(?:not |now |currently )*{ways})"
+        rf"(?! 0\b)(?:{_LAST}|(?= (?:power|energy|electricity|from|to)\b))",
+        one.clause,
     )
     way = "" if found is None else found[1] or found[2]
     if way not in ("import", "export", "") and not has(r"\bgrid\b", one.clause):
@@ -329,10 +376,11 @@ _MODES: Final = {
 def _control(one: _Asked) -> Iterator[_Claim]:
     """An override, a hold or a stop that is in force."""
     facts = one.facts
-    if "pilot.control" not in facts or named(facts, "machine", one.clause) or named(facts, "bidder", one.clause):
+    others = named(facts, "machine", one.clause) + named(facts, "bidder", one.clause)
+    if "pilot.control" not in facts or others or has(rf"\bbatt|{_NONE}", one.clause):
         return
     for mode, word in _MODES.items():
-        there = rf"\b(?:in|under|by|there|on)(?: an?| the| any| operator's)* {word}\b(?! (?:page|button))"
+        there = rf"\b(?:in|under|by|on)(?: an?| the| any| operator's)* {word}\b(?! (?:page|button))"
         active = rf"\b{word} {_STILL}(?:active|in force|on|engaged)\b"
         if has(f"{there}|{active}" + (r"|\boverridden\b" if mode == "override" else ""), one.clause):
             yield facts.word("dispatch.origin") == mode or facts.word("pilot.control").lower() == mode, _mode
@@ -366,7 +414,7 @@ def _course(one: _Asked) -> Iterator[_Claim]:
     if one.span is None or "past.covered" not in facts or has(_OPEN, one.clause):
         return
     said, sign, off = one.span.said, subject.turned(one.clause), subject.off(one.clause)
-    idle = has(r"\bbatt\w*\b.*\b(?:idle|idling|rest(?:ed|ing)?|unused|nothing)\b", one.clause)
+    idle = has(r"\bbatt\w*\b.*\b(?:(?:stay|remain)\w* (?:idle|at rest)|unused|nothing)\b", one.clause)
     if idle and not sign and "past.charged" in facts and "past.discharged" in facts:
         moved = facts.number("past.charged") + facts.number("past.discharged")
         yield (
@@ -388,14 +436,19 @@ def _course(one: _Asked) -> Iterator[_Claim]:
         )
 
 
+_PARTS = r"\b(?:machines?|min(?:ers?|ing)|hash\w*|inference|batt\w*|tenants?|customers?|jobs?|cooling|reserve)\b"
+
+
 def _loss(one: _Asked, newest: Facts) -> Iterator[_Claim]:
     """Money that is lost: an hour of now, or in a stretch of the past."""
     loss = r"\b(?:los(?:e|ing)|lost) money\b|\bat a loss\b|\bin the red\b|\b(?:mak\w+|made) (?:a |any )?loss"
     others = named(newest, "machine", one.clause) + named(newest, "bidder", one.clause)
-    if others or not has(rf"(?:{loss}){_LAST}", one.clause) or has(_OPEN, one.clause):
+    if others or has(_PARTS, one.clause) or not has(rf"(?:{loss}){_LAST}", one.clause) or has(_OPEN, one.clause):
         return
     if one.now or one.at:
-        yield one.facts.number("rate.profit") < 0.0, lambda say: f"the profit {one.be} {say('rate.profit')}"
+        lost = one.facts.number("rate.profit") < 0.0
+        today = one.now and one.facts.number("pnl.profit") < 0.0  # that may be what is meant
+        yield None if today else lost, lambda say: f"the profit {one.be} {say('rate.profit')}"
     elif one.span is not None and "past.profit" in one.facts:
         said = one.span.said
         yield (

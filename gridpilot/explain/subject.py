@@ -27,9 +27,9 @@ _DAY = (
     r"(?:yesterday|tomorrow|this)(?: (?:morning|afternoon|evening))|yesterday|tomorrow|"
     r"(?:last |next )?(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
 )
-_BEFORE = (
-    r"\b(?:the|a) (?:day|night|morning|afternoon|evening) (?:before|earlier)\b(?! yesterday)|\bprevious (?:day|night)\b"
-)
+_PART = r"day|night|morning|afternoon|evening"
+_WEEKDAY = re.compile(r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b")
+_BEFORE = rf"\b(?:(?:the|a) (?:{_PART}) (?:before|earlier)\b(?! yesterday)|previous (?:day|night)\b)"
 _COMPARES = (
     r"\bcompar|\bversus\b|\bvs\b|\bthan\b|\bagainst\b|\bdiffer|"
     r"\b(?:better|worse|cheaper|dearer|more|less|higher|lower)\b.* or \b"
@@ -84,7 +84,8 @@ def named(facts: Facts, group: str, asked: str) -> list[str]:
 def turned(asked: str) -> int:
     """Which way a question says that the battery goes: 1 charging, -1 discharging, 0 where it does not say."""
     found = re.search(r"\b(dis)?charg(?:e|es|ed|ing)\b(?! (?:level|limit|rate|power|of))", asked, re.IGNORECASE)
-    billed = has(r"\bdemand charg|\b(?:were|was|are|been|got|get|be) charged\b", asked) and not has(r"\bbatter", asked)
+    bill = r"\bdemand charg|\b(?:were|was|are|been|got|get|be) charged\b|\bcharg\w+ (?:us|me|you|them|tenants?)\b"
+    billed = has(bill, asked) and not has(r"\bbatter", asked)
     return 0 if found is None or billed else -1 if found[1] else 1
 
 
@@ -120,7 +121,7 @@ def past(question: str, now: datetime) -> When | None:
 def pair(question: str, now: datetime) -> tuple[When, When] | None:
     """The two days, or parts of days, that a question compares, of which some may be to come.
 
-    The first is the one that it names first; "the day before" is that of the other.
+    The first is the one that it names first; "the day before" is that of the other, "the night before" that of a night.
     """
     asked = question.lower()
     names = list(dict.fromkeys(re.findall(_DAY, asked)))
@@ -128,12 +129,15 @@ def pair(question: str, now: datetime) -> tuple[When, When] | None:
     if not has(_COMPARES, asked) or len(names) + has(_BEFORE, asked) != 2:
         return None
     found = [today(now) if name == "today" else _named_time(name, now) for name in names]
-    said = (f"the {name}" if name.startswith("day") else name for name in names)
+    said = (f"the {name}" if name.startswith("day") else _WEEKDAY.sub(lambda m: m[0].title(), name) for name in names)
     times = [replace(time, said=name) for time, name in zip(found, said, strict=True) if isinstance(time, When)]
     if len(times) == 1 and len(names) == 1:
         first, day = times[0], timedelta(days=1)
         end = first.start if first.end == now else first.end - day  # all of the day before a running one
-        times.append(When(first.start - day, end, "the day before"))
+        part = "".join(re.findall(_PART, names[0])[-1:])
+        if not part or not has(rf"\b(?:day|{part}) (?:before|earlier)\b|\bprevious (?:day|{part})\b", asked):
+            return None
+        times.append(When(first.start - day, end, f"the {part} before"))
     return (times[0], times[1]) if len(times) == 2 else None
 
 

@@ -121,6 +121,8 @@ def test_why__stop_in_that_time__how_long_beside_the_money(ledger_of: Make) -> N
         ("was yesterday better than the day before", ("yesterday", "the day before")),
         ("was this morning worse than yesterday morning?", ("this morning", "yesterday morning")),
         ("compare today with the day before yesterday", ("today", "the day before yesterday")),
+        ("compare last night with the night before", ("last night", "the night before")),
+        ("was yesterday worse than saturday?", ("yesterday", "Saturday")),
     ],
 )
 def test_pair__two_days_of_any_side__in_the_order_of_the_question(question: str, names: tuple[str, str]) -> None:
@@ -134,7 +136,16 @@ def _now() -> datetime:
     return AT.astimezone(ZoneInfo("Europe/Amsterdam"))
 
 
-@pytest.mark.parametrize("question", ["what happened yesterday and today?", "more than usual today", "tomorrow?"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "what happened yesterday and today?",
+        "more than usual today",
+        "tomorrow?",
+        "was today worse than the night before?",
+        "was this week better than the day before?",
+    ],
+)
 def test_pair__what_is_not_compared__none(question: str) -> None:
     assert subject.pair(question, _now()) is None
 

@@ -175,3 +175,47 @@ def test_why__all_that_is_so_and_not_so_of_a_decision__told_apart(ledger_of: Mak
     true, false = _statements(facts)
     assert [asked for asked in true if "not so:" in answer(asked, facts).text] == []
     assert [asked for asked in false if "not so:" not in answer(asked, facts).text] == []
+
+
+MAYBE: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (  # all are so, or may be
+    (
+        {},
+        (
+            # another figure than the one that the words are of
+            "why is power 10 USD/MWh cheaper than yesterday", "why did the price jump 60 dollars?",
+            "why is the battery 5 % lower than yesterday?", "why does the battery drop 3 % each hour?",
+            "why is the battery 1 MWh", "why is the price $0.10?", "why is the highest price 130 USD/MWh",
+            "why is the forecast price 130 USD/MWh?", "why is stored energy at 118 USD/MWh?",
+            "why do the machines draw 343 kW?", "why is the machine load 343 kW?", "why do tenants draw 100 kW",
+            "why do the machines earn 214 USD/h?", "why do we make 34 USD/h from hashing",
+            # another time
+            "why was the price 300 USD/MWh on 3 March?", "why did the price go to 500 USD/MWh in 2022?",
+            "why will the price be 130 USD/MWh?", "why did we lose money?", "why was the battery idle this afternoon?",
+            "why is the price 130 USD/MWh today?", "why are we discharging today",
+            # a rule, a habit, a word
+            "why do we charge the battery to 90 %?", "why do we charge at the lowest price?",
+            "why does the battery discharge?", "why do we sell power to the grid?", "why can we only import 800 kW?",
+            "why does air run at 40 dollars", "why are there negative prices?", "why is there an emergency stop?",
+            "why did the grid charge us today?", "why are we down?", "why is the battery on hold?",
+            "why are the machines running at a loss",
+            # nothing, none
+            "why is no air running?", "why is neither air nor immersion on?", "why are 0 air machines on",
+            "why are we exporting nothing?", "why are we exporting 0 kW?", "why is no override in force",
+        ),
+    ),
+    (CHARGING, ("why is the battery at 55 %?", "why is it charging up to 250 kW", "why does the battery draw 200 kW?")),
+    ({"machines": {}}, ("why is nobody mining?", "why is no hydro running?", "why are none of the miners on?")),
+    (
+        {"before": Story(**CHARGING)},
+        ("why was the price 75 USD/MWh at 16:30", "why was the battery at 60 % at 16:30?"),
+    ),
+    ({"days": 1}, ("why have we been losing money?",)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("story", "questions"), MAYBE)
+def test_why__words_of_people_that_may_be_so__never_denied(
+    ledger_of: Make, story: dict[str, Any], questions: tuple[str, ...]
+) -> None:
+    ledger = ledger_of(**story)
+    assert [asked for asked in questions if "not so:" in told(ledger, asked)] == []

@@ -230,3 +230,17 @@ def test_explain__past_moment__answers_from_that_decision(full: OpenPage) -> Non
 def test_moment__clock_shows_an_hour_twice__the_other_one_is_known(shown: str, other: str | None) -> None:
     found = other_pass(datetime.fromisoformat(shown), "Europe/Amsterdam")
     assert found == (None if other is None else datetime.fromisoformat(other))
+
+
+def test_moment__clock_set_back_since_the_one_that_is_shown__its_field_is_drawn() -> None:
+    def field() -> None:
+        from datetime import UTC, datetime
+
+        from gridpilot.console.moment_bar import _any_moment
+
+        shown, now = datetime(2024, 10, 27, 0, 50, tzinfo=UTC), datetime(2024, 10, 27, 1, 10, tzinfo=UTC)
+        _any_moment(shown, now, "Europe/Amsterdam")
+
+    app = AppTest.from_function(field).run()
+    assert not app.exception
+    assert f"{app.datetime_input[0].value:%H:%M}" == "02:50"
