@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gridpilot.explain import causes, course, happened, money, premise, stock, subject, tally, unkept, words
+from gridpilot.explain import causes, course, happened, money, premise, refusal, stock, subject, tally, unkept, words
 from gridpilot.explain import sentences as tell
 from gridpilot.explain.fact import Facts, inert
 from gridpilot.explain.sentences import Say, Sentence, listed
@@ -53,39 +53,8 @@ DECIDES_NOTHING = ("when", "what-if", "unkept", "help")  # topics whose question
 SHORT = 4  # words: what is but a time ("yesterday at 20:00?") is about the site
 ANY = r"\w"  # a topic whose reply itself knows whether it has something to say
 
-ACT = (
-    "I can only explain; I cannot switch, set or send anything. To act, open the Dispatch page: select an "
-    "override, look at its effect, give a reason and an end, then operate. The emergency stop is at the top of "
-    "every page."
-)
-SECRET = "I tell only what the ledger says of the decisions. I hold no keys or secrets, and my rules stay as they are."
 KNOWS = "I explain the newest decision, the past week and the plan ahead from the ledger. You can ask: "
 UNKNOWN = "I do not know that. " + KNOWS
-
-_VERBS = (
-    r"dispatch|stop|start|switch|turn|set(?! points?\b)|shut|charge(?! level)|discharge|sell|buy|run|release|override|"
-    r"kill|cancel|send|change(?! of)|increase|decrease|reduce|raise|lower(?! limit)|curtail|shed|enable|disable|"
-    r"undo|revert|acknowledge|approve|restart|reset|delete|drop|insert|write|update(?! me)|hold(?! on)|activate|trip|"
-    r"reboot|execute|put|"
-    r"power (?:off|on|up|down)"
-)
-_ACT = re.compile(
-    rf"^\W*(?:(?:please|now|ok|okay|hey|and|then|also|just|quickly|immediately|gridpilot|pilot)\W+)*"
-    rf"(?:(?:can|could|would|will) you (?:please |now |just )?|i (?:want|need|order|command|would like) you to |"
-    rf"(?:let'?s|you (?:must|should|have to|shall)|go ahead and|make sure to|do) )?(?:please )?(?:{_VERBS})\b"
-    r"(?! (?:or|what|when|why|how|low|high|and sell|and discharge)\b)"
-    rf"|\b(?:and|then|now) (?:please )?(?:dispatch|stop|switch off|switch on|shut down|turn off|turn on|set)\b",
-    re.IGNORECASE,
-)
-_SECRET = re.compile(
-    r"api[ _-]?keys?|secrets?\b|passwords?|passwd|credentials?|environment variables?|\.env\b|bearer|"
-    r"\b(?:your|the|my|our|openai|mara|private|access|print|show|reveal|leak|give me|tell me) (?:\w+ )?keys?\b"
-    r"(?! (?:risk|driver|fact|figure|number|reason|point|change))|"
-    r"system prompt|your (?:prompt|instructions?|rules|guidelines)|\b(?:ignore|disregard|forget|bypass)\b|"
-    r"\byou are (?:now|no longer)\b|\bact as\b|pretend|jailbreak|developer mode|role ?play|"
-    r"!\[|\]\(|<\s*/?\s*[a-z]+|javascript:|https?:|www\.|markdown|drop table|select \*|base64|<\|",
-    re.IGNORECASE,
-)
 
 _SPENT = r"\bwear\b|\bbills?\b|\bspen[dt]\b|\bspending\b|\bexpens(es|e)\b"
 _HANDOVER = r"\bshift\b|\bhand ?over\b|\btak(?:e|ing) over\b|\bbrief\w*\b|\bshould (?:i|we) know\b|\boverview\b"
@@ -113,10 +82,8 @@ class Answer:
 def answer(question: str, facts: Facts) -> Answer:
     """Answer from the facts, or say what can be asked. Where data are stale, their age comes first."""
     asked = subject.spelled(" ".join(question[:LONGEST_QUESTION].replace("’", "'").split()))
-    if _SECRET.search(question):
-        return _pack("secret", [Sentence(SECRET)], refused=True)
-    if any(_ACT.search(part) for part in re.split(r"[.;!?\n,:]+", question[:LONGEST_QUESTION])):
-        return _pack("act", [Sentence(ACT)], refused=True)
+    if (refused := refusal.of(question[:LONGEST_QUESTION])) is not None:
+        return _pack(refused[0], [Sentence(refused[1])], refused=True)
     if facts.at is None:
         return _pack("none", [Sentence(tell.NO_DECISION)])
     topic, said = _reply(facts, asked)

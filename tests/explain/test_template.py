@@ -21,7 +21,8 @@ from gridpilot.explain.fact import written
 from gridpilot.explain.facts import Facts, gather
 from gridpilot.explain.grounding import ungrounded
 from gridpilot.explain.recall import recall
-from gridpilot.explain.template import ACT, MORE, SUGGESTIONS, Answer, answer
+from gridpilot.explain.refusal import ACT
+from gridpilot.explain.template import MORE, SUGGESTIONS, Answer, answer
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor import decision
 from gridpilot.monitor.health import ESTOP, FAILSAFE, HOLD, PilotState
