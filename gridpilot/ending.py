@@ -71,9 +71,10 @@ def end_with(parent: int) -> None:
     threading.Thread(target=look, name="parent", daemon=True).start()
 
 
-def parent() -> int:
-    """The number of the process that keeps this one, or else of the one that started it."""
-    return int(os.environ.get(PARENT) or os.getppid())
+def keeper() -> int | None:
+    """The number of the process that keeps this one; None where none does."""
+    said = os.environ.get(PARENT, "")
+    return int(said) if said.isdecimal() else None
 
 
 class Ending:

@@ -61,7 +61,7 @@ def _kept(sub: argparse.ArgumentParser) -> None:
 
 def _follow(args: argparse.Namespace) -> None:
     if args.exit_with_parent:
-        ending.end_with(ending.parent())
+        ending.end_with(ending.keeper() or os.getppid())
 
 
 def _pilot(args: argparse.Namespace) -> None:

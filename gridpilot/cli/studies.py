@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -320,7 +321,7 @@ def _progress(file: Path | None = None) -> Iterator[Callable[[str, float], None]
     from tqdm import tqdm
 
     if file is not None:
-        ending.end_with(ending.parent())
+        ending.end_with(ending.keeper() or os.getppid())
     with tqdm(total=1.0, disable=None, leave=False, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}") as bar:
 
         def told(name: str, share: float) -> None:

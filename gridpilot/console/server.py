@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from gridpilot import supervise
 from gridpilot.config import load_settings
-from gridpilot.ending import PARENT, end_with, parent
+from gridpilot.ending import end_with, keeper
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ def engine() -> supervise.Supervisor:
 
 def follow() -> None:
     """End with the supervisor that keeps this server, where one does."""
-    if os.environ.get(PARENT):
-        end_with(parent())
+    if (keeps := keeper()) is not None:
+        end_with(keeps)
 
 
 def greeting(port: int) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gridpilot.explain.fact import Facts
@@ -149,8 +149,17 @@ def interrupted(book: Book, ledger: Ledger, side: str, start: datetime, end: dat
     ):
         inside = [(max(start, a), min(end, b)) for a, b in spans if a < end and b > start]
         if inside:
-            length = math.fsum((b - a) / size for a, b in inside)
+            length = _together(inside) / size
             book.put(f"{side}.{name}", label, length, "min" if name == "off" else "h", inside[0][0])
+
+
+def _together(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:
+    """How long spans are together, what several of them cover counted once."""
+    total, reached = timedelta(0), datetime.min.replace(tzinfo=UTC)
+    for start, end in sorted(spans):
+        total += max(timedelta(0), end - max(start, reached))
+        reached = max(reached, end)
+    return total
 
 
 def command(book: Book, ledger: Ledger, kind: str, asked: When | None) -> None:

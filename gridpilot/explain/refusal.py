@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 ACT = (
-    "I can only explain; I cannot switch, set or send anything. To act, open the Dispatch page: choose an override, its "
-    "reason and its end, select it, look at its effect, then operate. The emergency stop is at the top of every page."
+    "I can only explain; I cannot switch, set or send anything. To act, open the Dispatch page: choose an override, "
+    "its reason and its end, select it, look at its effect, then operate. The emergency stop is at the top of every "
+    "page."
 )
 SECRET = "I tell only what the ledger says of the decisions. I hold no keys or secrets, and my rules stay as they are."
 

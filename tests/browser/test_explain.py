@@ -64,7 +64,7 @@ def test_F62_journey__ask_why_of_a_model__verified_cited_and_the_rest_withheld(
             _ask(watched, server, "Is power dear, and how much do we draw?")
             page = watched.page
             answer = page.get_by_test_id("stChatMessage").nth(1)
-            expect(answer).to_contain_text("Written by scripted-1", timeout=WAIT_MS)
+            expect(answer).to_contain_text("Written by scripted-1", timeout=3 * WAIT_MS)  # LangChain is imported first
             expect(answer).to_contain_text("The site draws")
             expect(answer).to_contain_text("2 sentences of the model withheld")
             expect(answer).not_to_contain_text("4,711")

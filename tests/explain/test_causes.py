@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gridpilot.explain import subject
+from gridpilot.explain.events import _together
 from gridpilot.explain.facts import Facts, gather
 from gridpilot.explain.grounding import ungrounded
 from gridpilot.explain.recall import recall
@@ -262,3 +263,9 @@ def test_why__what_ran_in_a_stretch_as_asked__not_denied(ledger_of: Make) -> Non
 )
 def test_answer__question_in_their_words__what_it_is_about(ledger_of: Make, question: str, said: str) -> None:
     assert said in told(ledger_of(days=1), question)
+
+
+def test_together__spans_that_cover_each_other__counted_once() -> None:
+    at = [datetime(2024, 6, 24, hour, tzinfo=UTC) for hour in range(8)]
+    assert _together([(at[2], at[4]), (at[0], at[3]), (at[1], at[2]), (at[6], at[7])]) == timedelta(hours=5)
+    assert _together([]) == timedelta(0)
