@@ -139,6 +139,14 @@ def test_F45_engine__pilot_stops_and_hangs__watchdog_switches_off_and_the_superv
         assert ledger.verify().ok
 
 
+def all_at_work(ledger: Ledger, port: int) -> None:
+    """Wait for what `up` keeps."""
+    until(ledger.heartbeat, "the first good cycle")
+    until(lambda: ledger.get_state("watchdog_seen").value, "the watchdog")
+    until(lambda: ledger.get_state("watch").value, "the watch")
+    until(lambda: answers(port), "the console")
+
+
 def test_up__console_pilot_and_watchdog_by_one_command_and_one_signal_ends_them(tmp_path: Path) -> None:
     port = free_port()
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
@@ -146,10 +154,7 @@ def test_up__console_pilot_and_watchdog_by_one_command_and_one_signal_ends_them(
         env = environment(ledger, replay_speed="0")
         with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL) as up:
             try:
-                until(ledger.heartbeat, "the first good cycle")
-                until(lambda: ledger.get_state("watchdog_seen").value, "the watchdog")
-                until(lambda: ledger.get_state("watch").value, "the watch")
-                until(lambda: answers(port), "the console")
+                all_at_work(ledger, port)
                 holder = ledger.lease_holder("pilot", now())
                 assert holder is not None
                 os.kill(int(holder.owner.rpartition(":")[2]), signal.SIGKILL)
@@ -173,10 +178,7 @@ def test_up__killed__all_that_it_keeps_ends_as_when_it_is_told_to(tmp_path: Path
         env = environment(ledger, replay_speed="0")
         with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL) as up:
             try:
-                until(ledger.heartbeat, "the first good cycle")
-                until(lambda: ledger.get_state("watchdog_seen").value, "the watchdog")
-                until(lambda: ledger.get_state("watch").value, "the watch")
-                until(lambda: answers(port), "the console")
+                all_at_work(ledger, port)
                 kept = children(up.pid)
                 with Session.open(f"http://127.0.0.1:{port}") as session:
                     session.load()

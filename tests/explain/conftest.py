@@ -30,6 +30,10 @@ from gridpilot.domain import (
     Tenant,
     Units,
 )
+from gridpilot.explain.facts import Facts, gather
+from gridpilot.explain.grounding import ungrounded
+from gridpilot.explain.recall import recall
+from gridpilot.explain.template import answer
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import AUTO, PilotState
 from gridpilot.monitor.settle import Settlement
@@ -317,3 +321,17 @@ def mara() -> dict[str, Any]:
         "marginal": 2500.0,
         "power_price": 2000.0,
     }
+
+
+def recalled(ledger: Ledger, question: str) -> Facts:
+    """The facts that a question is answered from."""
+    return recall(question, gather(ledger), ledger)
+
+
+def told(ledger: Ledger, question: str) -> str:
+    """The answer; each of its numbers is a cited fact's."""
+    facts = recalled(ledger, question)
+    found = answer(question, facts)
+    for sentence in found.sentences:
+        assert ungrounded(sentence.text, [facts[key] for key in sentence.citations]) == ()
+    return found.text

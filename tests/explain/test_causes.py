@@ -11,29 +11,12 @@ import pytest
 
 from gridpilot.explain import subject
 from gridpilot.explain.events import _together
-from gridpilot.explain.facts import Facts, gather
-from gridpilot.explain.grounding import ungrounded
-from gridpilot.explain.recall import recall
 from gridpilot.explain.record import CAUSES, COSTS, MOST_CAUSES
-from gridpilot.explain.template import answer
 from gridpilot.ledger.store import Ledger
-from tests.explain.conftest import AT, Story, money_of, profit_of
+from tests.explain.conftest import AT, Story, money_of, profit_of, recalled, told
 
 Make = Callable[..., Ledger]
 LESS = "Why did we make less yesterday than the day before?"
-
-
-def told(ledger: Ledger, question: str) -> str:
-    """The answer; each of its numbers is a cited fact's."""
-    facts = recalled(ledger, question)
-    found = answer(question, facts)
-    for sentence in found.sentences:
-        assert ungrounded(sentence.text, [facts[key] for key in sentence.citations]) == ()
-    return found.text
-
-
-def recalled(ledger: Ledger, question: str) -> Facts:
-    return recall(question, gather(ledger), ledger)
 
 
 # --- why ----------------------------------------------------------------------------------

@@ -11,27 +11,16 @@ from typing import Any
 import pytest
 
 from gridpilot.explain.facts import Facts, gather
-from gridpilot.explain.grounding import ungrounded
-from gridpilot.explain.recall import recall
 from gridpilot.explain.template import answer
 from gridpilot.ledger.store import Ledger
 from gridpilot.monitor.health import FAILSAFE, PilotState
-from tests.explain.conftest import Story
+from tests.explain.conftest import Story, told
 
 Make = Callable[..., Ledger]
 
 CHARGING: dict[str, Any] = {"battery_kw": 200.0, "marginal": 0.15}
 FULL: dict[str, Any] = {"soc": 0.9}
 RUN = {"gpu": 12, "hydro": 40, "immersion": 60, "air": 80}
-
-
-def told(ledger: Ledger, question: str) -> str:
-    """The answer; each of its numbers is a cited fact's."""
-    facts = recall(question, gather(ledger), ledger)
-    found = answer(question, facts)
-    for sentence in found.sentences:
-        assert ungrounded(sentence.text, [facts[key] for key in sentence.citations]) == ()
-    return found.text
 
 
 @pytest.mark.parametrize(

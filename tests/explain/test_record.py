@@ -8,27 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gridpilot.explain import events, subject
-from gridpilot.explain.facts import Facts, gather
-from gridpilot.explain.grounding import ungrounded
-from gridpilot.explain.recall import recall
-from gridpilot.explain.template import answer
 from gridpilot.ledger.store import Ledger
-from tests.explain.conftest import AT, Story
+from tests.explain.conftest import AT, Story, recalled, told
 
 Make = Callable[..., Ledger]
-
-
-def told(ledger: Ledger, question: str) -> str:
-    """The answer; each of its numbers is a cited fact's."""
-    facts = recall(question, gather(ledger), ledger)
-    found = answer(question, facts)
-    for sentence in found.sentences:
-        assert ungrounded(sentence.text, [facts[key] for key in sentence.citations]) == ()
-    return found.text
-
-
-def recalled(ledger: Ledger, question: str) -> Facts:
-    return recall(question, gather(ledger), ledger)
 
 
 @pytest.mark.parametrize(
